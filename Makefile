@@ -1,0 +1,53 @@
+# Two commands do everything on a machine with Python 3.11 or newer and make: `make demo`, `make test`.
+#
+#   PYTHON   the interpreter that the environment is made with
+#   TORCH    what to install as torch; the README says what a GPU machine takes
+#   AUDIO    (demo) a file, folder, glob or s3:// prefix of your own to tag
+#   PIP      options for pip, for example --index-url
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+PIP ?=
+AUDIO ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+
+.PHONY: setup demo test check format bench soak lock
+
+setup: $(READY)
+
+$(READY): requirements.lock
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP) '$(TORCH)'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP) -r requirements.lock
+	touch $@
+
+demo: $(READY)
+	$(BIN)/python -m pipelines demo $(if $(AUDIO),'$(AUDIO)')
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/codespell
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks
+
+soak: $(READY)
+	$(BIN)/python -m benchmarks.soak
+
+# Renews the pinned versions from pyproject.toml; torch stays out, so that its build can be chosen.
+lock: $(READY)
+	$(BIN)/python -m pip install --quiet --upgrade --upgrade-strategy eager '.[dev]'
+	$(BIN)/python -m pip freeze --exclude archive-tagger --exclude torch > requirements.lock

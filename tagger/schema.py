@@ -1,0 +1,136 @@
+"""The tables, each column named and typed in one place (design 4, "Tables").
+
+Conventions: ``*_s`` seconds in the original recording, ``*_hz`` hertz, ``*_bytes`` bytes; times of
+day are UTC with microseconds; identifiers are lower-case hexadecimal text. Plain Arrow types only,
+so that DuckDB, pandas, Spark and Athena read every column as it is.
+
+A clip that was worked on is first one row of ``STAGED``: everything about it in one place, its
+tags, embeddings and timeline as nested columns, or its failure. Publication takes such rows apart
+into the tables. A change here raises ``SCHEMA_VERSION`` and is told in the CHANGELOG.
+"""
+
+from typing import Final
+
+import pyarrow as pa
+
+SCHEMA_VERSION: Final = 1
+EMBEDDING_SIZE: Final = 128
+EMBEDDING_DTYPES: Final = {"float32": pa.float32(), "float16": pa.float16()}
+
+TIMESTAMP: Final = pa.timestamp("us", tz="UTC")
+
+_CLIP_KEY = [
+    pa.field("clip_id", pa.string(), nullable=False),
+    pa.field("uri", pa.string(), nullable=False),
+    pa.field("version", pa.string(), nullable=False),
+    pa.field("model_id", pa.string(), nullable=False),
+]
+
+_SIGNAL = [
+    pa.field("duration_s", pa.float64()),
+    pa.field("sample_rate_hz", pa.int32()),
+    pa.field("channels", pa.int32()),
+    pa.field("content_start_s", pa.float64()),
+    pa.field("content_end_s", pa.float64()),
+    pa.field("peak", pa.float32()),
+    pa.field("n_segments", pa.int32()),
+    pa.field("damage", pa.string()),  # what of the recording could not be decoded; null: nothing
+]
+
+_TAG = [
+    pa.field("rank", pa.int32()),
+    pa.field("tag", pa.string()),
+    pa.field("mid", pa.string()),
+    pa.field("score", pa.float32()),
+]
+
+_TIMELINE = [
+    pa.field("bag", pa.int32()),
+    pa.field("start_s", pa.float64()),
+    pa.field("end_s", pa.float64()),
+    pa.field("tag", pa.string()),
+    pa.field("score", pa.float32()),
+    pa.field("attention", pa.list_(pa.float32())),
+]
+
+_FAILURE = [
+    pa.field("stage", pa.string()),
+    pa.field("reason", pa.string()),
+    pa.field("detail", pa.string()),
+    pa.field("final", pa.bool_()),
+]
+
+
+def _embedding(dtype: str) -> list[pa.Field]:
+    return [
+        pa.field("extractor", pa.string()),
+        pa.field("segment", pa.int32()),
+        pa.field("start_s", pa.float64()),
+        pa.field("end_s", pa.float64()),
+        pa.field("embedding", pa.list_(EMBEDDING_DTYPES[dtype], EMBEDDING_SIZE)),
+    ]
+
+
+LISTING: Final = pa.schema(
+    [
+        pa.field("clip_id", pa.string(), nullable=False),
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("version", pa.string(), nullable=False),
+        pa.field("size_bytes", pa.int64(), nullable=False),
+        pa.field("extra", pa.string()),  # further manifest columns as JSON
+    ]
+)
+"""One row per clip to work on: what listing finds, and what the workers are given."""
+
+
+def staged(embedding_dtype: str) -> pa.Schema:
+    """One row per clip that was worked on; ``reason`` is null when it was tagged.
+
+    ``embedding_rows`` nests the columns of the ``embeddings`` table, with the vectors of all rows
+    laid end to end in ``embedding_values`` (nested fixed-size lists do not survive every Parquet
+    reader).
+    """
+    rows = _embedding(embedding_dtype)[:-1]
+    return pa.schema(
+        [
+            *_CLIP_KEY,
+            pa.field("size_bytes", pa.int64()),
+            *_SIGNAL,
+            pa.field("extra", pa.string()),
+            pa.field("processed_at", TIMESTAMP),
+            pa.field("run_id", pa.string()),
+            *_FAILURE,
+            pa.field("tags", pa.list_(pa.struct(_TAG))),
+            pa.field("timeline", pa.list_(pa.struct(_TIMELINE))),
+            pa.field("embedding_rows", pa.list_(pa.struct(rows))),
+            pa.field("embedding_values", pa.list_(EMBEDDING_DTYPES[embedding_dtype])),
+        ]
+    )
+
+
+def tables(embedding_dtype: str) -> dict[str, pa.Schema]:
+    """The published tables by name, in the order of publication: ``clips`` last."""
+    clip_id = _CLIP_KEY[0]
+    return {
+        "tags": pa.schema([*_CLIP_KEY, *_TAG]),
+        "embeddings": pa.schema([clip_id, *_embedding(embedding_dtype)]),
+        "timeline": pa.schema([clip_id, *_TIMELINE]),
+        "failures": pa.schema(
+            [
+                *_CLIP_KEY,
+                *_FAILURE,
+                pa.field("attempted_at", TIMESTAMP),
+                pa.field("run_id", pa.string()),
+            ]
+        ),
+        "clips": pa.schema(
+            [
+                *_CLIP_KEY,
+                pa.field("size_bytes", pa.int64()),
+                *_SIGNAL,
+                pa.field("extra", pa.string()),
+                pa.field("processed_at", TIMESTAMP),
+                pa.field("run_id", pa.string()),
+            ]
+        ),
+    }
