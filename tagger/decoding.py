@@ -1,0 +1,112 @@
+"""Recordings of any kind as mono blocks of bounded size (design section 3, "Decode").
+
+soundfile (libsndfile) reads first; PyAV (``tagger.ffmpeg``) reads what libsndfile does not:
+m4a/aac, wma, webm, mp4 and other video. MPEG audio (mp3, and raw AAC, which looks like it) and CAF
+go straight to PyAV: libsndfile's decoders write to stderr and stdout when such a file is broken,
+and the one for mp3 gives up at the first damaged frame.
+
+Only contents decide; names and suffixes are never looked at. A damaged recording is used as far as
+it decodes; one of which nothing decodes is an error.
+"""
+
+import re
+from collections.abc import Generator
+from contextlib import ExitStack
+from typing import Final
+
+import numpy as np
+import soundfile
+
+from tagger.errors import ClipError, Reason
+from tagger.logmel import FloatArray
+from tagger.source import Decoded, Reader, Source, block_length, mono
+
+_FOR_FFMPEG: Final = re.compile(rb"ID3|\xff[\xe0-\xff]|caff")  # tag or sync word of mp3; CAF
+_SHORT_CHUNK: Final = re.compile(r"^\s*(?:data|SSND) : (\d+) \(should be (\d+)\)", re.MULTILINE)
+_STREAMED: Final = 0xFFFF_FFFF  # the chunk length of a wav that was written to a pipe
+_NO_LENGTH: Final = 2**62  # libsndfile reports lengths it does not know as about 2**63
+
+
+def decode_blocks(source: Source) -> Decoded:
+    """Open a recording and decode it to mono, a block at a time.
+
+    A file object is read from its start and stays open.
+
+    Raises
+    ------
+    ClipError : ``EMPTY``, ``UNSUPPORTED`` or ``DECODE_ERROR``, here or while the blocks are read
+    OSError : the source itself cannot be read, which is no fault of the recording
+    """
+    reader = Reader(source)
+    with ExitStack() as on_error:
+        on_error.callback(reader.close)
+        if reader.size == 0:
+            raise ClipError(Reason.EMPTY, "the file has no bytes")
+        decoded = _open_soundfile(reader) or _open_ffmpeg(reader)
+        on_error.pop_all()
+    return decoded
+
+
+class _Forward(soundfile.SoundFile):  # type: ignore[misc]
+    """Read from start to end only.
+
+    soundfile would seek after each read, which costs time and fails where headers lie.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
+def _open_soundfile(reader: Reader) -> Decoded | None:
+    """The recording by libsndfile, or None where that is not for it."""
+    if _FOR_FFMPEG.match(reader.read(4)):
+        return None
+    reader.seek(0)
+    try:
+        sound = _Forward(reader)
+    except soundfile.LibsndfileError:
+        reader.check()
+        return None
+    return Decoded(sound.samplerate, sound.channels, _blocks(sound, reader))
+
+
+def _open_ffmpeg(reader: Reader) -> Decoded:
+    from tagger.ffmpeg import open_ffmpeg  # only where it is needed: it takes 0.1 s and 40 MB
+
+    return open_ffmpeg(reader)
+
+
+def _blocks(sound: soundfile.SoundFile, reader: Reader) -> Generator[FloatArray]:
+    length = block_length(sound.samplerate, sound.channels)
+    n_decoded, n_read, broken = 0, 1, ""
+    try:
+        while n_read and not broken:
+            buffer = np.empty((length, sound.channels), np.float32)
+            try:
+                n_read = len(sound.read(out=buffer))
+            except soundfile.LibsndfileError as error:
+                broken = error.error_string or "broken data"
+                n_read = max(0, sound.tell() - n_decoded)  # decoded before the error
+            reader.check()
+            n_decoded += n_read
+            if n_read:
+                yield mono(buffer[:n_read])
+        damage = _damage(sound, n_decoded, broken)
+    finally:
+        sound.close()
+        reader.close()
+    if damage:
+        raise ClipError(Reason.DECODE_ERROR, damage)
+
+
+def _damage(sound: soundfile.SoundFile, n_decoded: int, broken: str) -> str | None:
+    """What is wrong with a recording that was decoded as far as it goes, or None."""
+    end = f"decoding stopped at {n_decoded / sound.samplerate:.3f} s"
+    if broken:
+        return f"{end}: {' '.join(broken.split())}"
+    if n_decoded < sound.frames < _NO_LENGTH:
+        return f"{end}: the header promises {sound.frames / sound.samplerate:.3f} s"
+    chunk = _SHORT_CHUNK.search(sound.extra_info)
+    if chunk and int(chunk[1]) > int(chunk[2]) and int(chunk[1]) != _STREAMED:
+        return f"{end}: the header promises {chunk[1]} bytes of samples, the file has {chunk[2]}"
+    return None

@@ -1,0 +1,165 @@
+"""Recordings by PyAV (ffmpeg) that are not for libsndfile: m4a, mp3, wma, webm, caf, video.
+
+Of several audio streams the first is read. Its samples are laid end to end from time 0: encoder
+delay is cut off by ffmpeg; gaps, and a start later than the video's, are not filled.
+
+ffmpeg may only use the plain containers of ``_CONTAINERS``, so that no playlist or script can make
+it open other files. It writes nothing to stderr, which is PyAV's default.
+"""
+
+import re
+from collections.abc import Generator, Iterator
+from itertools import chain
+from typing import Final
+
+import av
+import av.error
+import numpy as np
+from av import AudioFrame
+from av.container import InputContainer
+
+from tagger.errors import ClipError, Reason
+from tagger.logmel import FloatArray
+from tagger.source import Decoded, Reader, block_length, mono
+
+_CONTAINERS: Final = (
+    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dts,eac3,flac,flv,loas,matroska,mov,mp3,mpc,mpc8,mpeg,"
+    "mpegts,mxf,ogg,rm,tak,truehd,tta,voc,w64,wav,wv"
+)
+_MAX_PLANES: Final = 8
+_SIGNATURES: Final = re.compile(
+    rb"RIFF....(WAVE|AVI )|RF64....WAVE|FORM....AIF|caff|fLaC|OggS|ID3|\xff[\xe0-\xff]"
+    rb"|....(ftyp|moov)|\x1a\x45\xdf\xa3|\x30\x26\xb2\x75\x8e\x66\xcf\x11",
+    re.DOTALL,
+)
+"""First bytes of wav, avi, aiff, caf, flac, ogg, mp3, mp4, matroska, asf: meant to hold audio."""
+
+
+def open_ffmpeg(reader: Reader) -> Decoded:
+    """The recording by ffmpeg; its rate and channels are those of the first frame: headers err.
+
+    Raises
+    ------
+    ClipError : ``EMPTY``, ``UNSUPPORTED`` or ``DECODE_ERROR``
+    OSError : the source itself cannot be read
+    """
+    reader.seek(0)
+    options = {"format_whitelist": _CONTAINERS}
+    try:
+        container = av.open(reader, "r", options=options, metadata_errors="replace")
+    except av.error.FFmpegError as error:
+        reader.check()
+        raise _not_opened(reader, error) from None
+    if not container.streams.audio:
+        raise ClipError(Reason.UNSUPPORTED, f"no audio stream ({container.format.name})")
+    frames = _frames(container, reader)
+    first = next(frames, None)
+    if first is None:
+        raise ClipError(Reason.EMPTY, f"no samples ({container.format.name})")
+    blocks = _blocks(chain([first], frames), first.sample_rate, container, reader)
+    return Decoded(first.sample_rate, first.layout.nb_channels, blocks)
+
+
+def _not_opened(reader: Reader, error: av.error.FFmpegError) -> ClipError:
+    reader.seek(0)
+    if _SIGNATURES.match(reader.read(16)):
+        return ClipError(Reason.DECODE_ERROR, f"broken header: {error.strerror}")
+    return ClipError(Reason.UNSUPPORTED, "not audio, or of an unknown kind")
+
+
+def _frames(container: InputContainer, reader: Reader) -> Iterator[AudioFrame]:
+    """Frames of the first audio stream.
+
+    Broken packets are left out; if there were any, or the stream is far shorter than its header
+    says, a ``ClipError`` ends it.
+    """
+    decoded_s, broken = 0.0, ""
+    try:
+        for packet in container.demux(container.streams.audio[0]):
+            try:
+                frames = [frame for frame in packet.decode() if frame.samples]
+            except av.error.DecoderNotFoundError:
+                raise ClipError(Reason.UNSUPPORTED, "a codec that ffmpeg does not know") from None
+            except av.error.FFmpegError as error:
+                broken = broken or f"broken data at {decoded_s:.3f} s: {error.strerror}"
+                continue
+            yield from frames
+            decoded_s += sum(frame.samples / frame.sample_rate for frame in frames)
+    except av.error.FFmpegError as error:
+        broken = broken or f"decoding stopped at {decoded_s:.3f} s: {error.strerror}"
+    except IndexError:  # PyAV, after the last packet: other streams that began on the way (mpegts)
+        pass
+    reader.check()
+    broken = broken or _cut_short(container, decoded_s)
+    if broken:
+        raise ClipError(Reason.DECODE_ERROR, broken)
+
+
+def _cut_short(container: InputContainer, decoded_s: float) -> str:
+    """What is missing of the length in the header, if it is so much that it tells of damage.
+
+    Such lengths are of the container's making, and in raw AAC a guess.
+    """
+    stream = container.streams.audio[0]
+    promised_s = float((stream.duration or 0) * (stream.time_base or 0))
+    if container.format.name == "aac" or decoded_s > 0.9 * promised_s - 1.0:
+        return ""
+    return f"decoding stopped at {decoded_s:.3f} s: the header promises {promised_s:.3f} s"
+
+
+def _blocks(
+    frames: Iterator[AudioFrame], sample_rate_hz: int, container: InputContainer, reader: Reader
+) -> Generator[FloatArray]:
+    """Frames joined to mono blocks; a change of the sample rate on the way ends the recording."""
+    length = block_length(sample_rate_hz, 1)
+    mixer = _Mixer()
+    pieces: list[FloatArray] = []
+    n = 0
+    damage: ClipError | None = None
+    try:
+        for frame in frames:
+            if frame.sample_rate != sample_rate_hz:
+                raise ClipError(Reason.DECODE_ERROR, "the sample rate changes on the way")
+            pieces.append(mixer.mono(frame))
+            n += frame.samples
+            if n >= length:
+                yield np.concatenate(pieces)
+                pieces, n = [], 0
+    except ClipError as error:
+        damage = error
+    finally:
+        container.close()
+        reader.close()
+    if n:
+        yield np.concatenate(pieces)
+    if damage:
+        raise damage
+
+
+class _Mixer:
+    """Frames of any kind as mono float32 in [-1, 1].
+
+    What most decoders give, float planes, is read as it is (PyAV takes a frame of 8 or more planes
+    for one with more planes than it has, and ``to_ndarray`` crashes); all else ffmpeg converts.
+    """
+
+    def __init__(self) -> None:
+        self._kind: tuple[str, str] | None = None
+        self._packer = av.AudioResampler("flt")
+
+    def mono(self, frame: AudioFrame) -> FloatArray:
+        channels = frame.layout.nb_channels
+        if frame.format.name == "fltp" and channels < _MAX_PLANES:
+            planes = [
+                np.frombuffer(memoryview(plane), np.float32, frame.samples)
+                for plane in frame.planes
+            ]
+            return mono(np.stack(planes, axis=1)) if channels > 1 else planes[0]
+        kind = (frame.format.name, frame.layout.name)
+        if kind != self._kind:
+            self._kind, self._packer = kind, av.AudioResampler("flt")
+        try:
+            packed = [part.to_ndarray()[0] for part in self._packer.resample(frame)]
+        except av.error.FFmpegError:
+            raise ClipError(Reason.UNSUPPORTED, f"samples of the kind {kind}") from None
+        return mono(np.concatenate(packed).reshape(-1, channels))

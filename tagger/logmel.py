@@ -1,0 +1,134 @@
+"""Log-mel patches exactly as VGGish wants them (paper section 3.1; reference/system.md 3.1).
+
+Conventions: waveforms are (n_samples,) float32 mono at 16 kHz in [-1, 1]; a patch is (96, 64)
+float32, time by band, natural logarithm. Frames are neither centred nor padded, and patches are cut
+from the STFT of the whole signal: cutting the waveform into 0.96 s pieces first would leave 94
+frames in each. Incomplete frames and patches at the tail are dropped.
+
+The constants are the contract with the weights, so they are not configuration.
+"""
+
+from collections.abc import Iterable, Iterator
+from functools import cache
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import scipy.fft
+
+FloatArray = npt.NDArray[np.float32]
+
+SAMPLE_RATE_HZ: Final = 16_000
+WINDOW_LENGTH: Final = 400  # samples, 25 ms
+HOP_LENGTH: Final = 160  # samples, 10 ms
+FFT_LENGTH: Final = 512  # the next power of two
+N_BANDS: Final = 64
+MIN_HZ: Final = 125.0
+MAX_HZ: Final = 7_500.0
+LOG_OFFSET: Final = 0.01
+PATCH_FRAMES: Final = 96
+
+PATCH_HOP: Final = PATCH_FRAMES * HOP_LENGTH  # samples, 0.96 s
+PATCH_LENGTH: Final = PATCH_HOP - HOP_LENGTH + WINDOW_LENGTH  # samples one patch needs, 0.975 s
+SEGMENT_S: Final = PATCH_HOP / SAMPLE_RATE_HZ
+
+FRONT_END: Final = {
+    "sample_rate_hz": SAMPLE_RATE_HZ,
+    "window_length": WINDOW_LENGTH,
+    "hop_length": HOP_LENGTH,
+    "fft_length": FFT_LENGTH,
+    "n_bands": N_BANDS,
+    "min_hz": MIN_HZ,
+    "max_hz": MAX_HZ,
+    "log_offset": LOG_OFFSET,
+    "patch_frames": PATCH_FRAMES,
+}
+"""The front end as model cards and outputs record it."""
+
+_BLOCK_PATCHES: Final = 16  # patches transformed at once: the spectra stay within the CPU's cache
+
+
+def n_patches(n_samples: int) -> int:
+    """Whole patches in a signal of ``n_samples`` samples at 16 kHz."""
+    return max(0, 1 + (n_samples - PATCH_LENGTH) // PATCH_HOP)
+
+
+def hertz_to_mel(hz: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """HTK mel scale, 1127 ln(1 + f/700)."""
+    return 1127.0 * np.log1p(np.asarray(hz, np.float64) / 700.0)
+
+
+@cache
+def mel_matrix() -> FloatArray:
+    """Weights from FFT bins to mel bands, (257, 64) float32.
+
+    Triangles linear in mel, not normalised, none on the DC bin.
+    """
+    bins = hertz_to_mel(np.linspace(0.0, SAMPLE_RATE_HZ / 2, FFT_LENGTH // 2 + 1))[:, None]
+    edges = np.linspace(hertz_to_mel(MIN_HZ), hertz_to_mel(MAX_HZ), N_BANDS + 2)
+    lower, centre, upper = edges[:-2], edges[1:-1], edges[2:]
+    rising = (bins - lower) / (centre - lower)
+    falling = (upper - bins) / (upper - centre)
+    weights = np.maximum(0.0, np.minimum(rising, falling))
+    weights[0] = 0.0
+    return weights.astype(np.float32)
+
+
+@cache
+def _window() -> FloatArray:
+    """Periodic Hann window, (400,) float32."""
+    phase = 2.0 * np.pi * np.arange(WINDOW_LENGTH) / WINDOW_LENGTH
+    return (0.5 - 0.5 * np.cos(phase)).astype(np.float32)
+
+
+def log_mel(waveform: FloatArray) -> FloatArray:
+    """Log-mel frames, (n_frames, 64) float32, of a (n_samples,) waveform at 16 kHz."""
+    if len(waveform) < WINDOW_LENGTH:
+        return np.empty((0, N_BANDS), np.float32)
+    frames = np.lib.stride_tricks.sliding_window_view(waveform, WINDOW_LENGTH)[::HOP_LENGTH]
+    spectra = np.abs(scipy.fft.rfft(frames * _window(), FFT_LENGTH))
+    bands: FloatArray = np.log(spectra @ mel_matrix() + np.float32(LOG_OFFSET))
+    return bands
+
+
+def patches(waveform: FloatArray) -> FloatArray:
+    """Log-mel patches, (n_patches, 96, 64) float32, of a (n_samples,) waveform at 16 kHz.
+
+    A waveform too short for one patch is repeated until it has one (paper section 3.2, "repeat";
+    PAPER.md D5).
+
+    Raises
+    ------
+    ValueError : an empty waveform
+    """
+    return np.concatenate(list(stream_patches([waveform])))
+
+
+def stream_patches(blocks: Iterable[FloatArray]) -> Iterator[FloatArray]:
+    """Patches of a signal that comes in blocks of any size, equal to ``patches`` of the whole.
+
+    Parameters
+    ----------
+    blocks : (n,) float32 pieces of one waveform at 16 kHz, in order
+
+    Yields
+    ------
+    (n_patches, 96, 64) float32, some patches at a time
+    """
+    rest = np.empty(0, np.float32)
+    any_yet = False
+    for block in blocks:
+        rest = np.concatenate([rest, block]) if len(rest) else block
+        while (n := min(n_patches(len(rest)), _BLOCK_PATCHES)) > 0:
+            yield _exact_patches(rest[: (n - 1) * PATCH_HOP + PATCH_LENGTH])
+            rest = rest[n * PATCH_HOP :]
+            any_yet = True
+    if any_yet:
+        return
+    if not len(rest):
+        raise ValueError("a waveform without samples has no patches")
+    yield _exact_patches(np.resize(rest, PATCH_LENGTH))
+
+
+def _exact_patches(waveform: FloatArray) -> FloatArray:
+    return log_mel(waveform).reshape(-1, PATCH_FRAMES, N_BANDS)
