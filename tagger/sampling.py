@@ -1,0 +1,98 @@
+"""Which clips a training batch holds, and which clips get pitch-shifted copies.
+
+Nothing here touches audio: these functions draw indices and parameters, others apply them.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+IndexArray = npt.NDArray[np.int64]
+
+SEMITONES: Final = tuple(n for n in range(-12, 13) if n != 0)
+"""The shifts to draw from: "a integer number between (-12, 12)" (section 3.2), none of them 0."""
+
+
+def balanced(labels: IndexArray, rng: np.random.Generator) -> Iterator[IndexArray]:
+    """Batches that hold exactly one clip of each class (section 2.2, "balanced").
+
+    Every class goes round through shuffles of its own; an epoch ends when the largest class has
+    been used up once, so the clips of small classes come more often.
+
+    Parameters
+    ----------
+    labels : (n_clips,) class of each clip
+
+    Yields
+    ------
+    (n_classes,) int64 clip indices, in the order of the classes
+    """
+    clips_of = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    n_batches = max((len(clips) for clips in clips_of), default=0)
+    rounds = [_shuffles(clips, n_batches, rng) for clips in clips_of]
+    for batch in range(n_batches):
+        yield np.array([clips[batch] for clips in rounds], np.int64)
+
+
+def _shuffles(clips: IndexArray, length: int, rng: np.random.Generator) -> IndexArray:
+    """Shuffles of ``clips`` end to end, cut to ``length``."""
+    n_rounds = -(-length // len(clips))
+    return np.concatenate([rng.permutation(clips) for _ in range(n_rounds)])[:length]
+
+
+def unbalanced(n_clips: int, batch_size: int, rng: np.random.Generator) -> Iterator[IndexArray]:
+    """Batches of clips drawn at random (section 2.2, "unbalanced"): each clip once per epoch.
+
+    Yields
+    ------
+    (batch_size,) int64 clip indices; the last batch holds what remains
+    """
+    order = rng.permutation(n_clips)
+    for first in range(0, n_clips, batch_size):
+        yield order[first : first + batch_size]
+
+
+def copies_needed(labels: IndexArray) -> IndexArray:
+    """How many pitch-shifted copies of each clip raise its class to the largest (section 3.2).
+
+    Within a class the copies are spread evenly, the first clips getting one more where they do not
+    divide.
+
+    Parameters
+    ----------
+    labels : (n_clips,) class of each clip, the training clips of one split only
+
+    Returns
+    -------
+    (n_clips,) int64
+    """
+    _, class_of, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    copies = np.zeros(len(class_of), np.int64)
+    for number, size in enumerate(sizes):
+        each, more = divmod(sizes.max() - size, size)
+        copies[class_of == number] = each + (np.arange(size) < more)
+    return copies
+
+
+def draw_semitones(clip_id: str, copy: int, seed: int, most: int = 12) -> int:
+    """The shift of one copy of a clip: uniform in [-most, most] without 0.
+
+    It depends on the arguments alone, not on order, machine or library version. The copies of one
+    clip differ from each other until all shifts are used.
+
+    Parameters
+    ----------
+    clip_id : a name of the clip that is the same on every machine
+    copy : number of the copy, from 1
+    seed : one seed for the whole data set
+    most : largest shift, 1 to 12; the paper's is 12
+    """
+
+    def place(semitones: int) -> bytes:
+        return hashlib.sha256(f"{seed}/{semitones}/{clip_id}".encode()).digest()
+
+    shifts = sorted((n for n in SEMITONES if abs(n) <= most), key=place)
+    return shifts[(copy - 1) % len(shifts)]

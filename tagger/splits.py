@@ -1,0 +1,116 @@
+"""Training and validation parts of a data set (paper section 2.2).
+
+A pitch-shifted copy belongs to its clip: ``Split.rows`` keeps it on that clip's side, so that no
+copy of a clip that is validated on is ever trained on.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tagger.dataset import Dataset
+from tagger.errors import CommandError
+
+IndexArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows of ``Dataset.clips`` to train on and to validate on, (n,) int64 each, disjoint."""
+
+    name: str
+    train: IndexArray
+    validation: IndexArray
+
+    def rows(self, clips: IndexArray, copies: IndexArray) -> tuple[IndexArray, IndexArray]:
+        """The split of a table that also has pitch-shifted copies.
+
+        Parameters
+        ----------
+        clips : (n_rows,) the clip that each row of the table comes from
+        copies : (n_rows,) 0 for the clip itself, 1, 2 ... for its copies
+
+        Returns
+        -------
+        rows to train on, with all their copies; rows to validate on, without copies
+        """
+        train = np.flatnonzero(np.isin(clips, self.train))
+        return train, np.flatnonzero(np.isin(clips, self.validation) & (copies == 0))
+
+
+def first(dataset: Dataset, n: int) -> Split:
+    """Train on the first ``n`` clips in metadata order, validate on the others.
+
+    Raises
+    ------
+    CommandError : here and below, where a part is empty, or a class has no clip to train on
+    """
+    rows = dataset.development()
+    return _checked(dataset, Split(f"first-{n}", rows[:n], rows[n:]))
+
+
+def last(dataset: Dataset, n: int) -> Split:
+    """Train on the last ``n`` clips in metadata order, validate on the others."""
+    rows = dataset.development()
+    n_others = max(0, len(rows) - n)
+    return _checked(dataset, Split(f"last-{n}", rows[n_others:], rows[:n_others]))
+
+
+def folds(dataset: Dataset, k: int | None = None) -> list[Split]:
+    """One split per fold, each validated on its fold and trained on the others.
+
+    The data set's own folds are used where it has them: clips of one recording share a fold there.
+    Otherwise the clips of each class are dealt out to ``k`` folds in metadata order.
+    """
+    rows = dataset.development()
+    fold_of = dataset.clips["fold"].iloc[rows]
+    if fold_of.isna().all():
+        numbers = _dealt(dataset.truth()[rows], k)
+    elif fold_of.isna().any():
+        raise CommandError(f"{int(fold_of.isna().sum())} clips have no fold, the others have one")
+    else:
+        numbers = fold_of.to_numpy(np.int64)
+    values = np.unique(numbers)
+    if k is not None and k != len(values):
+        raise CommandError(f"{k} folds wanted, but the data set has {len(values)}")
+    return [
+        _checked(dataset, Split(f"fold-{v}", rows[numbers != v], rows[numbers == v]))
+        for v in values
+    ]
+
+
+def _dealt(truth: IndexArray, k: int | None) -> IndexArray:
+    """Folds 1 to k: the j-th clip of a class goes to fold 1 + j mod k."""
+    if k is None or k < 2:
+        raise CommandError("the data set has no folds: say how many to make, at least 2")
+    numbers = np.empty(len(truth), np.int64)
+    for label in np.unique(truth):
+        of_class = truth == label
+        numbers[of_class] = 1 + np.arange(of_class.sum()) % k
+    return numbers
+
+
+def by_column(dataset: Dataset) -> Split:
+    """The data set's own "train" and "validation" clips."""
+    column = dataset.clips["split"].to_numpy()
+    parts = (np.flatnonzero(column == part) for part in ("train", "validation"))
+    return _checked(dataset, Split("column", *parts))
+
+
+def everything(dataset: Dataset) -> Split:
+    """Train on all clips, validate on none."""
+    return Split("all", dataset.development(), np.empty(0, np.int64))
+
+
+def _checked(dataset: Dataset, split: Split) -> Split:
+    for part, rows in (("train", split.train), ("validate", split.validation)):
+        if not len(rows):
+            raise CommandError(f"split {split.name} leaves no clips to {part} on")
+    present = set(dataset.truth()[split.train])
+    missing = [name for i, name in enumerate(dataset.labels.names) if i not in present]
+    if missing:
+        raise CommandError(
+            f"split {split.name} leaves classes without clips to train on: {', '.join(missing)}"
+        )
+    return split

@@ -1,0 +1,114 @@
+"""Splits (paper section 2.2)."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tagger import sampling, splits
+from tagger.dataset import Dataset
+from tagger.errors import CommandError
+from tagger.labels import LabelSet
+
+
+def _dataset(labels, **columns):
+    """Clips of the given labels "a", "b", ...; no files are needed to split them."""
+    clips = pd.DataFrame({"label": list(labels), "fold": pd.NA, "split": "train", "usage": pd.NA})
+    for name, values in columns.items():
+        clips[name] = values
+    clips["fold"] = clips["fold"].astype("Int64")
+    return Dataset("csv", LabelSet.of(sorted(set(labels))), clips)
+
+
+def test_first_and_last_in_metadata_order():
+    data = _dataset("abababa", split=["train"] * 3 + ["test"] + ["train"] * 3)
+    first, last = splits.first(data, 4), splits.last(data, 4)
+    assert (first.train.tolist(), first.validation.tolist()) == ([0, 1, 2, 4], [5, 6])
+    assert (last.train.tolist(), last.validation.tolist()) == ([2, 4, 5, 6], [0, 1])
+    assert (first.name, last.name) == ("first-4", "last-4")
+
+
+@given(st.integers(4, 60), st.data())
+def test_first_and_last_leave_nothing_out(n_clips, data):
+    clips = _dataset("ab" * n_clips)
+    n = data.draw(st.integers(2, 2 * n_clips - 1))
+    for split in (splits.first(clips, n), splits.last(clips, n)):
+        assert len(split.train) == n
+        both = np.concatenate([split.train, split.validation])
+        assert sorted(both) == list(range(2 * n_clips))
+
+
+def test_folds_of_the_data_set():
+    data = _dataset("aabbab", fold=[1, 2, 1, 2, 4, 4])
+    names = [(split.name, split.validation.tolist()) for split in splits.folds(data)]
+    assert names == [("fold-1", [0, 2]), ("fold-2", [1, 3]), ("fold-4", [4, 5])]
+    with pytest.raises(CommandError, match="5 folds wanted, but the data set has 3"):
+        splits.folds(data, 5)
+
+
+@given(st.lists(st.integers(2, 20), min_size=1, max_size=5), st.integers(2, 4))
+def test_dealt_folds_are_stratified_and_cover_every_clip_once(sizes, k):
+    labels = "".join(letter * size for letter, size in zip("abcde", sizes, strict=False))
+    if max(sizes) < k:
+        with pytest.raises(CommandError, match="folds"):
+            splits.folds(_dataset(labels), k)
+        return
+    parts = splits.folds(_dataset(labels), k)
+    assert sorted(np.concatenate([s.validation for s in parts])) == list(range(len(labels)))
+    for letter, size in zip("abcde", sizes, strict=False):
+        counts = [sum(labels[i] == letter for i in split.validation) for split in parts]
+        assert sum(counts) == size
+        assert max(counts) - min(counts) <= 1
+
+
+def test_folds_must_be_complete_or_wanted():
+    with pytest.raises(CommandError, match="1 clips have no fold"):
+        splits.folds(_dataset("abab", fold=[1, 2, pd.NA, 1]))
+    with pytest.raises(CommandError, match="say how many"):
+        splits.folds(_dataset("abab"))
+
+
+def test_by_column():
+    data = _dataset("ababab", split=["train", "train", "validation", "test", "train", "validation"])
+    split = splits.by_column(data)
+    assert (split.train.tolist(), split.validation.tolist()) == ([0, 1, 4], [2, 5])
+    with pytest.raises(CommandError, match="no clips to validate on"):
+        splits.by_column(_dataset("ab"))
+
+
+def test_everything():
+    split = splits.everything(_dataset("abab", split=["train", "train", "test", "validation"]))
+    assert (split.train.tolist(), split.validation.tolist()) == ([0, 1, 3], [])
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        (lambda data: splits.first(data, 4), "first-4 leaves classes without .*: b"),
+        (lambda data: splits.last(data, 2), "last-2 leaves classes without .*: a"),
+        (lambda data: splits.first(data, 6), "no clips to validate on"),
+        (lambda data: splits.last(data, 9), "no clips to validate on"),
+        (lambda data: splits.first(data, 0), "no clips to train on"),
+        (lambda data: splits.last(data, 0), "no clips to train on"),
+    ],
+)
+def test_a_split_that_leaves_something_empty(split, message):
+    with pytest.raises(CommandError, match=message):
+        split(_dataset("aaaabb"))
+
+
+@given(st.lists(st.sampled_from("abc"), min_size=6, max_size=60), st.data())
+def test_no_copy_crosses_a_split(labels, data):
+    clips = _dataset("abc" + "".join(labels))
+    n = data.draw(st.integers(3, len(labels) + 2))
+    split = splits.first(clips, n)
+    copies = sampling.copies_needed(clips.truth())  # of the whole set, shared by all splits
+    table = [(clip, copy) for clip, more in enumerate(copies) for copy in range(more + 1)]
+    clip, copy = np.array(table).T
+    train, validation = split.rows(clip, copy)
+    assert not set(clip[train]) & set(clip[validation])
+    assert not copy[validation].any()
+    assert sorted(clip[validation]) == sorted(split.validation)
+    assert set(clip[train]) == set(split.train)
+    assert len(train) == (copies[split.train] + 1).sum()
