@@ -1,0 +1,122 @@
+"""Models between disk and torch: card + safetensors (design 5), never pickle."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
+from torch import nn
+
+from tagger.attention import AttentionConfig, MultiLevelAttention
+from tagger.card import CARD_FILE, Card, ExtractorCard, HeadKind, MemberCard, ModelFiles, to_json
+from tagger.errors import CommandError
+from tagger.labels import Label
+from tagger.vggish import VGGish, VGGishConfig
+
+_Network = TypeVar("_Network", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """The networks of a model, in evaluation mode, in the order of the card."""
+
+    extractors: Mapping[str, VGGish]
+    heads: Sequence[MultiLevelAttention]
+
+
+def build(files: ModelFiles) -> Ensemble:
+    """The networks that a verified model describes, float32 on the CPU.
+
+    Raises
+    ------
+    CommandError : weights that do not fit the card, labels that do not fit the heads
+    """
+    card = files.card
+    extractors = {
+        part.name: _load(VGGish(_vggish_config(part.config)), files, part.weights)
+        for part in card.extractors
+    }
+    heads = [
+        _load(_head(part.kind, len(card.labels), part.config), files, part.weights)
+        for part in card.members
+    ]
+    return Ensemble(extractors, heads)
+
+
+def save(
+    folder: Path,
+    name: str,
+    labels: Sequence[Label],
+    extractors: Mapping[str, VGGish],
+    heads: Sequence[tuple[str, MultiLevelAttention]],
+    about: Mapping[str, Any],
+    dtype: torch.dtype = torch.float32,
+) -> Card:
+    """Write a model: ``card.json`` and one safetensors file per network.
+
+    Parameters
+    ----------
+    heads : per member the name of its extractor and its head
+    dtype : how weights are stored; float16 halves the files (loading gives float32 either way)
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    extractor_cards = [
+        ExtractorCard(
+            key, _plain(network.config), *_write(folder, f"extractor-{key}", network, dtype)
+        )
+        for key, network in extractors.items()
+    ]
+    member_cards = [
+        MemberCard(
+            key, "attention", _plain(head.config), *_write(folder, f"head-{i}-{key}", head, dtype)
+        )
+        for i, (key, head) in enumerate(heads)
+    ]
+    card = Card(name, tuple(labels), tuple(extractor_cards), tuple(member_cards), about=about)
+    text = json.dumps(to_json(card), indent=2, ensure_ascii=False)
+    (folder / CARD_FILE).write_text(text + "\n", encoding="utf-8")
+    return card
+
+
+def _vggish_config(config: Mapping[str, Any]) -> VGGishConfig:
+    return VGGishConfig(**{**config, "conv_widths": tuple(config["conv_widths"])})
+
+
+def _head(kind: HeadKind, n_classes: int, config: Mapping[str, Any]) -> MultiLevelAttention:
+    return MultiLevelAttention(
+        n_classes, AttentionConfig(**{**config, "levels": tuple(config["levels"])})
+    )
+
+
+def _load(network: _Network, files: ModelFiles, weights: str) -> _Network:
+    try:
+        network.load_state_dict(load_safetensors(files.weights[weights]))
+    except RuntimeError as error:
+        first = str(error).splitlines()[-1].strip()
+        raise CommandError(
+            f"model {files.card.name}: {weights} does not fit the card ({first})"
+        ) from error
+    return network.eval()
+
+
+def _write(folder: Path, stem: str, network: nn.Module, dtype: torch.dtype) -> tuple[str, str]:
+    """File name and sha256 of a network's weights, written to the folder."""
+    tensors = {
+        key: value.detach().to(dtype if value.is_floating_point() else value.dtype).contiguous()
+        for key, value in network.state_dict().items()
+    }
+    data = save_safetensors(tensors)
+    file = f"{stem}.safetensors"
+    (folder / file).write_bytes(data)
+    return file, hashlib.sha256(data).hexdigest()
+
+
+def _plain(config: VGGishConfig | AttentionConfig) -> dict[str, Any]:
+    """A configuration as JSON has it: tuples are lists."""
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(config)))
+    return plain

@@ -1,0 +1,263 @@
+"""Tagging: from patches to embeddings, predictions and tags (paper sections 3.4, 4.1, 4.2).
+
+    tagger = Tagger.load()                      # the bundled model
+    result = tagger.tag("recording.flac")
+    result.tags[0].tag, result.tags[0].score
+
+Conventions: patches are (n, 96, 64) float32; the embeddings of a clip are (n_extractors, n, 128)
+float32, extractors in the order of the card; K is the number of classes; times are seconds in the
+original recording.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tagger import audio, ensemble, segments
+from tagger.attention import MultiLevelAttention
+from tagger.card import BUNDLED, Card, ModelFiles, read_model
+from tagger.checkpoint import build
+from tagger.ensemble import FloatArray
+from tagger.logmel import stream_patches
+from tagger.schema import EMBEDDING_SIZE
+from tagger.vggish import VGGish
+
+Precision = Literal["float32", "bfloat16"]
+
+EXTRACTOR_BATCH = 128  # patches a pass through an extractor
+HEAD_BATCH = 1024  # bags a pass through a head
+
+
+@dataclass(frozen=True)
+class Tag:
+    """One predicted tag; ``score`` is its share of the ensemble's probability."""
+
+    rank: int
+    tag: str
+    mid: str | None
+    score: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the ensemble says of one clip.
+
+    Attributes
+    ----------
+    scores : (K,) float32, sums to 1: mean over bags, then geometric mean over members
+    bag_scores : (n_bags, K) float32, geometric mean over members of each bag; empty when the
+        members' bags differ in size
+    attention : per member (n_bags, n_levels, n_segments, K) float32, the weights p
+    """
+
+    scores: FloatArray
+    bag_scores: FloatArray
+    attention: tuple[FloatArray, ...]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One tag of one bag; ``attention`` has a weight per segment, mean over members and levels."""
+
+    bag: int
+    start_s: float
+    end_s: float
+    tag: str
+    score: float
+    attention: FloatArray
+
+
+@dataclass(frozen=True)
+class Result:
+    """Everything about one tagged recording.
+
+    Attributes
+    ----------
+    embeddings : per extractor (n_segments, 128) float32
+    start_s, end_s : (n_segments,) float64, where each segment lies in the recording
+    """
+
+    signal: audio.Signal
+    tags: tuple[Tag, ...]
+    embeddings: dict[str, FloatArray]
+    start_s: segments.TimeArray
+    end_s: segments.TimeArray
+    timeline: tuple[Moment, ...]
+    prediction: Prediction
+
+
+def pick_device() -> str:
+    """``cuda`` where torch sees a GPU (Ray shows an actor the ones it was given), else ``cpu``."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def pick_precision(device: str) -> Precision:
+    """``bfloat16`` where the hardware computes in it, else ``float32``."""
+    if device == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    offered = torch.cpu.get_capabilities()
+    return "bfloat16" if offered.get("avx512_bf16") or offered.get("amx_bf16") else "float32"
+
+
+class Tagger:
+    """A model ready to tag.
+
+    Parameters
+    ----------
+    files : a verified model
+    device : ``cpu`` or ``cuda``
+    precision : arithmetic of the extractors; heads always run in float32
+    """
+
+    def __init__(
+        self, files: ModelFiles, device: str = "cpu", precision: Precision = "float32"
+    ) -> None:
+        networks = build(files)
+        self.card: Card = files.card
+        self.device = torch.device(device)
+        self.dtype = getattr(torch, precision)
+        self.extractors = [self._prepare(network) for network in networks.extractors.values()]
+        self.heads = [head.to(self.device) for head in networks.heads]
+        names = list(networks.extractors)
+        self._extractor_of = [names.index(member.extractor) for member in self.card.members]
+
+    @classmethod
+    def load(
+        cls, url: str | Path = BUNDLED, device: str = "cpu", precision: Precision = "float32"
+    ) -> "Tagger":
+        """The model at a folder or URI; CommandError says what is wrong with it."""
+        return cls(read_model(url), device, precision)
+
+    def _prepare(self, network: VGGish) -> VGGish:
+        network = network.to(self.device, self.dtype)
+        return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+    @torch.inference_mode()
+    def embed(self, patches: FloatArray) -> FloatArray:
+        """Embeddings (n_extractors, n, 128) float32 of patches (n, 96, 64)."""
+        out = np.empty((len(self.extractors), len(patches), EMBEDDING_SIZE), np.float32)
+        for start in range(0, len(patches), EXTRACTOR_BATCH):
+            part = slice(start, start + EXTRACTOR_BATCH)
+            batch = torch.from_numpy(patches[part]).to(self.device, self.dtype)
+            for network, result in zip(self.extractors, out, strict=True):
+                result[part] = network(batch).float().cpu().numpy()
+        return out
+
+    @torch.inference_mode()
+    def predict(self, embeddings: Sequence[FloatArray]) -> list[Prediction]:
+        """A prediction per clip, from the clips' embeddings (n_extractors, n_segments, 128)."""
+        if not embeddings:
+            return []
+        members = [
+            list(self._explain(head, [clip[which] for clip in embeddings]))
+            for head, which in zip(self.heads, self._extractor_of, strict=True)
+        ]
+        return [_combine(clip) for clip in zip(*members, strict=True)]
+
+    def _explain(
+        self, head: MultiLevelAttention, clips: Sequence[FloatArray]
+    ) -> Iterator[tuple[FloatArray, FloatArray]]:
+        """Per clip one member's bag probabilities and attention weights."""
+        indices = [segments.bags(len(clip), head.config.n_segments) for clip in clips]
+        bags = np.concatenate([clip[index] for clip, index in zip(clips, indices, strict=True)])
+        parts = [
+            self._explain_bags(head, part)
+            for part in torch.split(torch.from_numpy(bags), HEAD_BATCH)
+        ]
+        probabilities = np.concatenate([probability for probability, _ in parts])
+        attention = np.concatenate([weights for _, weights in parts])
+        ends = np.cumsum([len(index) for index in indices])[:-1]
+        return zip(np.split(probabilities, ends), np.split(attention, ends), strict=True)
+
+    def _explain_bags(
+        self, head: MultiLevelAttention, bags: Tensor
+    ) -> tuple[FloatArray, FloatArray]:
+        logits, attention = head.explain(bags.to(self.device))
+        return logits.softmax(-1).cpu().numpy(), attention.cpu().numpy()
+
+    def tags(self, scores: FloatArray, top_k: int = 3, threshold: float = 0.0) -> tuple[Tag, ...]:
+        """The best tags of (K,) scores, best first."""
+        best = ensemble.top_k(scores, top_k, threshold)
+        return tuple(
+            Tag(rank, self.card.labels[k].name, self.card.labels[k].mid, float(scores[k]))
+            for rank, k in enumerate(best, 1)
+        )
+
+    def timeline(
+        self,
+        prediction: Prediction,
+        times: tuple[segments.TimeArray, segments.TimeArray],
+        top_k: int = 3,
+        threshold: float = 0.0,
+    ) -> tuple[Moment, ...]:
+        """The best tags of each bag; empty when the members' bags differ in size.
+
+        Parameters
+        ----------
+        times : start and end of each segment, (n_segments,) seconds
+        """
+        start_s, end_s = times
+        if not len(prediction.bag_scores):
+            return ()
+        weights = np.mean([member.mean(1) for member in prediction.attention], axis=0)
+        size = weights.shape[1]
+        return tuple(
+            Moment(
+                bag,
+                float(start_s[bag * size]),
+                float(end_s[min(bag * size + size, len(end_s)) - 1]),
+                self.card.labels[k].name,
+                float(scores[k]),
+                weights[bag, :, k],
+            )
+            for bag, scores in enumerate(prediction.bag_scores)
+            for k in ensemble.top_k(scores, top_k, threshold)
+        )
+
+    def tag(
+        self, source: bytes | str | Path | BinaryIO, top_k: int = 3, threshold: float = 0.0
+    ) -> Result:
+        """Tag one recording: a path, its bytes, or a seekable binary file.
+
+        Raises
+        ------
+        ClipError : the recording cannot be tagged, with the reason
+        """
+        signal, blocks = audio.load(source)
+        embeddings = np.concatenate([self.embed(part) for part in stream_patches(blocks)], axis=1)
+        return self._result(signal, embeddings, top_k, threshold)
+
+    def _result(
+        self, signal: audio.Signal, embeddings: FloatArray, top_k: int, threshold: float
+    ) -> Result:
+        (prediction,) = self.predict([embeddings])
+        times = segments.segment_times(
+            embeddings.shape[1], signal.content_start_s, signal.content_end_s
+        )
+        return Result(
+            signal,
+            self.tags(prediction.scores, top_k, threshold),
+            {part.name: rows for part, rows in zip(self.card.extractors, embeddings, strict=True)},
+            *times,
+            self.timeline(prediction, times, top_k, threshold),
+            prediction,
+        )
+
+
+def _combine(members: Sequence[tuple[FloatArray, FloatArray]]) -> Prediction:
+    """The ensemble's prediction of one clip from each member's (bag probabilities, attention)."""
+    scores = ensemble.geometric_mean(
+        np.stack([ensemble.clip_mean(probabilities) for probabilities, _ in members])
+    )
+    shapes = {weights.shape[2] for _, weights in members}
+    bag_scores = (
+        ensemble.geometric_mean(np.stack([probabilities for probabilities, _ in members]))
+        if len(shapes) == 1
+        else np.empty((0, len(scores)), np.float32)
+    )
+    return Prediction(scores, bag_scores, tuple(weights for _, weights in members))

@@ -1,0 +1,137 @@
+"""VGGish, the feature extractor (paper section 2.1, Table 1; reference/system.md 3.2).
+
+Conventions: patches are (n, 96, 64) float32 log-mel, time by band; embeddings are (n, 128). Names
+and shapes of the parameters are those of torchvggish (``features.N.*``, ``embeddings.N.*``), so the
+published weights load as they are.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from tagger.logmel import N_BANDS, PATCH_FRAMES
+from tagger.schema import EMBEDDING_SIZE
+
+CLASSIFIER_UNITS = 100  # the hidden layer added for fine-tuning, section 2.2
+
+EmbeddingActivation = Literal["relu", "none"]
+
+
+@dataclass(frozen=True)
+class VGGishConfig:
+    """What may vary in an extractor; the defaults are Table 1.
+
+    Attributes
+    ----------
+    conv_widths : channels of the four convolution groups
+    hidden : units of the two fully connected layers before the embedding
+    embedding_activation : ``relu`` as in the paper, or ``none`` as in the current public release
+    """
+
+    conv_widths: tuple[int, int, int, int] = (64, 128, 256, 512)
+    hidden: int = 4096
+    embedding_activation: EmbeddingActivation = "relu"
+
+
+class VGGish(nn.Module):
+    """Table 1: 3x3 convolutions with ReLU, 2x2 max pooling, three fully connected layers."""
+
+    def __init__(self, config: VGGishConfig = VGGishConfig()) -> None:
+        super().__init__()
+        self.config = config
+        one, two, three, four = config.conv_widths
+        layers: list[nn.Module] = []
+        width = 1
+        for group in ((one,), (two,), (three, three), (four, four)):
+            for out in group:
+                layers += [nn.Conv2d(width, out, 3, padding=1), nn.ReLU(inplace=True)]
+                width = out
+            layers.append(nn.MaxPool2d(2))
+        self.features = nn.Sequential(*layers)
+        flat = four * (PATCH_FRAMES // 16) * (N_BANDS // 16)
+        self.embeddings = nn.Sequential(
+            nn.Linear(flat, config.hidden),
+            nn.ReLU(inplace=True),
+            nn.Linear(config.hidden, config.hidden),
+            nn.ReLU(inplace=True),
+            nn.Linear(config.hidden, EMBEDDING_SIZE),
+            *([nn.ReLU(inplace=True)] if config.embedding_activation == "relu" else []),
+        )
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """Embeddings (n, 128) of patches (n, 96, 64)."""
+        maps = self.features(patches.unsqueeze(1))
+        # The weights were made channels-last, (n, 6, 4, channels): flatten in that order.
+        flat = maps.permute(0, 2, 3, 1).flatten(1)
+        embeddings: Tensor = self.embeddings(flat)
+        return embeddings
+
+
+class VGGishClassifier(nn.Module):
+    """VGGish + 100 units + classes: what fine-tuning trains (section 2.2)."""
+
+    def __init__(self, extractor: VGGish, n_classes: int) -> None:
+        super().__init__()
+        self.extractor = extractor
+        self.classifier = nn.Sequential(
+            nn.Linear(EMBEDDING_SIZE, CLASSIFIER_UNITS),
+            nn.ReLU(inplace=True),
+            nn.Linear(CLASSIFIER_UNITS, n_classes),
+        )
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """Logits (n, n_classes) of patches (n, 96, 64); their softmax is the prediction."""
+        logits: Tensor = self.classifier(self.extractor(patches))
+        return logits
+
+
+def initialise(module: nn.Module) -> None:
+    """He-normal weights and zero biases, in place, for training from scratch."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+@torch.no_grad()
+def initialise_from_data(network: VGGishClassifier, patches: Tensor) -> None:
+    """``initialise``, then scale each layer so that its output on ``patches`` has unit variance.
+
+    Layer-sequential unit variance (Mishkin and Matas 2016). The first layer also takes the mean and
+    scale of the log-mel values out, and the last starts small, so that all classes begin alike.
+
+    Parameters
+    ----------
+    patches : (n, 96, 64) some hundred training patches
+    """
+    initialise(network)
+    first = network.extractor.features[0]
+    assert isinstance(first, nn.Conv2d)
+    assert first.bias is not None
+    x = patches.unsqueeze(1)
+    first.weight /= x.std()
+    first.bias -= first.weight.sum((1, 2, 3)) * x.mean()
+    for layer in network.extractor.features:
+        x = _scaled(layer, x)
+    x = x.permute(0, 2, 3, 1).flatten(1)
+    for layer in [*network.extractor.embeddings, *network.classifier]:
+        x = _scaled(layer, x)
+    last = network.classifier[-1]
+    assert isinstance(last, nn.Linear)
+    last.weight *= 0.1
+
+
+def _scaled(layer: nn.Module, x: Tensor) -> Tensor:
+    """The output of a layer, whose weights are first scaled to unit variance of it."""
+    if isinstance(layer, nn.Conv2d | nn.Linear):
+        output: Tensor = layer(x)
+        spread = output.std() if isinstance(layer, nn.Conv2d) else output.std(0).mean()
+        layer.weight /= spread
+        if layer.bias is not None:
+            layer.bias /= spread
+        return output / spread
+    scaled: Tensor = layer(x)
+    return scaled
