@@ -1,0 +1,191 @@
+"""Shared by all tests: a real S3 server, an output URL of each kind, staged rows."""
+
+import io
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.output import Settings
+from pipelines.store import Store, open_store
+from tagger import schema
+from tagger.errors import Reason
+
+ACCESS_KEY = "tester"
+SECRET_KEY = "a-secret-of-the-tests"
+
+
+def free_ports(n: int) -> list[int]:
+    """Return ``n`` free loopback ports whose 10000th neighbour (SeaweedFS's gRPC) is a port too."""
+    held: list[socket.socket] = []
+    try:
+        while len(held) < n:
+            held.append(socket.socket())
+            held[-1].bind(("127.0.0.1", 0))
+            if held[-1].getsockname()[1] > 55_000:
+                held.pop().close()
+        return [s.getsockname()[1] for s in held]
+    finally:
+        for s in held:
+            s.close()
+
+
+@dataclass
+class S3Server:
+    """SeaweedFS with one bucket; can be killed and started again on the same port and data."""
+
+    folder: Path
+    bucket: str = "tests"
+    ports: list[int] = field(default_factory=lambda: free_ports(10))
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.ports[0]}",
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+            "AWS_REGION": "us-east-1",
+        }
+
+    def start(self) -> None:
+        names = ["s3.port", "s3.port.grpc", "master.port", "master.port.grpc", "filer.port"]
+        names += ["filer.port.grpc", "volume.port", "volume.port.grpc", "admin.port"]
+        names += ["admin.port.grpc"]
+        flags = [f"-{name}={port}" for name, port in zip(names, self.ports, strict=True)]
+        flags += ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={self.folder}", "-webdav=false"]
+        flags += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"]
+        flags += ["-admin.ui=false", "-s3.autoCreateBucket=false", f"-bucket={self.bucket}"]
+        weed = Path(sys.executable).with_name("weed")
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [str(weed if weed.exists() else shutil.which("weed")), "mini", *flags],
+                env={**os.environ, **self.env},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self.wait()
+
+    def wait(self) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in self.env.items():
+                patch.setenv(name, value)
+            store = open_store(f"s3://{self.bucket}", patience_s=60)
+            for _ in range(300):
+                try:
+                    return store.write("ready", b"")
+                except FileNotFoundError:  # the bucket is created a little later
+                    time.sleep(0.1)
+        raise RuntimeError((self.folder / "log").read_text())
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def new_prefix(self) -> str:
+        """Return an ``s3://`` URL below which nothing is."""
+        return f"s3://{self.bucket}/{uuid.uuid4().hex}"
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    server = S3Server(tmp_path_factory.mktemp("weed"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+
+
+@pytest.fixture
+def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """The session's S3 server, with the test's environment pointing to it."""
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in s3_server.env.items():
+        monkeypatch.setenv(name, value)
+    return s3_server
+
+
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.s3)])
+def out_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty output: a local folder, then an S3 prefix."""
+    if request.param == "local":
+        return str(tmp_path / "out")
+    return request.getfixturevalue("s3").new_prefix()
+
+
+def _staged_table(
+    rows: Sequence[tuple[str, str | None, str]], note: str = "", dtype: str = "float32"
+) -> pa.Table:
+    """Build what a worker would stage: rows of (clip, reason or None, run).
+
+    A tagged clip has 2 tags, 6 embeddings (2 extractors, 3 segments) and one bag; ``note`` ends up
+    in ``clips.extra`` and ``failures.detail``, to tell attempts apart.
+    """
+    built = []
+    for clip, reason, run_id in rows:
+        row = {
+            "clip_id": clip,
+            "uri": f"file:///{clip}",
+            "version": "1",
+            "model_id": "m-1",
+            "processed_at": datetime(2026, 11, 22, tzinfo=UTC),
+            "run_id": run_id,
+        }
+        if reason is not None:
+            final = Reason(reason).final
+            built.append(row | {"stage": "read", "reason": reason, "detail": note, "final": final})
+            continue
+        spans = [{"segment": i, "start_s": i * 0.96, "end_s": (i + 1) * 0.96} for i in range(3)]
+        built.append(
+            row
+            | {"size_bytes": 10, "duration_s": 2.88, "sample_rate_hz": 44100, "channels": 1}
+            | {"content_start_s": 0.0, "content_end_s": 2.88, "peak": 1.0, "n_segments": 3}
+            | {"extra": note, "tags": [_tag(1, "Rain", 0.75), _tag(2, "Dog", 0.25)]}
+            | {"timeline": [{"bag": 0, "start_s": 0.0, "end_s": 2.88, "attention": [0.5] * 3}]}
+            | {"embedding_rows": [{"extractor": e} | s for e in "ab" for s in spans]}
+            | {"embedding_values": np.repeat(np.arange(6, dtype=dtype), 128)}
+        )
+    return pa.Table.from_pylist(built, schema=schema.staged(dtype))
+
+
+def _tag(rank: int, tag: str, score: float) -> dict[str, object]:
+    return {"rank": rank, "tag": tag, "mid": f"/m/{rank}", "score": score}
+
+
+@pytest.fixture(scope="session")
+def staged_table() -> Callable[..., pa.Table]:
+    """Build a table of staged rows; see ``_staged_table``."""
+    return _staged_table
+
+
+def _read_table(store: Store, table: str) -> pa.Table:
+    files = [pq.read_table(io.BytesIO(store.read(path))) for path in store.list(table)]
+    empty = schema.tables("float32")[table].empty_table()
+    return pa.concat_tables([empty, *(file.replace_schema_metadata() for file in files)])
+
+
+@pytest.fixture(scope="session")
+def read_table() -> Callable[[Store, str], pa.Table]:
+    """Read all files of a table."""
+    return _read_table
+
+
+@pytest.fixture(scope="session")
+def settings() -> Settings:
+    """Settings of an output with all tables."""
+    tables = ("tags", "embeddings", "timeline", "failures", "clips")
+    return Settings(tables, 5, 0.0, "float32", "test")

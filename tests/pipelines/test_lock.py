@@ -1,0 +1,125 @@
+"""The courtesy lock: refuses a second job, follows a dead one."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines.lock import Lock
+from pipelines.store import Store, open_store
+from tagger.errors import CommandError
+
+OWNER = """
+import sys, time
+from pipelines.lock import Lock
+from pipelines.store import open_store
+with Lock(open_store(sys.argv[1]), "m-1", "run-1", beat_s=0.2):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+Start = Callable[[str], subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start_owner() -> Iterator[Start]:
+    processes: list[subprocess.Popen[str]] = []
+
+    def start(url: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", OWNER, url],
+            cwd=Path(__file__).parents[2],
+            env=os.environ,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        processes.append(process)
+        assert process.stdout is not None and process.stdout.readline() == "held\n"
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def lock(store: Store, run_id: str = "run-2", silence_s: float = 3.0) -> Lock:
+    return Lock(store, "m-1", run_id, beat_s=0.2, silence_s=silence_s)
+
+
+def owner_of(store: Store) -> str:
+    return str(json.loads(store.read("_lock/m-1.json"))["run_id"])
+
+
+def test_is_held_and_given_back(out_url: str) -> None:
+    store = open_store(out_url)
+    for _ in range(2):
+        with lock(store) as held:
+            first = store.read("_lock/m-1.json")
+            time.sleep(0.6)
+            assert store.read("_lock/m-1.json") != first
+            with lock_of_another_model(store):
+                pass
+        assert not held.lost
+        assert store.list("_lock") == []
+
+
+def lock_of_another_model(store: Store) -> Lock:
+    return Lock(store, "m-2", "run-2")
+
+
+def test_second_job_is_refused(out_url: str, start_owner: Start) -> None:
+    start_owner(out_url)
+    store = open_store(out_url)
+    with pytest.raises(CommandError, match="run-1"), lock(store):
+        pass
+    assert owner_of(store) == "run-1"
+
+
+def test_killed_owner_is_followed_at_once(out_url: str, start_owner: Start) -> None:
+    owner = start_owner(out_url)
+    owner.kill()
+    store = open_store(out_url)
+    with lock(store, silence_s=1000):  # its parent, this test, has not asked for its end yet
+        assert owner_of(store) == "run-2"
+    assert store.list("_lock") == []
+
+
+def test_silent_owner_is_followed_and_notices(out_url: str, start_owner: Start) -> None:
+    """Stopped, not dead: when it goes on, it leaves the lock to the new owner."""
+    owner = start_owner(out_url)
+    os.kill(owner.pid, signal.SIGSTOP)
+    store = open_store(out_url)
+    began = time.monotonic()
+    with lock(store, silence_s=1.5) as held:
+        assert time.monotonic() - began >= 1.5
+        os.kill(owner.pid, signal.SIGCONT)
+        time.sleep(1.0)
+        owner.send_signal(signal.SIGINT)
+        owner.wait()
+        assert owner_of(store) == "run-2"
+        assert not held.lost
+
+
+def test_owner_on_another_host_is_watched(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    there = {"owner": "x", "run_id": "run-1", "host": "elsewhere/1/2", "pid": 1, "beat": 7}
+    store.write("_lock/m-1.json", json.dumps(there).encode())
+    began = time.monotonic()
+    with lock(store, silence_s=1.0):
+        assert time.monotonic() - began >= 1.0
+
+
+def test_lost_lock_is_told(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    with lock(store) as held:
+        store.remove(["_lock/m-1.json"])
+        with lock(store, "run-3"):
+            time.sleep(0.6)
+            assert held.lost
+        assert store.list("_lock") == []
