@@ -136,6 +136,15 @@ class Lock:
                 _log.warning("the lock could not be renewed: %s", problem)
 
 
+def holder(store: Store, path: str) -> str | None:
+    """The run that a lock file names; None when it is gone."""
+    try:
+        run_id: str = json.loads(store.read(path))["run_id"]
+    except FileNotFoundError:
+        return None
+    return run_id
+
+
 def _host() -> str:
     """Name this host, as far as process numbers are shared: containers may share its name."""
     boot = Path("/proc/sys/kernel/random/boot_id")

@@ -1,0 +1,112 @@
+"""Joining Ray or starting it, and what the cluster offers (design 7)."""
+
+import logging
+import os
+import secrets
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pipelines.config import Resources
+from pipelines.interrupt import SIGNALS, Interrupted
+from pipelines.store import AccessDenied, StoreUnavailable
+from tagger.errors import CommandError
+
+LOOPBACK: Final = "127.0.0.1"
+OBJECT_STORE_BYTES: Final = 1 << 30  # of a Ray that this job starts itself
+
+_QUIET: Final = {
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # else each actor pool has the driver print an error
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is reported to anybody
+}
+
+
+@dataclass(frozen=True)
+class Workers:
+    """What a job gets of the cluster: CPU workers, and GPU actors (0: it runs on CPUs alone)."""
+
+    n_cpus: int
+    n_gpus: int
+
+
+def connect(resources: Resources) -> Workers:
+    """Join the Ray that ``RAY_ADDRESS`` names, or start one that only this user can reach.
+
+    Raises
+    ------
+    CommandError : no Ray at that address, or the cluster has not what was asked for
+    Interrupted : SIGTERM arrived while Ray had its own handler in place
+    """
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    address = os.environ.get("RAY_ADDRESS")
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "WARNING"}
+    if not address:
+        if "RAY_AUTH_MODE" not in os.environ:  # loopback is open to all users of the machine
+            os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        options |= {
+            "address": "local",
+            "num_cpus": resources.cpus,
+            "include_dashboard": False,
+            "object_store_memory": OBJECT_STORE_BYTES,
+            "_node_ip_address": LOOPBACK,
+        }
+    _start(address, options)
+    import ray
+
+    offered: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return _choose(resources, int(offered.get("CPU", 0)), int(offered.get("GPU", 0)))
+
+
+def _start(address: str | None, options: dict[str, Any]) -> None:
+    import ray
+    import ray.data
+
+    for handler in logging.getLogger("ray.data").handlers:
+        if isinstance(handler, logging.StreamHandler):  # its log file stays
+            handler.setLevel(logging.CRITICAL)
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        ray.init(**options)
+    except SystemExit as end:
+        raise Interrupted(signal.SIGTERM) from end
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        if not address:
+            raise
+        raise CommandError(
+            f"no Ray to join at RAY_ADDRESS={address}: start it, or unset RAY_ADDRESS to run on "
+            f"this machine alone ({error})"
+        ) from error
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def _choose(resources: Resources, n_cpus: int, n_gpus: int) -> Workers:
+    """Flags first: a cluster that grows on demand may have nothing yet."""
+    if n_cpus < 1 and resources.cpus is None:
+        raise CommandError("the Ray cluster has no CPU: add a worker node, or say --cpus")
+    if resources.gpus is not None and resources.gpus > n_gpus:
+        raise CommandError(f"--gpus {resources.gpus}, but the Ray cluster offers {n_gpus}")
+    return Workers(
+        n_cpus if resources.cpus is None else resources.cpus,
+        n_gpus if resources.gpus is None else resources.gpus,
+    )
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Raise what a worker raised for people, instead of Ray's wrapping of it."""
+    from ray.exceptions import RayTaskError
+
+    try:
+        yield
+    except RayTaskError as error:
+        cause: BaseException = error
+        while isinstance(cause, RayTaskError):
+            cause = cause.cause
+        if isinstance(cause, AccessDenied | StoreUnavailable | CommandError):
+            raise cause from None
+        raise

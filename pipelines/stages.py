@@ -1,0 +1,211 @@
+"""What workers do to a batch of clips (design 3): plain callables, no ray.
+
+    preprocess   clips -> events    read, decode, trim, normalise, resample, log-mel (CPU)
+    tag_events   events -> one staged row per clip (CPU or GPU)
+
+An *event* is (row of the batch, what happened): the ``Signal`` of the clip when its bounds are
+known, then its patches some at a time; or the ``ClipError`` that ended it. Events come in the order
+of the clips. On a CPU-only machine both run in one actor, and a recording of ten hours passes
+through in pieces; between machines ``pack`` makes one record of a batch's events and ``unpack``
+replays them.
+"""
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.config import Limits
+from pipelines.isolation import Isolated
+from pipelines.reading import prefetch
+from pipelines.rows import RowSettings, TaggedClip, staged_rows
+from tagger import audio
+from tagger.errors import ClipError, Reason, Stage
+from tagger.logmel import N_BANDS, PATCH_FRAMES, FloatArray, stream_patches
+
+if TYPE_CHECKING:
+    from tagger.tagging import Tagger
+
+T = TypeVar("T")
+Event = tuple[int, audio.Signal | FloatArray | ClipError]
+
+POOLED_PATCHES = 128  # patches of several clips that pass through the extractors together
+
+
+def decode_patches(source: bytes | Path, max_hours: float) -> Iterator[audio.Signal | FloatArray]:
+    """The signal and then the patches of one clip; runs in the isolated process."""
+    signal, blocks = audio.load(source, max_hours)
+    yield signal
+    yield from stream_patches(blocks)
+
+
+class Preprocessor:
+    """Clips to events; owns the process in which clips are decoded."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._isolated = Isolated(limits.clip_timeout_s, limits.memory_mb << 20)
+
+    def __call__(self, clips: pa.Table) -> Iterator[Event]:
+        """Events of a batch, a table of schema ``LISTING``."""
+        for row, clip in enumerate(prefetch(clips)):
+            try:
+                with clip as source:
+                    items = self._isolated.run(decode_patches, source, self._limits.max_hours)
+                    for item in items:
+                        yield row, item
+            except ClipError as error:
+                yield row, error
+
+
+def pack(events: Iterable[Event], dtype: str) -> tuple[str, bytes]:
+    """A batch's events to travel: their order as JSON, and all patches as bytes of ``dtype``."""
+    order: list[tuple[int, str, Any]] = []
+    patches: list[bytes] = []
+    for row, what in events:
+        if isinstance(what, ClipError):
+            order.append((row, "error", (what.reason, what.detail, what.stage)))
+        elif isinstance(what, audio.Signal):
+            order.append((row, "signal", asdict(what)))
+        else:
+            order.append((row, "patches", len(what)))
+            patches.append(what.astype(dtype).tobytes())
+    return json.dumps(order), b"".join(patches)
+
+
+def unpack(order: str, data: bytes | pa.Buffer, dtype: str) -> Iterator[Event]:
+    """The events of a packed batch; patches share the memory of ``data``."""
+    patches = np.frombuffer(data, dtype).reshape(-1, PATCH_FRAMES, N_BANDS)
+    start = 0
+    for row, kind, what in json.loads(order):
+        if kind == "error":
+            reason, detail, stage = what
+            yield row, ClipError(Reason(reason), detail, Stage(stage))
+        elif kind == "signal":
+            yield row, audio.Signal(**what)
+        else:
+            yield row, patches[start : start + what]
+            start += what
+
+
+@dataclass
+class Tally:
+    """What a batch came to; ``seconds`` tells where its time went."""
+
+    n_tagged: int = 0
+    audio_s: float = 0.0
+    n_segments: int = 0
+    size_bytes: int = 0
+    failures: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def n_failed(self) -> int:
+        return sum(self.failures.values())
+
+    @contextmanager
+    def timed(self, what: str) -> Iterator[None]:
+        """Add the time spent inside to ``seconds[what]``."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - start
+            self.seconds[what] = self.seconds.get(what, 0.0) + spent
+
+    def waiting(self, items: Iterable[T], what: str) -> Iterator[T]:
+        """Pass on ``items``, adding the time it takes to get each to ``seconds[what]``."""
+        iterator = iter(items)
+        while True:
+            with self.timed(what):
+                item = next(iterator, None)
+            if item is None:
+                return
+            yield item
+
+    def count(self, outcome: TaggedClip | ClipError) -> None:
+        """Add one clip."""
+        if isinstance(outcome, ClipError):
+            self.failures[outcome.reason] = self.failures.get(outcome.reason, 0) + 1
+        else:
+            self.n_tagged += 1
+            self.audio_s += outcome.signal.duration_s
+            self.n_segments += outcome.embeddings.shape[1]
+
+    def add(self, other: "Tally") -> None:
+        """Add another batch."""
+        self.n_tagged += other.n_tagged
+        self.audio_s += other.audio_s
+        self.n_segments += other.n_segments
+        self.size_bytes += other.size_bytes
+        for reason, n in other.failures.items():
+            self.failures[reason] = self.failures.get(reason, 0) + n
+        for what, seconds in other.seconds.items():
+            self.seconds[what] = self.seconds.get(what, 0.0) + seconds
+
+
+class ClipTagger:
+    """Events to staged rows, with a model that is ready."""
+
+    def __init__(self, tagger: "Tagger", settings: RowSettings) -> None:
+        self._tagger = tagger
+        self._settings = settings
+
+    def __call__(self, clips: pa.Table, events: Iterable[Event]) -> tuple[pa.Table, Tally]:
+        """One row of schema ``staged`` per clip of the batch (schema ``LISTING``), in order."""
+        tally = Tally(size_bytes=pc.sum(clips["size_bytes"]).as_py())
+        signals: dict[int, audio.Signal] = {}
+        outcomes: dict[int, TaggedClip | ClipError] = {}
+        embedded: dict[int, list[FloatArray]] = defaultdict(list)
+        for row, what in self._embed(tally.waiting(events, "patches"), tally):
+            if isinstance(what, ClipError):
+                outcomes[row] = what
+            elif isinstance(what, audio.Signal):
+                signals[row] = what
+            else:
+                embedded[row].append(what)
+        tagged = [row for row in signals if row not in outcomes]
+        embeddings = [np.concatenate(embedded[row], axis=1) for row in tagged]
+        with tally.timed("model"):
+            predictions = self._tagger.predict(embeddings)
+        for row, vectors, prediction in zip(tagged, embeddings, predictions, strict=True):
+            outcomes[row] = TaggedClip(signals[row], vectors, prediction)
+        ordered = [outcomes[row] for row in range(len(clips))]
+        for outcome in ordered:
+            tally.count(outcome)
+        with tally.timed("rows"):
+            return staged_rows(clips, ordered, self._tagger, self._settings), tally
+
+    def _embed(self, events: Iterable[Event], tally: Tally) -> Iterator[Event]:
+        """The events with embeddings (n_extractors, n, 128) in place of patches (n, 96, 64).
+
+        Patches of several clips pass through the extractors together.
+        """
+        pool: list[tuple[int, FloatArray]] = []
+        for row, what in events:
+            if not isinstance(what, np.ndarray):
+                yield row, what
+                continue
+            pool.append((row, what))
+            if sum(len(patches) for _, patches in pool) >= POOLED_PATCHES:
+                yield from self._embed_pool(pool, tally)
+                pool = []
+        yield from self._embed_pool(pool, tally)
+
+    def _embed_pool(self, pool: list[tuple[int, FloatArray]], tally: Tally) -> Iterator[Event]:
+        if not pool:
+            return
+        with tally.timed("model"):
+            embeddings = self._tagger.embed(np.concatenate([patches for _, patches in pool]))
+        start = 0
+        for row, patches in pool:
+            yield row, embeddings[:, start : start + len(patches)]
+            start += len(patches)
