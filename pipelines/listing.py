@@ -3,12 +3,12 @@
 INPUT is any mixture of files, folders, globs, ``s3://`` prefixes (or another fsspec scheme's) and
 manifests (``.txt``, ``.csv``, ``.parquet``: see ``pipelines.manifest``).
 
-- A folder or prefix gives every file below it with a suffix of ``SUFFIXES``, whatever its name
-  begins with; the others are counted as skipped.
+- A folder or prefix gives every file below it with a suffix of ``AUDIO_SUFFIXES``, whatever its
+  name begins with; the others are counted as skipped.
 - A file named by itself is taken whatever its suffix.
 - A glob gives the files it matches and those below the folders it matches: ``*``, ``?``, ``[...]``
   within a name, ``**`` across folders. Where it ends in a suffix of its own (``*.dat``) that
-  decides; else ``SUFFIXES`` does.
+  decides; else ``AUDIO_SUFFIXES`` does.
 - An empty folder or prefix gives nothing; a missing local path or bucket is a ``CommandError``.
 - Links: a link named by itself is followed. Below a folder, a link to a file is a clip of its own
   if its target lies below that folder too, as a copy would be; any other link is skipped, so that
@@ -42,20 +42,9 @@ from pipelines.uris import (
 from pipelines.versions import Found, file_version
 from tagger.errors import CommandError
 from tagger.schema import LISTING
+from tagger.source import AUDIO_SUFFIXES
 
 CHUNK_ROWS: Final = 50_000
-
-_SOUNDFILE: Final = (
-    ".wav .wave .bwf .rf64 .w64 .flac .ogg .oga .opus .spx .mp1 .mp2 .mp3 .mpga .aif .aiff .aifc"
-    " .au .snd .caf .voc .sph .nist .ircam .sf .paf .iff .svx .8svx .avr .pvf .sds .wve .xi .htk"
-)
-_PYAV: Final = (
-    ".m4a .m4b .m4r .aac .adts .ac3 .eac3 .ec3 .dts .thd .mlp .wma .asf .weba .mka .amr .awb .ape"
-    " .wv .tta .tak .mpc .shn .gsm .ra .rm .dsf .dff .oma .dss .mp4 .m4v .mov .qt .mkv .webm .avi"
-    " .wmv .flv .f4v .mpg .mpeg .vob .ts .mts .m2ts .ogv .3gp .3g2 .mxf"
-)
-SUFFIXES: Final = frozenset(f"{_SOUNDFILE} {_PYAV}".split())
-"""Suffixes, in lower case, of the audio and video files that soundfile and PyAV read."""
 
 _log = logging.getLogger(__name__)
 
@@ -158,7 +147,7 @@ def _kept(
 
 
 def _has_suffix(name: str) -> bool:
-    return name[name.rfind(".") :].lower() in SUFFIXES
+    return name[name.rfind(".") :].lower() in AUDIO_SUFFIXES
 
 
 def _glob(pattern: str) -> tuple[Callable[[str], object], Callable[[str], bool]]:

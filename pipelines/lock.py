@@ -19,7 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from pipelines.store import AccessDenied, Store, StoreUnavailable
+from pipelines.retry import AccessDenied, StoreUnavailable
+from pipelines.store import Store
 from tagger.errors import CommandError
 
 _log = logging.getLogger(__name__)

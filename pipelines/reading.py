@@ -22,8 +22,7 @@ from typing import IO, Any, Final, NoReturn
 
 import pyarrow as pa
 
-from pipelines.retry import error_code, with_retries
-from pipelines.store import StoreUnavailable
+from pipelines.retry import StoreUnavailable, error_code, with_retries
 from pipelines.uris import filesystem, is_local, is_s3, local_path, split_s3
 from pipelines.versions import file_version, info_version, plain_etag
 from tagger.errors import ClipError, Reason, Stage
@@ -157,7 +156,7 @@ def _open_regular(path: str) -> IO[bytes]:
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         _fail(Reason.UNREADABLE, "not a regular file")
-    return open(fd, "rb", buffering=0)  # noqa: PTH123, SIM115 (a descriptor; the caller closes)
+    return open(fd, "rb", buffering=0)  # noqa: PTH123 (a descriptor; the caller closes)
 
 
 def _local_trouble(error: OSError) -> NoReturn:

@@ -11,8 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from pipelines.retry import error_code, store_errors, with_retries
-from pipelines.store import AccessDenied, StoreUnavailable
+from pipelines.retry import AccessDenied, StoreUnavailable, error_code, store_errors, with_retries
 from pipelines.uris import N_CONNECTIONS, filesystem, is_s3, split_s3
 from pipelines.versions import Found, info_version, plain_etag
 from tagger.errors import CommandError

@@ -16,9 +16,7 @@ import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from pipelines.store import AccessDenied, StoreUnavailable
-
-BUDGET_S: Final = 120.0
+PATIENCE_S: Final = 120.0
 FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 10.0
 
@@ -38,11 +36,21 @@ _CREDENTIAL_CODES: Final = frozenset(
 _TRANSIENT_CODES: Final = frozenset(
     {"InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown", "Throttling", "429"}
     | {"500", "502", "503", "504"}
+    | {"ConditionalRequestConflict", "OperationAborted"}  # two creations at the same moment
+    | {"BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch"}  # cut or garbled on its way
 )
 _HOW_TO_LOG_IN: Final = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE"
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
+
+
+class AccessDenied(OSError):  # noqa: N818
+    """The store refuses these credentials, or this folder may not be written."""
+
+
+class StoreUnavailable(OSError):  # noqa: N818
+    """The store did not carry out an operation, after all retries."""
 
 
 class _Tally:
@@ -63,21 +71,21 @@ def n_retries() -> int:
     return _repeated.total
 
 
-def with_retries(call: Callable[[], _T], what: str, budget_s: float = BUDGET_S) -> _T:
+def with_retries(call: Callable[[], _T], what: str, patience_s: float = PATIENCE_S) -> _T:
     """The result of ``call()``, repeated while the store fails in ways that pass.
 
     Parameters
     ----------
     call : does one thing that may be done twice
     what : names it in messages, such as ``"reading s3://bucket/key"``
-    budget_s : seconds of trying after which ``StoreUnavailable`` is raised
+    patience_s : seconds of trying after which ``StoreUnavailable`` is raised
 
     Raises
     ------
-    StoreUnavailable : still failing after ``budget_s``
+    StoreUnavailable : still failing after ``patience_s``
     AccessDenied : no, expired or wrong credentials
     """
-    deadline = time.monotonic() + budget_s
+    deadline = time.monotonic() + patience_s
     pause_s = FIRST_PAUSE_S
     while True:
         try:
@@ -91,7 +99,7 @@ def with_retries(call: Callable[[], _T], what: str, budget_s: float = BUDGET_S) 
                 raise
             if time.monotonic() + pause_s > deadline:
                 raise StoreUnavailable(
-                    f"{what}: no answer in {budget_s:.0f} s: {_one_line(error)}"
+                    f"{what}: no answer in {patience_s:.0f} s: {_one_line(error)}"
                 ) from error
             _log.info("%s: trying again after %s", what, _one_line(error))
         _repeated.add()

@@ -16,7 +16,6 @@ Parts of multipart uploads that a killed job left are for the bucket's lifecycle
 """
 
 import errno
-import functools
 import os
 import time
 import uuid
@@ -25,27 +24,20 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Self, TypeVar
 
+from pipelines.retry import (
+    PATIENCE_S,
+    AccessDenied,
+    StoreUnavailable,
+    error_code,
+    store_errors,
+    with_retries,
+)
+from pipelines.uris import filesystem
 from tagger.errors import CommandError
 
 T = TypeVar("T")
 
-PATIENCE_S: Final = 120.0
 _ABANDONED_S: Final = 24 * 3600.0
-_ALSO_TRANSIENT: Final = {
-    "BadDigest",  # the body was cut or garbled on its way
-    "ConditionalRequestConflict",  # two creations at the same moment, neither of them done
-    "IncompleteBody",
-    "OperationAborted",
-    "XAmzContentSHA256Mismatch",
-}
-
-
-class AccessDenied(OSError):  # noqa: N818
-    """The store refuses these credentials, or this folder may not be written."""
-
-
-class StoreUnavailable(OSError):  # noqa: N818
-    """The store did not carry out an operation, after all retries."""
 
 
 def open_store(url: str, patience_s: float = PATIENCE_S) -> "Store":
@@ -214,25 +206,14 @@ class S3Store(Store):
 
     @property
     def _fs(self) -> Any:
-        settings = ((k, v) for k, v in os.environ.items() if k.startswith("AWS_"))
-        return _s3_file_system(os.getpid(), tuple(sorted(settings)))
+        return filesystem(self.root)
 
     def _key(self, path: str) -> str:
         return f"{self.root.removeprefix('s3://')}/{path}"
 
     def _run(self, action: Callable[[], T]) -> T:
-        from pipelines.retry import error_code, store_errors, with_retries
-
-        def attempt() -> T:
-            try:
-                return action()
-            except OSError as error:
-                if error_code(error) in _ALSO_TRANSIENT:
-                    raise TimeoutError(str(error)) from error
-                raise
-
         try:
-            return with_retries(attempt, self.root, self.patience_s)
+            return with_retries(action, self.root, self.patience_s)
         except (AccessDenied, StoreUnavailable, FileNotFoundError):
             raise
         except PermissionError as error:
@@ -275,17 +256,3 @@ class S3Store(Store):
                 if refused.get("Code") == "AccessDenied":
                     raise PermissionError(refused.get("Message", ""))
                 raise TimeoutError(f"{refused.get('Code')}: {refused.get('Message')}")
-
-
-@functools.lru_cache(maxsize=4)
-def _s3_file_system(process_id: int, environment: tuple[tuple[str, str], ...]) -> Any:
-    """Connect to S3: half a second of work, so once per process and environment."""
-    import s3fs
-
-    fs = s3fs.S3FileSystem(
-        use_listings_cache=False,
-        skip_instance_cache=True,
-        config_kwargs={"retries": {"total_max_attempts": 1}},
-    )
-    fs.retries = 1  # retried by the store only: one policy, and every retry counted
-    return fs

@@ -15,6 +15,7 @@ import pandas as pd
 
 from tagger.errors import CommandError
 from tagger.labels import ESC_10, ESC_10_OF_ESC_50, ESC_50, FSDKAGGLE2018, LabelSet
+from tagger.source import AUDIO_SUFFIXES
 
 RAW: Final = (
     "uri",
@@ -28,12 +29,6 @@ RAW: Final = (
     "source",
     "author",
 )
-
-AUDIO_SUFFIXES: Final = frozenset(
-    {".aac", ".aif", ".aifc", ".aiff", ".au", ".flac", ".m4a", ".mp3", ".mp4"}
-    | {".oga", ".ogg", ".opus", ".wav", ".webm", ".wma"}
-)
-"""What counts as audio in a folder per class."""
 
 Table = tuple[pd.DataFrame, LabelSet | None]
 """A raw table and the labels of the layout; ``None``: those that occur."""

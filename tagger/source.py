@@ -17,6 +17,19 @@ _BLOCK_S: Final = 10.0
 _MAX_BLOCK_VALUES: Final = 2**22  # samples times channels, 16 MiB: for many channels or high rates
 
 
+_SOUNDFILE: Final = (
+    ".wav .wave .bwf .rf64 .w64 .flac .ogg .oga .opus .spx .mp1 .mp2 .mp3 .mpga .aif .aiff .aifc"
+    " .au .snd .caf .voc .sph .nist .ircam .sf .paf .iff .svx .8svx .avr .pvf .sds .wve .xi .htk"
+)
+_PYAV: Final = (
+    ".m4a .m4b .m4r .aac .adts .ac3 .eac3 .ec3 .dts .thd .mlp .wma .asf .weba .mka .amr .awb .ape"
+    " .wv .tta .tak .mpc .shn .gsm .ra .rm .dsf .dff .oma .dss .mp4 .m4v .mov .qt .mkv .webm .avi"
+    " .wmv .flv .f4v .mpg .mpeg .vob .ts .mts .m2ts .ogv .3gp .3g2 .mxf"
+)
+AUDIO_SUFFIXES: Final = frozenset(f"{_SOUNDFILE} {_PYAV}".split())
+"""Suffixes, in lower case, of the audio and video files that soundfile and PyAV read."""
+
+
 class Decoded(NamedTuple):
     """A recording that is being decoded.
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.listing import gather, list_clips, without_duplicates
-from pipelines.store import AccessDenied
+from pipelines.retry import AccessDenied
 from pipelines.uris import clip_id, filesystem, split_s3
 from tagger.errors import CommandError
 from tagger.schema import LISTING

@@ -18,8 +18,7 @@ import pytest
 from pipelines import reading, retry
 from pipelines.listing import gather
 from pipelines.reading import open_clip, prefetch
-from pipelines.retry import n_retries
-from pipelines.store import AccessDenied, StoreUnavailable
+from pipelines.retry import AccessDenied, StoreUnavailable, n_retries
 from pipelines.uris import filesystem, split_s3
 from tagger.errors import ClipError, Reason, Stage
 

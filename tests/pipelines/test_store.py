@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.retry import n_retries
-from pipelines.store import AccessDenied, StoreUnavailable, open_store
+from pipelines.retry import AccessDenied, StoreUnavailable, n_retries
+from pipelines.store import open_store
 from tagger.errors import CommandError
 
 
