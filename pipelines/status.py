@@ -15,6 +15,7 @@ from pipelines.lock import holder
 from pipelines.output import read_settings
 from pipelines.runs import RUNS, RunState
 from pipelines.store import Store
+from tagger import schema
 
 
 @dataclass(frozen=True)
@@ -155,12 +156,13 @@ def _read(store: Store, model_id: str, table: str, columns: list[str]) -> pa.Tab
     parts = [
         store.scan(path, lambda opened: pq.ParquetFile(opened).read(columns)) for path in paths
     ]
-    if not parts:
-        return pa.table({name: pa.array([], pa.string()) for name in columns})
-    return pa.concat_tables(parts).replace_schema_metadata()
+    empty = schema.tables("float32")[table].empty_table().select(columns)
+    return pa.concat_tables([empty, *(part.replace_schema_metadata() for part in parts)])
 
 
 def _not_in(values: pa.ChunkedArray, others: pa.ChunkedArray) -> int:
-    known = pc.is_in(values, value_set=others.combine_chunks())
-    n: int = len(values) - (pc.sum(known).as_py() or 0)
+    """How many different ``values`` are not among ``others``."""
+    different = values.unique()
+    known = pc.is_in(different, value_set=others.combine_chunks())
+    n: int = len(different) - (pc.sum(known).as_py() or 0)
     return n

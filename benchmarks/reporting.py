@@ -1,0 +1,62 @@
+"""How every benchmark shows and keeps its figures: with machine, versions and commit."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+VERSIONS_OF = ("ray", "torch", "numpy", "soxr", "soundfile", "librosa", "torchvggish")
+
+
+def show(title: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Print rows as an aligned table."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [columns] + [[_text(row.get(name, "")) for name in columns] for row in rows]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in cells]
+    sys.stdout.write(f"\n{title}\n\n" + "\n".join(lines) + "\n")
+
+
+def write(name: str, rows: Sequence[dict[str, Any]]) -> Path:
+    """Keep rows as ``results/<name>.json``."""
+    content = {"at": datetime.now(UTC).isoformat(timespec="seconds"), **_machine(), "rows": rows}
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+def _machine() -> dict[str, Any]:
+    commit = ["git", "rev-parse", "--short", "HEAD"]
+    return {
+        "command": " ".join(["python", "-m", *sys.orig_argv[2:]]),
+        "commit": subprocess.run(commit, capture_output=True, text=True, check=True).stdout.strip(),
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "versions": {package: version(package) for package in VERSIONS_OF},
+    }
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    if not info.exists():
+        return platform.processor()
+    return next(
+        (
+            line.split(":")[1].strip()
+            for line in info.read_text().splitlines()
+            if "model name" in line
+        ),
+        platform.machine(),
+    )
+
+
+def _text(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,114 @@
+"""The whole ``tag`` job beside torchvggish's own loop, over the same files on the same cores.
+
+    python -m benchmarks.tag_job [--audio FOLDER] [--repeat N] [--write]
+
+torchvggish's loop is what its README shows: ``wavfile_to_examples`` and the network, one file at a
+time. Ours runs twice: with a network of the same size (Table 1, random weights), and with the
+bundled model. ``of stages`` is the job's rate as a share of what the workers' time in the stages
+alone would allow, start-up of Ray and of the actors included in the job's.
+"""
+
+import argparse
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+from torchvggish import vggish, vggish_input
+
+from benchmarks.reporting import show, write
+from pipelines.config import TagJob
+from pipelines.demo_sounds import SOUNDS
+from pipelines.tag import tag
+from tagger.attention import MultiLevelAttention
+from tagger.card import BUNDLED
+from tagger.checkpoint import save
+from tagger.labels import ESC_10
+from tagger.vggish import VGGish, initialise
+
+PEER_CLIPS = 40  # enough for a rate; the loop is the same for every clip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--audio", type=Path, help="folder of ogg or wav (default: synthesised)")
+    parser.add_argument("--repeat", type=int, default=4, help="copies of the folder to tag")
+    parser.add_argument("--write", action="store_true", help="keep the figures in results/")
+    flags = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        clips = collect(flags.audio, flags.repeat, Path(folder, "audio"))
+        rows = [torchvggish_loop(clips)]
+        for name, model in (
+            ("same network", same_network(Path(folder, "model"))),
+            ("bundled", BUNDLED),
+        ):
+            rows.append(whole_job(name, Path(folder), model))
+    for row in rows:
+        row["times torchvggish"] = row["clips/s"] / rows[0]["clips/s"]
+    show("whole job", rows)
+    if flags.write:
+        write("tag_job", rows)
+
+
+def collect(audio: Path | None, repeat: int, folder: Path) -> list[Path]:
+    """``repeat`` copies of every file of ``audio``, or of 80 five-second ogg clips made here."""
+    folder.mkdir(parents=True)
+    if audio is None:
+        audio = folder.parent / "made"
+        audio.mkdir()
+        for seed in range(8):
+            for name, sound in SOUNDS.items():
+                samples = sound(5.0, 44_100, np.random.default_rng(seed))
+                path = audio / f"{name}-{seed}.ogg"
+                soundfile.write(path, 0.5 * samples / np.abs(samples).max(), 44_100)
+    found = sorted(path for path in audio.rglob("*") if path.suffix in (".ogg", ".wav"))
+    for copy in range(repeat):
+        for path in found:
+            shutil.copy(path, folder / f"{copy}-{path.name}")
+    return sorted(folder.iterdir())
+
+
+def torchvggish_loop(clips: list[Path]) -> dict[str, Any]:
+    """Examples and embeddings, one file at a time, on all cores that torch takes."""
+    network = vggish.VGG(vggish.make_layers()).eval()
+    chosen = clips[:: max(1, len(clips) // PEER_CLIPS)]
+    with torch.inference_mode():
+        network(vggish_input.wavfile_to_examples(str(chosen[0])))
+        start = time.perf_counter()
+        for clip in chosen:
+            network(vggish_input.wavfile_to_examples(str(clip)))
+        spent_s = time.perf_counter() - start
+    return {"what": "torchvggish loop", "clips": len(chosen), "clips/s": len(chosen) / spent_s}
+
+
+def same_network(folder: Path) -> Path:
+    """A model of the paper's size with random weights."""
+    torch.manual_seed(0)
+    extractor = VGGish()
+    initialise(extractor)
+    save(folder, "paper-size", list(ESC_10), {"a": extractor}, [("a", MultiLevelAttention(10))], {})
+    return folder
+
+
+def whole_job(name: str, folder: Path, model: Path) -> dict[str, Any]:
+    job = TagJob(inputs=(str(folder / "audio"),), out=str(folder / name), model=str(model))
+    start = time.perf_counter()
+    summary = tag(job, ["benchmark"]).summary()
+    spent_s = time.perf_counter() - start
+    n_clips = summary["n_tagged"]
+    stages_s = sum(summary["seconds"].values()) / (torch.get_num_threads() or 1)
+    return {
+        "what": f"tag, {name}",
+        "clips": n_clips,
+        "clips/s": n_clips / spent_s,
+        "of stages": stages_s / spent_s,
+        **{f"{stage} ms/clip": 1e3 * s / n_clips for stage, s in summary["seconds"].items()},
+    }
+
+
+if __name__ == "__main__":
+    main()
