@@ -104,7 +104,8 @@ def chainsaw(seconds: float, rate: int, rng: np.random.Generator) -> Sound:
     phase = 2 * np.pi * np.cumsum(90 + 50 * revving) / rate
     buzz = sum(np.sin(k * phase + k) / k**0.7 for k in range(1, 50))
     rough = _noise(len(time), rng, rate, 300, 8000) * (0.5 + 0.5 * np.sign(np.sin(phase)))
-    return (0.5 + 0.5 * revving) * (2.0 * buzz + 1.5 * rough)
+    saw: Sound = (0.5 + 0.5 * revving) * (2.0 * buzz + 1.5 * rough)
+    return saw
 
 
 def crackling_fire(seconds: float, rate: int, rng: np.random.Generator) -> Sound:
