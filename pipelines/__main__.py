@@ -1,23 +1,28 @@
 """``python -m pipelines VERB``: the verbs, their flags, logging, and exit codes.
 
-Exit codes: 0 done · 1 a defect · 2 the command cannot be carried out as given · 3 no audio found ·
-4 done, but more clips failed than --max-failed allows · 5 a store refuses the credentials ·
-6 a store does not answer · 130 and 143 interrupted by SIGINT and SIGTERM.
+Exit codes: 0 done · 1 a defect of the program · 2 the command cannot be carried out as given ·
+3 no audio found · 4 done, but more clips failed than --max-failed allows · 5 a store refuses the
+credentials · 6 a store does not answer · 130 and 143 interrupted by SIGINT and SIGTERM.
 """
 
 import argparse
+import io
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from pipelines.config import PRECISIONS, Limits, Resources, TagJob
 from pipelines.interrupt import Interrupted, raise_on_signals
-from pipelines.store import AccessDenied, StoreUnavailable
+from pipelines.retry import AccessDenied, StoreUnavailable
 from tagger.errors import CommandError, NoAudioError
 from tagger.schema import EMBEDDING_DTYPES
+
+LONGEST_LINE: Final = 1000
 
 
 class Exit(IntEnum):
@@ -41,6 +46,8 @@ def parser() -> argparse.ArgumentParser:
     _add_tag(verbs.add_parser("tag", help="tag a collection of audio into Parquet tables"))
     _add_status(verbs.add_parser("status", help="what an output holds, and whether it is right"))
     _add_demo(verbs.add_parser("demo", help="tag a dozen synthesised recordings, or your own"))
+    for verb in verbs.choices.values():
+        verb.add_argument("--verbose", action="store_true", help="tell more on standard error")
     return top
 
 
@@ -75,7 +82,7 @@ def _add_tag(verb: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--print", action="store_true", help="tags straight to the terminal, no tables"
     )
-    verb.add_argument("--json", action="store_true", help="the summary as JSON")
+    verb.add_argument("--json", action="store_true", help="results on standard output as JSON")
     _add_limits(verb.add_argument_group("limits of a clip"))
     _add_resources(verb.add_argument_group("resources"))
     verb.set_defaults(run=_tag)
@@ -100,7 +107,7 @@ def _add_limits(group: argparse._ArgumentGroup) -> None:
         type=float,
         metavar="SECONDS",
         default=limits.clip_timeout_s,
-        help="longest wait for the next piece of a clip to be decoded",
+        help="for decoding a clip, and as many again for every hour it holds",
     )
     group.add_argument(
         "--max-hours", type=float, default=limits.max_hours, help="longest recording, as decoded"
@@ -121,7 +128,7 @@ def _add_resources(group: argparse._ArgumentGroup) -> None:
 
 
 def _tag(flags: argparse.Namespace, command: list[str]) -> Exit:
-    from pipelines import report, tag
+    from pipelines import preview, report, tag
 
     if flags.out is None and not flags.print:
         raise CommandError("--out says where the tables go (or give --print)")
@@ -130,7 +137,7 @@ def _tag(flags: argparse.Namespace, command: list[str]) -> Exit:
         report.print_tags(job, flags.json)
         return Exit.DONE
     if flags.dry_run:
-        report.show_preview(tag.preview(job), flags.json)
+        report.show_preview(preview.preview(job), flags.json)
         return Exit.DONE
     record = tag.tag(job, command)
     report.show_summary(record, flags.json)
@@ -172,8 +179,10 @@ def _tag_job(flags: argparse.Namespace) -> TagJob:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out one command and return its exit code."""
     flags = parser().parse_args(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    raise_on_signals()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names are in any script
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("pipelines").setLevel(logging.INFO if flags.verbose else logging.WARNING)
     try:
         code: Exit = flags.run(flags, list(sys.argv[1:] if arguments is None else arguments))
         return code
@@ -185,16 +194,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _say(error, Exit.ACCESS_DENIED)
     except StoreUnavailable as error:
         return _say(error, Exit.STORE_UNAVAILABLE)
+    except Exception as error:  # the one place where a defect is caught: to tell of it in a line
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        kind = f"a defect of this program: {type(error).__name__}"
+        return _say(f"{kind}: {error} ({Path(at.filename).name}:{at.lineno})", Exit.DEFECT)
     except Interrupted as interrupt:
         _say(interrupt, Exit.DEFECT)
         # Ray's shutdown may take longer than a scheduler waits; its processes end with this one.
-        os._exit(128 + interrupt.number)
+        os._exit(interrupt.exit_code)
 
 
-def _say(error: BaseException, code: Exit) -> Exit:
-    sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+def _say(error: BaseException | str, code: Exit) -> Exit:
+    text = " ".join(str(error).split())
+    sys.stderr.write(f"error: {text if len(text) < LONGEST_LINE else text[:LONGEST_LINE] + ' …'}\n")
     return code
 
 
 if __name__ == "__main__":
+    raise_on_signals()
     sys.exit(main())

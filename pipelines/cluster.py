@@ -4,6 +4,9 @@ import logging
 import os
 import secrets
 import signal
+import socket
+import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,10 +14,11 @@ from typing import Any, Final
 
 from pipelines.config import Resources
 from pipelines.interrupt import SIGNALS, Interrupted
-from pipelines.store import AccessDenied, StoreUnavailable
+from pipelines.retry import AccessDenied, StoreUnavailable
 from tagger.errors import CommandError
 
 LOOPBACK: Final = "127.0.0.1"
+CONNECT_S: Final = 10.0
 OBJECT_STORE_BYTES: Final = 1 << 30  # of a Ray that this job starts itself
 
 _QUIET: Final = {
@@ -43,6 +47,8 @@ def connect(resources: Resources) -> Workers:
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     address = os.environ.get("RAY_ADDRESS")
+    if address:
+        _refuse_silence(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "WARNING"}
     if not address:
         if "RAY_AUTH_MODE" not in os.environ:  # loopback is open to all users of the machine
@@ -61,27 +67,58 @@ def connect(resources: Resources) -> Workers:
     return _choose(resources, int(offered.get("CPU", 0)), int(offered.get("GPU", 0)))
 
 
+def _refuse_silence(address: str) -> None:
+    """Ray itself would try to connect for minutes."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), CONNECT_S).close()
+    except (OSError, ValueError) as error:
+        raise CommandError(
+            f"no Ray answers at RAY_ADDRESS={address} ({error}): give the host:port of a head "
+            "node, or unset RAY_ADDRESS to run on this machine alone"
+        ) from error
+
+
 def _start(address: str | None, options: dict[str, Any]) -> None:
+    """``ray.init``, unless this process is connected already; Ray keeps its log to files."""
     import ray
     import ray.data
 
-    for handler in logging.getLogger("ray.data").handlers:
-        if isinstance(handler, logging.StreamHandler):  # its log file stays
-            handler.setLevel(logging.CRITICAL)
+    for output in logging.getLogger("ray.data").handlers:
+        if isinstance(output, logging.StreamHandler):
+            output.setLevel(logging.CRITICAL)
+    if ray.is_initialized():
+        return
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     try:
-        ray.init(**options)
+        with _stderr_held_back():
+            ray.init(**options)
     except SystemExit as end:
         raise Interrupted(signal.SIGTERM) from end
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (ConnectionError, RuntimeError) as error:
         if not address:
             raise
-        raise CommandError(
-            f"no Ray to join at RAY_ADDRESS={address}: start it, or unset RAY_ADDRESS to run on "
-            f"this machine alone ({error})"
-        ) from error
+        raise CommandError(f"cannot join the Ray at RAY_ADDRESS={address}: {error}") from error
     for number, handler in handlers.items():
         signal.signal(number, handler)
+
+
+@contextmanager
+def _stderr_held_back() -> Iterator[None]:
+    """Keep what C++ prints on standard error, and print it if the block fails."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except Exception:
+            held.seek(0)
+            os.write(kept, held.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def _choose(resources: Resources, n_cpus: int, n_gpus: int) -> Workers:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from pipelines.uris import refuse_credentials
 from tagger.card import BUNDLED
 from tagger.errors import CommandError
 
@@ -23,9 +24,9 @@ class Limits:
 
     Attributes
     ----------
-    clip_timeout_s : seconds of decoding per clip, with as much again for every hour it holds
+    clip_timeout_s : seconds of decoding per clip, and as many for every hour that it holds
     max_hours : decoded length of a recording
-    memory_mb : memory of the process that decodes
+    memory_mb : memory of the process that decodes, in MiB
     """
 
     clip_timeout_s: float = 120.0
@@ -91,6 +92,8 @@ class TagJob:
     resources: Resources = Resources()
 
     def __post_init__(self) -> None:
+        for flag, url in (("--model", self.model), ("--out", self.out)):
+            refuse_credentials(url, flag)
         _positive("--top-k", self.top_k)
         if not 0.0 <= self.threshold <= 1.0:
             raise CommandError("--threshold is a score between 0 and 1")

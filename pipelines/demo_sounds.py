@@ -40,7 +40,8 @@ def _in_a_yard(dry: Sound, rng: np.random.Generator, rate: int) -> Sound:
     echoes = rng.standard_normal(len(time)) * np.exp(-time * 12)
     wet: Sound = fftconvolve(dry, echoes / np.linalg.norm(echoes))[: len(dry)]
     wind = _pink(len(dry), rng, rate, 100, 3000)
-    return dry + 0.5 * wet + 0.01 * wind / wind.std() * dry.std()
+    heard: Sound = dry + 0.5 * wet + 0.01 * wind / wind.std() * dry.std()
+    return heard
 
 
 def _strikes(n: int, at: npt.NDArray[np.int64], shapes: list[Sound]) -> Sound:

@@ -58,6 +58,7 @@ class Isolated:
     def __init__(self, time_limit_s: float, memory_limit_bytes: int) -> None:
         self._time_limit_s = time_limit_s
         self._memory_limit_bytes = memory_limit_bytes
+        self._granted_s = 0.0
         self._child: _Child | None = None
 
     def run(self, function: Callable[..., Iterable[Any]], *args: Any) -> Iterator[Any]:
@@ -74,6 +75,7 @@ class Isolated:
         ClipError : the function's own, or TIMEOUT, CRASHED, OUT_OF_MEMORY after two tries
         """
         n_given = 0
+        self._granted_s = 0.0
         for last_try in (False, True):
             try:
                 for index, item in enumerate(self._attempt(function, args)):
@@ -85,13 +87,19 @@ class Isolated:
                 if last_try:
                     raise ClipError(loss.reason, loss.detail) from None
 
+    def allow(self, seconds: float) -> None:
+        """Grant the call that is running more time, as when its first items tell of a long clip."""
+        self._granted_s += seconds
+        if self._child is not None:
+            self._child.channel.allow(seconds)
+
     def _attempt(self, function: Callable[..., Iterable[Any]], args: tuple[Any, ...]) -> Any:
         """One try; unless the child ends the call in good order, it is killed."""
         in_order = False
         try:
             if self._child is None:
                 self._child = _Child(self._memory_limit_bytes, function.__module__)
-            answers = self._child.call(function, args, self._time_limit_s)
+            answers = self._child.call(function, args, self._time_limit_s + self._granted_s)
             for kind, value in answers:
                 if kind == ITEM:
                     yield value
@@ -135,11 +143,11 @@ class _Child:
             numbers = [str(number) for number in (*fds, memory_limit_bytes)]
             command = [sys.executable, "-c", _BOOT, json.dumps(sys.path), *numbers, module]
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=fds)
-        self._channel = Channel(sock, writable=True)
+        self.channel = Channel(sock, writable=True)
         self.kill = weakref.finalize(self, _end, self._process, sock, lifeline)
-        self._channel.patience_s = START_LIMIT_S
+        self.channel.patience_s = START_LIMIT_S
         try:
-            self._channel.receive()
+            self.channel.receive()
         except (EOFError, OSError):
             self._raise_ended(starting=True)
 
@@ -147,15 +155,17 @@ class _Child:
         self, function: Callable[..., Iterable[Any]], args: tuple[Any, ...], time_limit_s: float
     ) -> Iterator[tuple[int, Any]]:
         """Yield the child's answers, the last of them (DONE, MEMORY or ERROR) included."""
-        self._channel.patience_s = time_limit_s
+        self.channel.patience_s = time_limit_s
         try:
-            self._channel.send((function, tuple(map(_out_of_band, args))))
+            self.channel.send((function, tuple(map(_out_of_band, args))))
             kind = ITEM
             while kind == ITEM:
-                kind, value = self._channel.receive()
+                kind, value = self.channel.receive()
                 yield kind, value
         except TimeoutError:
-            raise _LostError(Reason.TIMEOUT, f"no result within {time_limit_s:g} s") from None
+            raise _LostError(
+                Reason.TIMEOUT, f"no result within {time_limit_s:g} s of work"
+            ) from None
         except (EOFError, OSError):
             self._raise_ended(starting=False)
 

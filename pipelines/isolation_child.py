@@ -46,6 +46,10 @@ class Channel:
         self.patience_s: float | None = None
         """Seconds that may yet be spent waiting for the other side; None waits for ever."""
 
+    def allow(self, seconds: float) -> None:
+        """Add to the patience."""
+        self.patience_s = (self.patience_s or 0.0) + seconds
+
     def send(self, message: Any) -> None:
         """Raises TimeoutError, or OSError when the other side is gone."""
         buffers: list[pickle.PickleBuffer] = []

@@ -10,12 +10,11 @@ gives as many rows and blocks as before. The last row of a batch is its receipt:
 staged file, and what the batch came to.
 """
 
-import io
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +25,7 @@ import ray.data
 from pipelines.cluster import Workers
 from pipelines.config import Limits
 from pipelines.publication import stage
+from pipelines.retry import n_retries
 from pipelines.rows import RowSettings
 from pipelines.stages import ClipTagger, Preprocessor, Tally, pack, unpack
 from pipelines.store import Store
@@ -34,10 +34,13 @@ from tagger.card import ModelFiles
 if TYPE_CHECKING:
     from tagger.tagging import Precision
 
-GPU_TASKS_IN_FLIGHT = 4
-CPU_TASKS_IN_FLIGHT = 2
-GPU_ACTOR_CPUS = 0.1  # leaves the cores to the tasks that feed it
-STAGING_CPUS = 0.25
+GPU_TASKS_IN_FLIGHT: Final = 4
+CPU_TASKS_IN_FLIGHT: Final = 2
+# Of two cores, two tasks of preprocessing leave room for a GPU actor and for staging.
+PREPROCESSING_CPUS: Final = 0.9
+GPU_ACTOR_CPUS: Final = 0.1
+STAGING_CPUS: Final = 0.05
+NO_PROGRESS_S: Final = 6 * 3600.0  # no single recording takes longer
 
 
 @dataclass(frozen=True)
@@ -76,15 +79,21 @@ class Shared:
 
 
 def receipts(plan: Plan, model: ModelFiles, workers: Workers) -> Iterator[tuple[str, Tally]]:
-    """Carry out the plan; yields each batch's staged file and what it came to."""
+    """Carry out the plan; yields each batch's staged file and what it came to, as it is done."""
     shared = Shared(ray.put(plan), ray.put(model))
-    for row in dataset(shared, len(plan.bounds) - 1, workers).iter_rows():
-        receipt = json.loads(row["receipt"])
-        yield receipt["file"], Tally(**receipt["tally"])
+    rows = dataset(shared, len(plan.bounds) - 1, workers)
+    block: Any
+    for block in rows.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
+        for text in block["receipt"].to_pylist():
+            receipt = json.loads(text)
+            yield receipt["file"], Tally(**receipt["tally"])
 
 
 def dataset(shared: Shared, n_batches: int, workers: Workers) -> ray.data.Dataset:
     """The operators over all batches; nothing runs before it is read."""
+    context = ray.data.DataContext.get_current()
+    context.raise_original_map_exception = True  # its type decides the exit code
+    context.execution_no_progress_timeout_s = NO_PROGRESS_S
     batches = ray.data.from_arrow([pa.table({"batch": [i]}) for i in range(n_batches)])
     common: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow"}
     if not workers.n_gpus:
@@ -102,7 +111,7 @@ def dataset(shared: Shared, n_batches: int, workers: Workers) -> ray.data.Datase
         batches.map_batches(
             partial(preprocess, shared=shared),
             compute=ray.data.TaskPoolStrategy(size=workers.n_cpus),
-            num_cpus=1,
+            num_cpus=PREPROCESSING_CPUS,
             **common,
         )
         .map_batches(
@@ -129,26 +138,31 @@ class TagOnCpu:
         self._tag = _clip_tagger(self._plan, shared)
 
     def __call__(self, row: pa.Table) -> pa.Table:
+        n_before = n_retries()
         clips = self._plan.batch(_batch(row))
-        return _receipt(self._plan, *self._tag(clips, self._preprocess(clips)))
+        return _receipt(self._plan, *self._tag(clips, self._preprocess(clips)), n_before)
 
 
 def preprocess(row: pa.Table, shared: Shared) -> pa.Table:
-    """First operator of the GPU plan: {batch} -> {batch, order, patches}."""
+    """First operator of the GPU plan: {batch} -> {batch, order, patches, tally}."""
+    n_before = n_retries()
     plan: Plan = ray.get(shared.plan)
-    events = _preprocessor(plan.limits)(plan.batch(_batch(row)))
-    order, patches = pack(events, plan.patch_dtype)
+    tally = Tally()
+    with tally.timed("patches"):
+        order, patches = pack(_preprocessor(plan.limits)(plan.batch(_batch(row))), plan.patch_dtype)
+    tally.n_retries = n_retries() - n_before
     return pa.table(
         {
             "batch": row["batch"],
             "order": [order],
-            "patches": pa.array([patches], pa.large_binary()),
+            "patches": _large_binary(patches),
+            "tally": [json.dumps(asdict(tally))],
         }
     )
 
 
 class TagOnGpu:
-    """Second operator of the GPU plan: {batch, order, patches} -> {staged, tally}."""
+    """Second operator of the GPU plan: {batch, order, patches, tally} -> {staged, tally}."""
 
     def __init__(self, shared: Shared) -> None:
         self._plan: Plan = ray.get(shared.plan)
@@ -159,12 +173,13 @@ class TagOnGpu:
         patches = row["patches"].chunk(0)[0].as_buffer()
         events = unpack(row["order"][0].as_py(), patches, self._plan.patch_dtype)
         table, tally = self._tag(clips, events)
-        sink = io.BytesIO()
+        tally.add(_tally(row))
+        sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, table.schema) as writer:
             writer.write_table(table)
         return pa.table(
             {
-                "staged": pa.array([sink.getvalue()], pa.large_binary()),
+                "staged": _large_binary(sink.getvalue()),
                 "tally": [json.dumps(asdict(tally))],
             }
         )
@@ -174,13 +189,24 @@ def write_staged(row: pa.Table, shared: Shared) -> pa.Table:
     """Third operator of the GPU plan: {staged, tally} -> {receipt}."""
     with pa.ipc.open_stream(row["staged"].chunk(0)[0].as_buffer()) as reader:
         table = reader.read_all()
-    return _receipt(ray.get(shared.plan), table, Tally(**json.loads(row["tally"][0].as_py())))
+    return _receipt(ray.get(shared.plan), table, _tally(row), n_retries())
 
 
-def _receipt(plan: Plan, table: pa.Table, tally: Tally) -> pa.Table:
+def _receipt(plan: Plan, table: pa.Table, tally: Tally, n_retries_before: int) -> pa.Table:
     with tally.timed("staging"):
         file = stage(table, plan.store, plan.rows.model_id)
+    tally.n_retries += n_retries() - n_retries_before
     return pa.table({"receipt": [json.dumps({"file": file, "tally": asdict(tally)})]})
+
+
+def _tally(row: pa.Table) -> Tally:
+    return Tally(**json.loads(row["tally"][0].as_py()))
+
+
+def _large_binary(data: pa.Buffer) -> pa.Array:
+    """One value, not copied."""
+    offsets = pa.py_buffer(np.array([0, data.size], np.int64))
+    return pa.Array.from_buffers(pa.large_binary(), 1, [None, offsets, data])
 
 
 def _clip_tagger(plan: Plan, shared: Shared) -> ClipTagger:

@@ -1,45 +1,75 @@
 """What a person sees while a job runs, and at its end."""
 
 import sys
+import threading
 import time
-from typing import Final, TextIO
+from types import TracebackType
+from typing import Final, Self, TextIO
 
 from pipelines.stages import Tally
 
-INTERVAL_S: Final = 2.0
+ON_TERMINAL_S: Final = 1.0
+IN_LOG_S: Final = 10.0
 
 
 class Progress:
-    """A line on standard error every two seconds; replaced in place on a terminal.
+    """A line on standard error, replaced in place on a terminal; also while nothing happens.
 
     Parameters
     ----------
     n_clips : clips to work on
+    interval_s : seconds between lines; None: what suits the stream
     """
 
-    def __init__(self, n_clips: int, stream: TextIO | None = None) -> None:
+    def __init__(
+        self, n_clips: int, stream: TextIO | None = None, interval_s: float | None = None
+    ) -> None:
         self._n_clips = n_clips
         self._stream = stream or sys.stderr
-        self._start = time.monotonic()
-        self._shown = self._start
         self._interactive = self._stream.isatty()
+        self._interval_s = interval_s or (ON_TERMINAL_S if self._interactive else IN_LOG_S)
+        self._tally = Tally()
+        self._start = time.monotonic()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._tick, name="progress", daemon=True)
 
-    def show(self, tally: Tally, last: bool = False) -> None:
-        """Report on what is done so far."""
-        now = time.monotonic()
-        if not last and now - self._shown < INTERVAL_S:
-            return
-        self._shown = now
-        n_done = tally.n_tagged + tally.n_failed
-        speed = n_done / (now - self._start)
-        left = duration((self._n_clips - n_done) / speed) if n_done else "?"
-        line = (
-            f"{n_done:,} of {self._n_clips:,} clips, {tally.audio_s / 3600:.2f} h of audio, "
-            f"{speed:.1f} clips/s, {tally.n_failed:,} failed, {left} left"
-        )
-        end = "\n" if last or not self._interactive else ""
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self._ended.set()
+        self._thread.join(0.5)  # a terminal that is held must not hold the end of the job
+        self._write("\n")
+
+    def update(self, tally: Tally) -> None:
+        """Tell what is done so far."""
+        self._tally = tally
+
+    def _tick(self) -> None:
+        while not self._ended.wait(self._interval_s):
+            self._write("" if self._interactive else "\n")
+
+    def _write(self, end: str) -> None:
+        line = self.line(time.monotonic() - self._start)
         self._stream.write((f"\r\x1b[K{line}" if self._interactive else line) + end)
         self._stream.flush()
+
+    def line(self, elapsed_s: float) -> str:
+        """What there is to say after so many seconds."""
+        tally = self._tally
+        n_done = tally.n_tagged + tally.n_failed
+        speed = n_done / max(elapsed_s, 1e-3)
+        left = f"{duration((self._n_clips - n_done) / speed)} left" if n_done else "starting"
+        return (
+            f"{n_done:,} of {self._n_clips:,} clips, {tally.audio_s / 3600:.2f} h of audio, "
+            f"{speed:.1f} clips/s, {tally.n_failed:,} failed, {left}"
+        )
 
 
 def duration(seconds: float) -> str:

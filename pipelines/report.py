@@ -3,15 +3,17 @@
 import json
 import sys
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
-from pipelines import listing
 from pipelines.config import TagJob
+from pipelines.preview import Preview
 from pipelines.progress import duration
 from pipelines.rows import RowSettings
 from pipelines.runs import RunRecord
 from pipelines.status import Status
-from pipelines.tag import Preview
+from pipelines.work import listed
+
+MOST_NAMES: Final = 20
 
 
 def show_summary(record: RunRecord, as_json: bool) -> None:
@@ -20,16 +22,19 @@ def show_summary(record: RunRecord, as_json: bool) -> None:
     if as_json:
         _print_json(found)
         return
-    lines = [
-        f"{record.state}: run {record.run_id}, model {record.model_id}",
+    _print(f"{record.state}: run {record.run_id}, model {record.model_id}")
+    _print(
         f"  listed    {record.n_listed:,} clips; {record.n_done_before:,} tagged before, "
-        f"{record.n_given_up:,} given up before",
+        f"{record.n_given_up:,} given up before"
+    )
+    _print(
         f"  tagged    {found['n_tagged']:,} clips, {found['audio_hours']:.2f} h of audio "
-        f"in {duration(found['wall_s'])}",
-        f"  failed    {found['n_failed']:,}",
-    ]
-    lines += [f"    {reason:<20}{n:,}" for reason, n in sorted(record.tally.failures.items())]
-    _print("\n".join(lines))
+        f"in {duration(found['wall_s'])}"
+    )
+    _print(f"  failed    {found['n_failed']:,}")
+    for reason, n in sorted(record.tally.failures.items()):
+        _print(f"    {reason:<20}{n:,}")
+    _print(f"  tables    {record.config['out']}")
 
 
 def show_preview(preview: Preview, as_json: bool) -> None:
@@ -42,6 +47,12 @@ def show_preview(preview: Preview, as_json: bool) -> None:
         f"{preview.n_listed:,} listed; {preview.n_tagged:,} are tagged, "
         f"{preview.n_given_up:,} given up"
     )
+    if preview.gone:
+        _print(f"{len(preview.gone):,} tagged recordings are gone; they stay in the tables:")
+    for uri in preview.gone[:MOST_NAMES]:
+        _print(f"  {_visible(uri)}")
+    if len(preview.gone) > MOST_NAMES:
+        _print("  … (all with --json)")
 
 
 def show_status(status: Status, as_json: bool) -> None:
@@ -65,29 +76,32 @@ def show_status(status: Status, as_json: bool) -> None:
 
 def print_tags(job: TagJob, as_json: bool) -> None:
     """Tags of a few clips straight to the terminal; no Ray, no tables."""
+    clips = listed(job).slice(0, job.limit)
     from pipelines.stages import ClipTagger, Preprocessor
     from tagger.tagging import Tagger
 
     tagger = Tagger.load(job.model)
-    settings = RowSettings(
-        tagger.card.model_id, "", job.top_k, job.threshold, False, job.embedding_dtype, False
-    )
-    preprocess, tag = Preprocessor(job.limits), ClipTagger(tagger, settings)
-    clips = listing.gather(job.inputs).slice(0, job.limit)
+    preprocess = Preprocessor(job.limits)
+    tag = ClipTagger(tagger, RowSettings.of(job, tagger.card.model_id, ""))
     for i in range(len(clips)):
         clip = clips.slice(i, 1)
         table, _ = tag(clip, preprocess(clip))
         (row,) = table.select(["uri", "duration_s", "tags", "reason", "detail"]).to_pylist()
         if as_json:
             _print(json.dumps(row, ensure_ascii=False))
-        elif row["reason"]:
-            _print(f"{row['uri']}\n  failed: {row['reason']} ({row['detail']})")
-        else:
-            _print(f"{row['uri']}\n  {_tags(row['tags'])}")
+            continue
+        _print(_visible(row["uri"]))
+        failure = f"failed: {row['reason']} ({row['detail']})"
+        _print(f"  {failure if row['reason'] else _tags(row['tags'])}")
 
 
 def _tags(tags: list[dict[str, Any]]) -> str:
     return "  ".join(f"{tag['tag']} {tag['score']:.2f}" for tag in tags) or "no tag"
+
+
+def _visible(name: str) -> str:
+    """The name in one line, without what would steer a terminal."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
 
 
 def _print_json(content: dict[str, Any]) -> None:
@@ -96,3 +110,4 @@ def _print_json(content: dict[str, Any]) -> None:
 
 def _print(text: str) -> None:
     sys.stdout.write(text + "\n")
+    sys.stdout.flush()

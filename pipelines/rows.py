@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from pipelines.config import TagJob
 from tagger.audio import Signal
 from tagger.errors import ClipError
 from tagger.logmel import FloatArray
@@ -29,6 +30,19 @@ class RowSettings:
     embeddings: bool
     embedding_dtype: str
     timeline: bool
+
+    @classmethod
+    def of(cls, job: TagJob, model_id: str, run_id: str) -> "RowSettings":
+        """Those of a job."""
+        return cls(
+            model_id,
+            run_id,
+            job.top_k,
+            job.threshold,
+            job.embeddings,
+            job.embedding_dtype,
+            job.timeline,
+        )
 
 
 @dataclass(frozen=True)
@@ -60,17 +74,16 @@ def staged_rows(
         else np.empty((len(tagger.extractors), 0, EMBEDDING_SIZE), np.float32)
         for outcome in outcomes
     ]
-    nested = {
+    values = np.concatenate([clip.reshape(-1) for clip in kept])
+    ready = {
+        **{name: clips[name] for name in clips.column_names},
         "embedding_rows": _embedding_rows(kept, rows, tagger, schema),
-        "embedding_values": _lists(
-            kept, np.concatenate([clip.reshape(-1) for clip in kept]), schema, "embedding_values"
-        ),
+        "embedding_values": _lists(kept, values, schema, "embedding_values"),
     }
-    listed = {name: clips[name] for name in clips.column_names}
     columns = [
-        nested.get(column.name)
-        or listed.get(column.name)
-        or pa.array([row.get(column.name) for row in rows], column.type)
+        ready[column.name]
+        if column.name in ready
+        else pa.array([row.get(column.name) for row in rows], column.type)
         for column in schema
     ]
     return pa.Table.from_arrays(columns, schema=schema)

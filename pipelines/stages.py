@@ -61,15 +61,18 @@ class Preprocessor:
                 with clip as source:
                     items = self._isolated.run(decode_patches, source, self._limits.max_hours)
                     for item in items:
+                        if isinstance(item, audio.Signal):
+                            hours = item.duration_s / 3600
+                            self._isolated.allow(hours * self._limits.clip_timeout_s)
                         yield row, item
             except ClipError as error:
                 yield row, error
 
 
-def pack(events: Iterable[Event], dtype: str) -> tuple[str, bytes]:
-    """A batch's events to travel: their order as JSON, and all patches as bytes of ``dtype``."""
+def pack(events: Iterable[Event], dtype: str) -> tuple[str, pa.Buffer]:
+    """A batch's events to travel: their order as JSON, and all patches laid end to end."""
     order: list[tuple[int, str, Any]] = []
-    patches: list[bytes] = []
+    patches = pa.BufferOutputStream()
     for row, what in events:
         if isinstance(what, ClipError):
             order.append((row, "error", (what.reason, what.detail, what.stage)))
@@ -77,11 +80,11 @@ def pack(events: Iterable[Event], dtype: str) -> tuple[str, bytes]:
             order.append((row, "signal", asdict(what)))
         else:
             order.append((row, "patches", len(what)))
-            patches.append(what.astype(dtype).tobytes())
-    return json.dumps(order), b"".join(patches)
+            patches.write(what.astype(dtype))
+    return json.dumps(order), patches.getvalue()
 
 
-def unpack(order: str, data: bytes | pa.Buffer, dtype: str) -> Iterator[Event]:
+def unpack(order: str, data: pa.Buffer, dtype: str) -> Iterator[Event]:
     """The events of a packed batch; patches share the memory of ``data``."""
     patches = np.frombuffer(data, dtype).reshape(-1, PATCH_FRAMES, N_BANDS)
     start = 0
@@ -104,6 +107,7 @@ class Tally:
     audio_s: float = 0.0
     n_segments: int = 0
     size_bytes: int = 0
+    n_retries: int = 0  # of calls to stores
     failures: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -146,6 +150,7 @@ class Tally:
         self.audio_s += other.audio_s
         self.n_segments += other.n_segments
         self.size_bytes += other.size_bytes
+        self.n_retries += other.n_retries
         for reason, n in other.failures.items():
             self.failures[reason] = self.failures.get(reason, 0) + n
         for what, seconds in other.seconds.items():

@@ -6,17 +6,16 @@ publish it.
 """
 
 import json
-from collections import Counter
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from pipelines import cluster, listing
+from pipelines import cluster
 from pipelines.config import TagJob
 from pipelines.entry import Entry, Run
 from pipelines.interrupt import Interrupted
@@ -25,30 +24,17 @@ from pipelines.lock import Lock
 from pipelines.output import Settings, open_output
 from pipelines.progress import Progress
 from pipelines.publication import publish, write_views
+from pipelines.retry import AccessDenied, StoreUnavailable, n_retries
 from pipelines.rows import RowSettings
 from pipelines.runs import RunRecord, RunState, new_run_id
-from pipelines.stages import Tally
-from pipelines.store import AccessDenied, Store, StoreUnavailable, open_store
-from pipelines.work import divide
+from pipelines.store import Store, open_store
+from pipelines.work import divide, listed, pending
 from tagger import schema
 from tagger.card import ModelFiles, read_model
-from tagger.errors import NoAudioError
+from tagger.errors import CommandError
 from tagger.logmel import FRONT_END
 
-COMMIT_CLIPS: Final = 10_000
-COMMIT_SEGMENTS: Final = 250_000  # 128 MB of embeddings
 LAST_WORDS_S: Final = 1.0  # for a store to take the record of a run that was told to end
-
-
-@dataclass(frozen=True)
-class Preview:
-    """What a run would do: clips listed, of them tagged before, given up before, and to do."""
-
-    n_listed: int
-    n_tagged: int
-    n_given_up: int
-    n_to_do: int
-    bytes_to_do: int
 
 
 def tag(job: TagJob, command: list[str]) -> RunRecord:
@@ -60,41 +46,21 @@ def tag(job: TagJob, command: list[str]) -> RunRecord:
     AccessDenied, StoreUnavailable : a store gave out; what was staged by then is kept
     """
     model = _checked_model(job.model)
-    clips = _listed(job)
+    clips = listed(job)
     store = open_store(job.out)
     open_output(store, _settings(job))
     record = RunRecord(new_run_id(), command, asdict(job), model.card.model_id, n_listed=len(clips))
-    with Lock(store, record.model_id, record.run_id), _recorded(record, store, job.max_failed):
-        _work(job, store, model, clips, record)
+    lock = Lock(store, record.model_id, record.run_id)
+    with lock, _recorded(record, store, job.max_failed):
+        _TagRun(job, store, model, record, lock).work(clips)
     return record
-
-
-def preview(job: TagJob) -> Preview:
-    """What ``tag`` would do now; writes nothing."""
-    model = read_model(job.model)
-    clips = _listed(job)
-    store = open_store(job.out)
-    begun = store.list(f"_log/{model.card.model_id}")
-    ledger = Ledger(store, model.card.model_id) if begun else None
-    open_ones, n_tagged, n_given_up = _pending(clips, ledger, job.retry_failed)
-    todo = open_ones.slice(0, job.limit)
-    size = pc.sum(todo["size_bytes"]).as_py() or 0
-    return Preview(len(clips), n_tagged, n_given_up, len(todo), size)
-
-
-def _listed(job: TagJob) -> pa.Table:
-    skipped = Counter[str]()
-    clips = listing.gather(job.inputs, skipped)
-    if not len(clips):
-        passed_over = ", ".join(f"{n:,} by {kind}" for kind, n in skipped.items()) or "nothing"
-        raise NoAudioError(f"no audio in {', '.join(job.inputs)}; passed over: {passed_over}")
-    return clips
 
 
 def _checked_model(url: str) -> ModelFiles:
     from tagger.checkpoint import build  # torch: seconds that a wrong command need not cost
 
     model = read_model(url)
+    model.card.require_members()
     build(model)
     return model
 
@@ -113,7 +79,8 @@ def _recorded(record: RunRecord, store: Store, max_failed: float) -> Iterator[No
         yield
     except BaseException as error:
         state = RunState.INTERRUPTED if isinstance(error, Interrupted) else RunState.FAILED
-        record.end(state, str(error))
+        known = isinstance(error, Interrupted | CommandError | AccessDenied | StoreUnavailable)
+        record.end(state, str(error) if known else traceback.format_exc())
         with suppress(AccessDenied, StoreUnavailable):
             record.write(store.with_patience(LAST_WORDS_S))
         raise
@@ -123,109 +90,58 @@ def _recorded(record: RunRecord, store: Store, max_failed: float) -> Iterator[No
     record.write(store)
 
 
-def _work(job: TagJob, store: Store, model: ModelFiles, clips: pa.Table, record: RunRecord) -> None:
-    """Finish what earlier runs left, then do what is left to do."""
-    run = Run(record.run_id, f"{datetime.now(UTC):%Y-%m-%d}")
-    ledger = Ledger(store, record.model_id)
+class _TagRun:
+    """One run upon an output that is open and locked."""
 
-    def publish_here(entry: Entry) -> None:
-        publish(store, record.model_id, entry)
-
-    record.n_recovered_entries = len(recover(ledger, run, publish_here))
-    open_ones, record.n_done_before, record.n_given_up = _pending(clips, ledger, job.retry_failed)
-    todo = open_ones.slice(0, job.limit)
-    record.n_to_do = len(todo)
-    if len(todo):
-        _execute(job, store, model, ledger, run, todo, record)
-        recover(ledger, run, publish_here)
-        write_views(store)
-
-
-def _pending(
-    clips: pa.Table, ledger: Ledger | None, retry_failed: bool
-) -> tuple[pa.Table, int, int]:
-    """The listed clips that are open, and how many are tagged and given up."""
-    if ledger is None:
-        return clips, 0, 0
-    tagged = pc.is_in(clips["clip_id"], value_set=ledger.tagged().combine_chunks())
-    failed = ledger.failed()
-    final = failed["clip_id"].filter(failed["final"]).combine_chunks()
-    given_up = pc.is_in(clips["clip_id"], value_set=final)
-    closed = tagged if retry_failed else pc.or_(tagged, given_up)
-    n_given_up = 0 if retry_failed else pc.sum(given_up).as_py() or 0
-    return clips.filter(pc.invert(closed)), pc.sum(tagged).as_py() or 0, n_given_up
-
-
-def _execute(
-    job: TagJob,
-    store: Store,
-    model: ModelFiles,
-    ledger: Ledger,
-    run: Run,
-    todo: pa.Table,
-    record: RunRecord,
-) -> None:
-    """Tag ``todo`` on Ray; commit and publish on the way."""
-    workers = cluster.connect(job.resources)
-    from pipelines import operators
-
-    table, bounds = divide(todo, workers.n_cpus)
-    rows = RowSettings(
-        record.model_id,
-        record.run_id,
-        job.top_k,
-        job.threshold,
-        job.embeddings,
-        job.embedding_dtype,
-        job.timeline,
-    )
-    plan = operators.Plan(table, bounds, store, rows, job.limits, job.resources.precision)
-    committer = _Committer(ledger, run, record)
-    progress = Progress(len(todo))
-    with cluster.plain_errors():
-        for file, tally in operators.receipts(plan, model, workers):
-            record.tally.add(tally)
-            committer.add(file, tally)
-            progress.show(record.tally)
-        progress.show(record.tally, last=True)
-        committer.finish()
-
-
-class _Committer:
-    """Gathers staged files; commits them when it is worth an entry, and has Ray publish it."""
-
-    def __init__(self, ledger: Ledger, run: Run, record: RunRecord) -> None:
-        import ray
-
-        self._publish = ray.remote(num_cpus=0)(publish)
-        self._ledger = ledger
-        self._run = run
+    def __init__(
+        self, job: TagJob, store: Store, model: ModelFiles, record: RunRecord, lock: Lock
+    ) -> None:
+        self._job = job
+        self._store = store
+        self._model = model
         self._record = record
-        self._files: list[str] = []
-        self._waiting = Tally()
-        self._publishing: list[Any] = []
+        self._lock = lock
+        self._run = Run(record.run_id, f"{datetime.now(UTC):%Y-%m-%d}")
+        self._ledger = Ledger(store, record.model_id)
 
-    def add(self, file: str, tally: Tally) -> None:
-        self._files.append(file)
-        self._waiting.add(tally)
-        n_clips = self._waiting.n_tagged + self._waiting.n_failed
-        if n_clips >= COMMIT_CLIPS or self._waiting.n_segments >= COMMIT_SEGMENTS:
-            self._commit()
+    def work(self, clips: pa.Table) -> None:
+        """Finish what earlier runs left, then do what is left to do."""
+        record = self._record
+        record.n_recovered_entries = len(recover(self._ledger, self._run, self._publish))
+        todo, record.n_done_before, record.n_given_up = pending(clips, self._ledger, self._job)
+        record.n_to_do = len(todo)
+        if len(todo):
+            self._execute(todo)
+            recover(self._ledger, self._run, self._publish)
+        write_views(self._store)
+        record.n_retries = record.tally.n_retries + n_retries()
 
-    def finish(self) -> None:
-        """Commit the rest, and wait until everything is published."""
-        import ray
+    def _publish(self, entry: Entry) -> None:
+        publish(self._store, self._record.model_id, entry)
 
-        self._commit()
-        ray.get(self._publishing)
+    def _execute(self, todo: pa.Table) -> None:
+        """Tag ``todo`` on Ray; commit and publish on the way."""
+        workers = cluster.connect(self._job.resources)
+        from pipelines import operators
+        from pipelines.committing import Committer
 
-    def _commit(self) -> None:
-        entry = self._ledger.commit(self._run, self._files)
-        if entry is not None:
-            self._record.entries.append(entry.number)
-            self._record.write(self._ledger.store)
-            self._publishing.append(
-                self._publish.remote(self._ledger.store, self._ledger.model_id, entry)
+        table, bounds = divide(todo, workers.n_cpus)
+        rows = RowSettings.of(self._job, self._record.model_id, self._record.run_id)
+        plan = operators.Plan(
+            table, bounds, self._store, rows, self._job.limits, self._job.resources.precision
+        )
+        committer = Committer(self._ledger, self._run, self._record)
+        with cluster.plain_errors(), Progress(len(todo)) as progress:
+            for file, tally in operators.receipts(plan, self._model, workers):
+                self._record.tally.add(tally)
+                progress.update(self._record.tally)
+                committer.add(file, tally)
+                self._go_on_alone()
+            committer.finish()
+
+    def _go_on_alone(self) -> None:
+        if self._lock.lost:
+            raise CommandError(
+                f"another job has taken over {self._store.root} while this one was silent; "
+                "what this one has staged is kept"
             )
-        self._files = []
-        self._waiting = Tally()

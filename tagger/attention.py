@@ -37,6 +37,12 @@ class AttentionConfig:
     hidden: int = 600
     dropout: float = 0.4
 
+    def __post_init__(self) -> None:
+        if not self.levels or not set(self.levels) <= {1, 2, 3}:
+            raise ValueError(f"levels {self.levels} are not among 1, 2 and 3")
+        if self.n_segments < 1:
+            raise ValueError(f"bags of {self.n_segments} segments")
+
 
 class _TimeNorm(nn.BatchNorm1d):
     """Batch normalisation of the last axis over all others."""

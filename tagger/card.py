@@ -7,23 +7,41 @@ module needs no torch.
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar, get_args
 
 import fsspec
 
 from tagger.errors import CommandError
-from tagger.labels import Label
+from tagger.labels import Label, LabelSet
 from tagger.logmel import FRONT_END
 
 CARD_FORMAT: Final = 1
 CARD_FILE: Final = "card.json"
 BUNDLED: Final = Path(__file__).parent / "models" / "esc10"
 
-HeadKind = Literal["attention", "lstm"]
+HeadKind = Literal["attention"]
+_Part = TypeVar("_Part")
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # also part of folder and file names
+_WEIGHTS: Final = re.compile(r"[A-Za-z0-9_.-]+\.safetensors")  # beside the card, nowhere else
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise CommandError(f"{name!r} is no name of letters, digits, '.', '_' and '-'")
+
+
+def _check_weights(file: str, sha256: str) -> None:
+    if not _WEIGHTS.fullmatch(file):
+        raise CommandError(f"{file!r} is no safetensors file beside the card")
+    if not _SHA256.fullmatch(sha256):
+        raise CommandError(f"{sha256!r} is no sha256")
 
 
 @dataclass(frozen=True)
@@ -35,12 +53,16 @@ class ExtractorCard:
     weights: str
     sha256: str
 
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        _check_weights(self.weights, self.sha256)
+
 
 @dataclass(frozen=True)
 class MemberCard:
     """One member of the ensemble: a head upon the named extractor's embeddings.
 
-    ``config`` holds the fields of ``attention.AttentionConfig`` or ``baselines.LSTMConfig``.
+    ``config`` holds the fields of ``attention.AttentionConfig``.
     """
 
     extractor: str
@@ -49,10 +71,22 @@ class MemberCard:
     weights: str
     sha256: str
 
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(HeadKind):
+            raise CommandError(f"this tagger knows no head of the kind {self.kind!r}")
+        _check_weights(self.weights, self.sha256)
+
 
 @dataclass(frozen=True)
 class Card:
-    """A model's description; ``about`` is for people, the rest decides what it computes."""
+    """A model's description; ``about`` is for people, the rest decides what it computes.
+
+    A model to tag with has members and labels; one to start fine-tuning from has extractors alone.
+
+    Raises
+    ------
+    CommandError : on construction, where it describes no model that this tagger can run
+    """
 
     name: str
     labels: tuple[Label, ...]
@@ -60,6 +94,34 @@ class Card:
     members: tuple[MemberCard, ...]
     front_end: Mapping[str, Any] = field(default_factory=lambda: dict(FRONT_END))
     about: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not all(isinstance(label.name, str) for label in self.labels):
+            raise TypeError("a label that is not text")
+        if self.labels or self.members:
+            LabelSet(self.labels)
+        _check_name(self.name)
+        if self.front_end != FRONT_END:
+            raise CommandError("made for another front end than this tagger's")
+        extractors = [part.name for part in self.extractors]
+        if len(set(extractors)) < len(extractors):
+            raise CommandError("two extractors have the same name")
+        needed = {part.extractor for part in self.members}
+        if not extractors or not needed <= set(extractors) or bool(self.labels) != bool(needed):
+            raise CommandError("its members do not name its extractors")
+
+    def require_members(self) -> None:
+        """CommandError where there is nothing to tag with."""
+        if not self.members:
+            raise CommandError(
+                f"model {self.name} holds extractors only and cannot tag: it is what finetune "
+                "starts from; tag with a model that evaluate --publish wrote"
+            )
+
+    @property
+    def parts(self) -> "tuple[ExtractorCard | MemberCard, ...]":
+        """Everything that has weights."""
+        return (*self.extractors, *self.members)
 
     @cached_property
     def model_id(self) -> str:
@@ -95,15 +157,14 @@ def read_model(url: str | Path = BUNDLED) -> ModelFiles:
 
     Raises
     ------
-    CommandError : a file is missing or unreadable, a hash is wrong, the card is malformed or made
-        for another front end
+    CommandError : a file is missing or unreadable, a hash is wrong, the card is malformed, of
+        another format, or made for another front end
     """
     url = str(url).rstrip("/")
-    card = _parse(_read(url, CARD_FILE), url)
+    card = _parse(read_file(url, CARD_FILE), url)
     weights = {}
-    parts: list[ExtractorCard | MemberCard] = [*card.extractors, *card.members]
-    for part in parts:
-        data = weights[part.weights] = _read(url, part.weights)
+    for part in card.parts:
+        data = weights[part.weights] = read_file(url, part.weights)
         if (found := hashlib.sha256(data).hexdigest()) != part.sha256:
             raise CommandError(
                 f"model {url}: {part.weights} has sha256 {found[:12]}…, the card says "
@@ -112,13 +173,12 @@ def read_model(url: str | Path = BUNDLED) -> ModelFiles:
     return ModelFiles(card, weights)
 
 
-def _read(url: str, name: str) -> bytes:
-    if not name or name != Path(name).name:
-        raise CommandError(f"model {url}: the card names {name!r}, which is not a file beside it")
+def read_file(url: str, name: str) -> bytes:
+    """The bytes of a file of the model at ``url``; CommandError where it cannot be read."""
     try:
         with fsspec.open(f"{url}/{name}", "rb") as file:
             data: bytes = file.read()
-    except (OSError, ValueError, ImportError) as error:
+    except _unreadable() as error:
         raise CommandError(
             f"model {url}: cannot read {name} ({type(error).__name__}); --model takes a folder or "
             f"URI that holds {CARD_FILE} and its weight files"
@@ -126,28 +186,40 @@ def _read(url: str, name: str) -> bytes:
     return data
 
 
+def _unreadable() -> tuple[type[Exception], ...]:
+    """What files and object stores raise; imported only when they did."""
+    from aiohttp import ClientError
+    from botocore.exceptions import BotoCoreError
+
+    return OSError, ValueError, ImportError, ClientError, BotoCoreError
+
+
 def _parse(data: bytes, url: str) -> Card:
     try:
         content = json.loads(data)
-        version = content["format"]
+        version = content.pop("format")
         if version != CARD_FORMAT:
             raise CommandError(
-                f"model {url}: card format {version}, this tagger reads {CARD_FORMAT}; "
-                "use the version of the tagger that made the model"
+                f"card format {version!r}, this tagger reads {CARD_FORMAT}; use the version of "
+                "the tagger that made the model"
             )
-        card = Card(
-            name=content["name"],
-            labels=tuple(Label(**label) for label in content["labels"]),
-            extractors=tuple(ExtractorCard(**part) for part in content["extractors"]),
-            members=tuple(MemberCard(**part) for part in content["members"]),
-            front_end=content["front_end"],
-            about=content["about"],
-        )
-    except (json.JSONDecodeError, TypeError, KeyError) as error:
+        return _card(**content)
+    except CommandError as error:
+        raise CommandError(f"model {url}: {error}") from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise CommandError(f"model {url}: {CARD_FILE} is not a model card ({error!r})") from error
-    if card.front_end != FRONT_END:
-        raise CommandError(f"model {url}: was trained with another front end than this tagger's")
-    names = {extractor.name for extractor in card.extractors}
-    if not card.members or not {member.extractor for member in card.members} <= names:
-        raise CommandError(f"model {url}: its members do not name its extractors")
-    return card
+
+
+def _card(*, labels: Any, extractors: Any, members: Any, about: Any, **rest: Any) -> Card:
+    """The card of a JSON object; any exception where it is not one."""
+    return Card(
+        labels=tuple(Label(**label) for label in labels),
+        extractors=tuple(_part(ExtractorCard, **part) for part in extractors),
+        members=tuple(_part(MemberCard, **part) for part in members),
+        about=dict(about),
+        **rest,
+    )
+
+
+def _part(of: Callable[..., _Part], /, *, config: Any, **rest: Any) -> _Part:
+    return of(config=dict(config), **rest)

@@ -2,18 +2,20 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import nn
 
 from tagger.attention import AttentionConfig, MultiLevelAttention
-from tagger.card import CARD_FILE, Card, ExtractorCard, HeadKind, MemberCard, ModelFiles, to_json
+from tagger.card import CARD_FILE, Card, ExtractorCard, MemberCard, ModelFiles, to_json
 from tagger.errors import CommandError
 from tagger.labels import Label
 from tagger.vggish import VGGish, VGGishConfig
@@ -37,15 +39,11 @@ def build(files: ModelFiles) -> Ensemble:
     CommandError : weights that do not fit the card, labels that do not fit the heads
     """
     card = files.card
-    extractors = {
-        part.name: _load(VGGish(_vggish_config(part.config)), files, part.weights)
-        for part in card.extractors
-    }
-    heads = [
-        _load(_head(part.kind, len(card.labels), part.config), files, part.weights)
-        for part in card.members
-    ]
-    return Ensemble(extractors, heads)
+    n_classes = len(card.labels)
+    return Ensemble(
+        {part.name: _built(_extractor, part, files) for part in card.extractors},
+        [_built(partial(_head, n_classes), part, files) for part in card.members],
+    )
 
 
 def save(
@@ -62,7 +60,8 @@ def save(
     Parameters
     ----------
     heads : per member the name of its extractor and its head
-    dtype : how weights are stored; float16 halves the files (loading gives float32 either way)
+    dtype : how weight matrices are stored; float16 halves the files (loading gives float32 either
+        way). Biases and statistics, which may leave float16's range, stay as they are.
     """
     folder.mkdir(parents=True, exist_ok=True)
     extractor_cards = [
@@ -83,23 +82,31 @@ def save(
     return card
 
 
-def _vggish_config(config: Mapping[str, Any]) -> VGGishConfig:
-    return VGGishConfig(**{**config, "conv_widths": tuple(config["conv_widths"])})
+def _extractor(config: Mapping[str, Any]) -> VGGish:
+    return VGGish(VGGishConfig(**config))
 
 
-def _head(kind: HeadKind, n_classes: int, config: Mapping[str, Any]) -> MultiLevelAttention:
-    return MultiLevelAttention(
-        n_classes, AttentionConfig(**{**config, "levels": tuple(config["levels"])})
-    )
+def _head(n_classes: int, config: Mapping[str, Any]) -> MultiLevelAttention:
+    return MultiLevelAttention(n_classes, AttentionConfig(**config))
 
 
-def _load(network: _Network, files: ModelFiles, weights: str) -> _Network:
+def _built(
+    make: Callable[[Mapping[str, Any]], _Network],
+    part: ExtractorCard | MemberCard,
+    files: ModelFiles,
+) -> _Network:
+    """A network with its weights; the card's numbers alone allocate nothing."""
+    config = {k: tuple(v) if isinstance(v, list) else v for k, v in part.config.items()}
     try:
-        network.load_state_dict(load_safetensors(files.weights[weights]))
-    except RuntimeError as error:
-        first = str(error).splitlines()[-1].strip()
+        with torch.device("meta"):
+            network = make(config)
+        tensors = load_safetensors(files.weights[part.weights])
+        full = {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
+        network.load_state_dict(full, assign=True)
+    except (SafetensorError, RuntimeError, TypeError, ValueError) as error:
+        last = str(error).splitlines()[-1].strip()
         raise CommandError(
-            f"model {files.card.name}: {weights} does not fit the card ({first})"
+            f"model {files.card.name}: {part.weights} does not fit the card ({last})"
         ) from error
     return network.eval()
 
@@ -107,7 +114,7 @@ def _load(network: _Network, files: ModelFiles, weights: str) -> _Network:
 def _write(folder: Path, stem: str, network: nn.Module, dtype: torch.dtype) -> tuple[str, str]:
     """File name and sha256 of a network's weights, written to the folder."""
     tensors = {
-        key: value.detach().to(dtype if value.is_floating_point() else value.dtype).contiguous()
+        key: (value.to(dtype) if value.ndim > 1 else value).detach().contiguous()
         for key, value in network.state_dict().items()
     }
     data = save_safetensors(tensors)

@@ -9,12 +9,14 @@ float32, extractors in the order of the card; K is the number of classes; times 
 original recording.
 """
 
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 import numpy as np
+import soundfile
 import torch
 from torch import Tensor
 
@@ -62,7 +64,11 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Moment:
-    """One tag of one bag; ``attention`` has a weight per segment, mean over members and levels."""
+    """One tag of one bag.
+
+    ``attention`` has a weight per segment of the bag and sums to 1: the mean over members and
+    levels, the copies of a segment in a repeated tail taken together.
+    """
 
     bag: int
     start_s: float
@@ -131,7 +137,9 @@ class Tagger:
         cls, url: str | Path = BUNDLED, device: str = "cpu", precision: Precision = "float32"
     ) -> "Tagger":
         """The model at a folder or URI; CommandError says what is wrong with it."""
-        return cls(read_model(url), device, precision)
+        files = read_model(url)
+        files.card.require_members()
+        return cls(files, device, precision)
 
     def _prepare(self, network: VGGish) -> VGGish:
         network = network.to(self.device, self.dtype)
@@ -143,7 +151,7 @@ class Tagger:
         out = np.empty((len(self.extractors), len(patches), EMBEDDING_SIZE), np.float32)
         for start in range(0, len(patches), EXTRACTOR_BATCH):
             part = slice(start, start + EXTRACTOR_BATCH)
-            batch = torch.from_numpy(patches[part]).to(self.device, self.dtype)
+            batch = torch.tensor(patches[part], dtype=self.dtype, device=self.device)
             for network, result in zip(self.extractors, out, strict=True):
                 result[part] = network(batch).float().cpu().numpy()
         return out
@@ -205,19 +213,27 @@ class Tagger:
         if not len(prediction.bag_scores):
             return ()
         weights = np.mean([member.mean(1) for member in prediction.attention], axis=0)
-        size = weights.shape[1]
+        bags = segments.bags(len(start_s), weights.shape[1])
         return tuple(
             Moment(
                 bag,
-                float(start_s[bag * size]),
-                float(end_s[min(bag * size + size, len(end_s)) - 1]),
+                float(start_s[bags[bag, 0]]),
+                float(end_s[bags[bag].max()]),
                 self.card.labels[k].name,
                 float(scores[k]),
-                weights[bag, :, k],
+                np.bincount(bags[bag] - bags[bag, 0], weights[bag, :, k]).astype(np.float32),
             )
             for bag, scores in enumerate(prediction.bag_scores)
             for k in ensemble.top_k(scores, top_k, threshold)
         )
+
+    def tag_waveform(
+        self, samples: FloatArray, sample_rate_hz: int, top_k: int = 3, threshold: float = 0.0
+    ) -> Result:
+        """Tag (n,) or (n, channels) samples; the same as ``tag`` of a file that holds them."""
+        recording = io.BytesIO()
+        soundfile.write(recording, samples, sample_rate_hz, format="W64", subtype="FLOAT")
+        return self.tag(recording, top_k, threshold)
 
     def tag(
         self, source: bytes | str | Path | BinaryIO, top_k: int = 3, threshold: float = 0.0
@@ -227,6 +243,7 @@ class Tagger:
         Raises
         ------
         ClipError : the recording cannot be tagged, with the reason
+        OSError : it cannot be read
         """
         signal, blocks = audio.load(source)
         embeddings = np.concatenate([self.embed(part) for part in stream_patches(blocks)], axis=1)

@@ -5,8 +5,9 @@ and shapes of the parameters are those of torchvggish (``features.N.*``, ``embed
 published weights load as they are.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,10 @@ class VGGishConfig:
     conv_widths: tuple[int, int, int, int] = (64, 128, 256, 512)
     hidden: int = 4096
     embedding_activation: EmbeddingActivation = "relu"
+
+    def __post_init__(self) -> None:
+        if self.embedding_activation not in get_args(EmbeddingActivation):
+            raise ValueError(f"embedding activation {self.embedding_activation!r}")
 
 
 class VGGish(nn.Module):
@@ -135,3 +140,60 @@ def _scaled(layer: nn.Module, x: Tensor) -> Tensor:
         return output / spread
     scaled: Tensor = layer(x)
     return scaled
+
+
+class NormalisedClassifier(nn.Module):
+    """A classifier with batch normalisation after every layer of its extractor, for training.
+
+    Table 1 has none, and trained from scratch on little data it learns slowly. Once trained, the
+    normalisation is a factor and a summand per channel, which ``folded`` puts into the weights: the
+    extractor is that of Table 1 again.
+    """
+
+    def __init__(self, network: VGGishClassifier) -> None:
+        super().__init__()
+        self.network = network
+        extractor = network.extractor
+        self.norms = nn.ModuleList(
+            nn.BatchNorm2d(layer.out_channels)
+            if isinstance(layer, nn.Conv2d)
+            else nn.BatchNorm1d(layer.out_features)
+            for layer in [*extractor.features, *extractor.embeddings]
+            if isinstance(layer, nn.Conv2d | nn.Linear)
+        )
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """Logits (n, n_classes) of patches (n, 96, 64)."""
+        norms = iter(self.norms)
+        x = _normalised(self.network.extractor.features, patches.unsqueeze(1), norms)
+        x = x.permute(0, 2, 3, 1).flatten(1)
+        x = _normalised(self.network.extractor.embeddings, x, norms)
+        logits: Tensor = self.network.classifier(x)
+        return logits
+
+    @torch.no_grad()
+    def folded(self) -> VGGishClassifier:
+        """The network without the normalisation and equal to it in evaluation mode; in place."""
+        extractor = self.network.extractor
+        layers = [
+            layer
+            for layer in [*extractor.features, *extractor.embeddings]
+            if isinstance(layer, nn.Conv2d | nn.Linear)
+        ]
+        for layer, norm in zip(layers, self.norms, strict=True):
+            assert isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
+            assert layer.bias is not None
+            factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+            layer.weight *= factor.reshape(-1, *[1] * (layer.weight.ndim - 1))
+            layer.bias.copy_((layer.bias - norm.running_mean) * factor + norm.bias)
+        return self.network
+
+
+def _normalised(layers: nn.Sequential, x: Tensor, norms: Iterator[nn.Module]) -> Tensor:
+    for layer in layers:
+        x = layer(x)
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            x = next(norms)(x)
+    return x

@@ -1,4 +1,4 @@
-"""Shared by all tests: a real S3 server, an output URL of each kind, staged rows."""
+"""Shared by all tests: an S3 server, Ray, a tiny model, an output URL of each kind, staged rows."""
 
 import io
 import os
@@ -23,6 +23,7 @@ from pipelines.store import Store, open_store
 from tagger import schema
 from tagger.errors import Reason
 
+os.environ["RAY_AUTH_MODE"] = "disabled"  # of the tests' own clusters; read when ray is imported
 ACCESS_KEY = "tester"
 SECRET_KEY = "a-secret-of-the-tests"
 
@@ -125,6 +126,45 @@ def out_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "local":
         return str(tmp_path / "out")
     return request.getfixturevalue("s3").new_prefix()
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[str]:
+    """Ray with four logical CPUs, which this process has joined; its address."""
+    import ray
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RAY_ADDRESS", raising=False)
+        context = ray.init(
+            num_cpus=4,
+            include_dashboard=False,
+            object_store_memory=300 << 20,
+            log_to_driver=False,
+            _node_ip_address="127.0.0.1",
+        )
+    yield context.address_info["gcs_address"]
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of two extractors, two members and three labels, small and untrained."""
+    import torch
+
+    from tagger.attention import AttentionConfig, MultiLevelAttention
+    from tagger.checkpoint import save
+    from tagger.labels import Label
+    from tagger.vggish import VGGish, VGGishConfig, initialise
+
+    torch.manual_seed(1)
+    folder = tmp_path_factory.mktemp("model")
+    labels = [Label("Rain", "/m/06mb1"), Label("Dog", "/m/0bt9lr"), Label("Unheard of")]
+    extractors = {name: VGGish(VGGishConfig((2, 3, 4, 5), 8, "none")) for name in "ab"}
+    heads = [(name, MultiLevelAttention(3, AttentionConfig(hidden=8))) for name in "ab"]
+    for network in (*extractors.values(), *(head for _, head in heads)):
+        initialise(network)
+    save(folder, "tiny", labels, extractors, heads, {})
+    return folder
 
 
 def _staged_table(

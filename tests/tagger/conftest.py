@@ -1,4 +1,4 @@
-"""Recordings encoded on the spot, for all tests of the library."""
+"""For all tests of the library: recordings encoded on the spot, networks with random weights."""
 
 import io
 from collections.abc import Callable
@@ -7,6 +7,10 @@ import av
 import numpy as np
 import pytest
 import soundfile
+import torch
+
+from tagger.attention import AttentionConfig, MultiLevelAttention
+from tagger.vggish import VGGish, VGGishConfig, initialise
 
 Encode = Callable[..., bytes]
 
@@ -61,3 +65,39 @@ def _encoded_pictures(stream: av.VideoStream, n: int) -> list[av.Packet]:
     black = np.zeros((64, 64, 3), np.uint8)
     frames = [*(av.VideoFrame.from_ndarray(black) for _ in range(n)), None]
     return [packet for picture in frames for packet in stream.encode(picture)]
+
+
+@pytest.fixture(scope="session")
+def make_head() -> Callable[..., MultiLevelAttention]:
+    """``make_head(n_classes, config, seed=0)`` -> a head with random parameters and statistics.
+
+    In evaluation mode.
+    """
+
+    def _make_head(n_classes: int, config: AttentionConfig, seed: int = 0) -> MultiLevelAttention:
+        torch.manual_seed(seed)
+        head = MultiLevelAttention(n_classes, config)
+        for name, tensor in head.state_dict().items():
+            if name.endswith("running_var"):
+                tensor.uniform_(0.3, 3)
+            elif tensor.is_floating_point():
+                tensor.normal_(0.1, 0.5)
+        return head.eval()
+
+    return _make_head
+
+
+@pytest.fixture(scope="session")
+def make_extractor() -> Callable[..., VGGish]:
+    """``make_extractor(config, seed=0)`` -> a VGGish with random weights, in evaluation mode.
+
+    The weights keep the size of what passes through.
+    """
+
+    def _make_extractor(config: VGGishConfig, seed: int = 0) -> VGGish:
+        torch.manual_seed(seed)
+        network = VGGish(config)
+        initialise(network)
+        return network.eval()
+
+    return _make_extractor

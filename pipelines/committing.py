@@ -1,0 +1,57 @@
+"""When the driver commits what is staged, and who publishes it (design 4, "Commit", "Publish")."""
+
+from typing import Any, Final
+
+import ray
+
+from pipelines.entry import Run
+from pipelines.ledger import Ledger
+from pipelines.publication import publish
+from pipelines.runs import RunRecord
+from pipelines.stages import Tally
+
+COMMIT_CLIPS: Final = 10_000
+COMMIT_SEGMENTS: Final = 250_000  # 128 MB of embeddings
+
+
+class Committer:
+    """Gathers staged files; commits them when it is worth an entry, and has Ray publish it."""
+
+    def __init__(self, ledger: Ledger, run: Run, record: RunRecord) -> None:
+        self._publish = ray.remote(num_cpus=0)(publish)
+        self._ledger = ledger
+        self._run = run
+        self._record = record
+        self._files: list[str] = []
+        self._waiting = Tally()
+        self._publishing: list[Any] = []
+
+    def add(self, file: str, tally: Tally) -> None:
+        """Take note of a staged file; raises what a publisher has raised meanwhile."""
+        self._files.append(file)
+        self._waiting.add(tally)
+        n_clips = self._waiting.n_tagged + self._waiting.n_failed
+        if n_clips >= COMMIT_CLIPS or self._waiting.n_segments >= COMMIT_SEGMENTS:
+            self._commit()
+        ended, self._publishing = (
+            ray.wait(self._publishing, num_returns=len(self._publishing), timeout=0)
+            if self._publishing
+            else ([], [])
+        )
+        ray.get(ended)
+
+    def finish(self) -> None:
+        """Commit the rest, and wait until everything is published."""
+        self._commit()
+        ray.get(self._publishing)
+
+    def _commit(self) -> None:
+        entry = self._ledger.commit(self._run, self._files)
+        if entry is not None:
+            self._record.entries.append(entry.number)
+            self._record.write(self._ledger.store)
+            self._publishing.append(
+                self._publish.remote(self._ledger.store, self._ledger.model_id, entry)
+            )
+        self._files = []
+        self._waiting = Tally()

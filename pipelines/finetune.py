@@ -1,0 +1,180 @@
+"""``finetune``: extractors on the labels of a prepared data set (paper section 2.2).
+
+Also trains the DCASE baseline CNN, which differs in its network and its examples alone.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Any, Final
+
+import torch
+from safetensors.torch import load as load_safetensors
+from torch import nn
+
+from pipelines.prepared import Prepared, open_prepared
+from pipelines.ray_training import WEIGHTS, train
+from pipelines.records import TrainRecord, recorded
+from pipelines.splitting import parts
+from pipelines.store import Store, open_store
+from pipelines.train_config import SCRATCH, ExtractorSpec, FinetuneJob
+from tagger import checkpoint
+from tagger.baselines import CNN_FRAMES, CNN_HOP, BaselineCNN
+from tagger.card import read_model
+from tagger.errors import CommandError
+from tagger.examples import Examples, Takes
+from tagger.logmel import N_BANDS, PATCH_FRAMES
+from tagger.training import Group, Trainer
+from tagger.vggish import (
+    NormalisedClassifier,
+    VGGish,
+    VGGishClassifier,
+    VGGishConfig,
+    initialise,
+    initialise_from_data,
+)
+
+INITIAL_PATCHES: Final = 400  # for the data-dependent initialisation
+
+
+@dataclass(frozen=True)
+class ExtractorTask:
+    """One extractor as a task of ``ray_training``."""
+
+    wanted: ExtractorSpec
+
+    @property
+    def folder(self) -> str:
+        return extractor_folder(self.wanted.name)
+
+    @property
+    def epochs(self) -> int:
+        return self.wanted.training.epochs
+
+    def spec(self) -> dict[str, Any]:
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self.wanted)))
+        return plain
+
+    def trainer(self, store: Store, group: Group, device: str) -> Trainer:
+        prepared = opened(store)
+        split = parts(prepared.dataset, self.wanted.split)
+        takes, _ = prepared.takes(split.train, self.wanted.copies)
+        train = examples(self.wanted, takes)
+        validation = (
+            examples(self.wanted, prepared.takes(split.validation, 0)[0])
+            if len(split.validation)
+            else None
+        )
+        network = initial(self.wanted, takes)
+        return Trainer(network, train, validation, self.wanted.training, group, device)
+
+    def result(self, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        if not self.wanted.normalise:
+            return weights
+        n_classes = weights["network.classifier.2.bias"].numel()
+        network = VGGishClassifier(VGGish(self.wanted.vggish), n_classes)
+        normalised = NormalisedClassifier(network)
+        normalised.load_state_dict(weights)
+        return dict(normalised.folded().state_dict())
+
+
+def run(job: FinetuneJob, command: list[str]) -> TrainRecord:
+    """Carry out ``finetune``."""
+    store = open_store(job.work)
+    prepared = open_prepared(store)
+    for spec in job.extractors:
+        check_split(prepared, spec)
+    with recorded(store, "finetune", command, job, prepared.info["fingerprint"]) as record:
+        tasks = [ExtractorTask(spec) for spec in job.extractors]
+        record.metrics |= train(tasks, store, job.resources)
+    return record
+
+
+def check_split(prepared: Prepared, spec: ExtractorSpec) -> None:
+    """CommandError where a split does not suit the data set or the training."""
+    split = parts(prepared.dataset, spec.split)
+    if spec.training.patience is not None and not len(split.validation):
+        raise CommandError(
+            f"split {spec.split} has no validation clips to stop early by: give --epochs and "
+            "--patience 0"
+        )
+
+
+def extractor_folder(name: str) -> str:
+    return f"extractors/{name}"
+
+
+@cache
+def opened(store: Store) -> Prepared:
+    """One per worker process."""
+    return open_prepared(store)
+
+
+def examples(spec: ExtractorSpec, takes: Takes) -> Examples:
+    """What the network of a spec learns from."""
+    if spec.network == "vggish":
+        return takes.single()
+    frames = takes.values.reshape(-1, N_BANDS)
+    by_frame = Takes(frames, takes.starts * PATCH_FRAMES, takes.labels, takes.n_classes)
+    return by_frame.windows(CNN_FRAMES, CNN_HOP)
+
+
+def build(spec: ExtractorSpec, n_classes: int) -> nn.Module:
+    """The network of a spec, with whatever weights."""
+    if spec.network == "baseline":
+        return BaselineCNN(n_classes)
+    return VGGishClassifier(VGGish(spec.vggish), n_classes)
+
+
+def initial(spec: ExtractorSpec, takes: Takes) -> nn.Module:
+    """The network of a spec before training."""
+    with torch.random.fork_rng():
+        torch.manual_seed(spec.training.seed)
+        network = build(spec, takes.n_classes)
+        if not isinstance(network, VGGishClassifier):
+            initialise(network)
+        elif spec.start == SCRATCH:
+            every = max(1, len(takes.values) // INITIAL_PATCHES)
+            sample = torch.from_numpy(takes.values[::every].astype("float32"))
+            initialise_from_data(network, sample)
+        else:
+            initialise(network.classifier)
+            network.extractor.load_state_dict(_weights(spec))
+    if spec.normalise and isinstance(network, VGGishClassifier):
+        return NormalisedClassifier(network)
+    return network
+
+
+def _weights(spec: ExtractorSpec) -> dict[str, torch.Tensor]:
+    """Of the first extractor of the model that the spec starts from."""
+    files = read_model(spec.start)
+    (first, *_) = checkpoint.build(files).extractors.values()
+    if (
+        first.config.conv_widths != spec.vggish.conv_widths
+        or first.config.hidden != spec.vggish.hidden
+    ):
+        raise CommandError(f"{spec.start} has an extractor of other widths than were asked for")
+    return dict(first.state_dict())
+
+
+def load_extractor(store: Store, name: str, n_classes: int) -> tuple[ExtractorSpec, nn.Module]:
+    """A finished network, in evaluation mode."""
+    spec = read_spec(store, name)
+    network = build(spec, n_classes)
+    network.load_state_dict(load_safetensors(store.read(f"{extractor_folder(name)}/{WEIGHTS}")))
+    return spec, network.eval()
+
+
+def read_spec(store: Store, name: str) -> ExtractorSpec:
+    """What a finished extractor was trained as."""
+    from tagger.training import TrainingConfig
+
+    try:
+        record = json.loads(store.read(f"{extractor_folder(name)}/record.json"))
+    except FileNotFoundError as error:
+        raise CommandError(f"{store.root}: no extractor {name!r}; run finetune first") from error
+    spec = record["spec"]
+    vggish = spec["vggish"] | {"conv_widths": tuple(spec["vggish"]["conv_widths"])}
+    return ExtractorSpec(
+        **spec | {"vggish": VGGishConfig(**vggish), "training": TrainingConfig(**spec["training"])}
+    )

@@ -1,0 +1,56 @@
+"""``tag --dry-run``: what a run would do now; writes nothing."""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipelines.config import TagJob
+from pipelines.ledger import Ledger
+from pipelines.store import Store, open_store
+from pipelines.uris import canonical
+from pipelines.work import listed, pending
+from tagger.card import read_model
+
+
+@dataclass(frozen=True)
+class Preview:
+    """Clips listed, tagged before, given up before, and to do.
+
+    Attributes
+    ----------
+    gone : URIs that are in ``clips`` and lie below the inputs, but are there no more; they stay
+        in the tables
+    """
+
+    n_listed: int
+    n_tagged: int
+    n_given_up: int
+    n_to_do: int
+    bytes_to_do: int
+    gone: list[str]
+
+
+def preview(job: TagJob) -> Preview:
+    """What ``tag`` would do; CommandError and NoAudioError as ``tag`` raises them."""
+    model_id = read_model(job.model).card.model_id
+    clips = listed(job)
+    store = open_store(job.out)
+    ledger = Ledger(store, model_id) if store.list(f"_log/{model_id}") else None
+    todo, n_tagged, n_given_up = pending(clips, ledger, job)
+    n_bytes = pc.sum(todo["size_bytes"]).as_py() or 0
+    gone = _gone(job, store, model_id, clips)
+    return Preview(len(clips), n_tagged, n_given_up, len(todo), n_bytes, gone)
+
+
+def _gone(job: TagJob, store: Store, model_id: str, clips: pa.Table) -> list[str]:
+    """Tagged recordings of the listed folders and prefixes that were not listed, sorted."""
+    found = [
+        store.scan(path, lambda file: pq.ParquetFile(file).read(["uri"])["uri"].combine_chunks())
+        for path in store.list(f"clips/model={model_id}")
+    ]
+    uris = pa.chunked_array(found, pa.string()).unique()
+    missing = uris.filter(pc.invert(pc.is_in(uris, value_set=clips["uri"].combine_chunks())))
+    folders = tuple(f"{canonical(text).rstrip('/')}/" for text in job.inputs)
+    return sorted(uri for uri in missing.to_pylist() if uri.startswith(folders))

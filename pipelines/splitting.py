@@ -1,0 +1,66 @@
+"""Which clips an extractor and its heads are trained, validated and tested on, by name.
+
+first-N, last-N   section 2.2: so many clips in metadata order; the others validate, the data
+                  set's test clips test
+column            the data set's own train, validation and test clips
+all               every clip; nothing is left to measure on
+fold-K            every fold but K; fold K tests; nothing validates, so that no choice is made
+                  on the clips that are measured
+fold-K-first      as fold-K, but the last of its training folds validates
+fold-K-last       as fold-K, but the first of its training folds validates
+"""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from tagger import splits
+from tagger.dataset import Dataset, IndexArray
+from tagger.errors import CommandError
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Rows of ``Dataset.clips``, three disjoint parts; ``test_name`` is equal for equal tests."""
+
+    train: IndexArray
+    validation: IndexArray
+    test: IndexArray
+    test_name: str
+
+
+def parts(dataset: Dataset, name: str) -> Parts:
+    """The parts of a split.
+
+    Raises
+    ------
+    CommandError : no such split, or one that leaves a class without clips to train on
+    """
+    if match := re.fullmatch(r"fold-(\d+)(-first|-last)?", name):
+        return _fold(dataset, int(match[1]), match[2] or "")
+    if match := re.fullmatch(r"(first|last)-(\d+)", name):
+        make = splits.first if match[1] == "first" else splits.last
+        split = make(dataset, int(match[2]))
+    elif name == "column":
+        split = splits.by_column(dataset)
+    elif name == "all":
+        split = splits.everything(dataset)
+    else:
+        raise CommandError(
+            f"no split {name!r}: first-N, last-N, column, all, fold-K, fold-K-first, fold-K-last"
+        )
+    return Parts(split.train, split.validation, dataset.test(), "test")
+
+
+def _fold(dataset: Dataset, k: int, inner: str) -> Parts:
+    every = {split.name: split for split in splits.folds(dataset)}
+    if f"fold-{k}" not in every:
+        raise CommandError(f"no fold {k}: the data set has {', '.join(every)}")
+    train, test = every[f"fold-{k}"].train, every[f"fold-{k}"].validation
+    none = np.empty(0, np.int64)
+    if not inner:
+        return Parts(train, none, test, f"fold-{k}")
+    others = [name for name in every if name != f"fold-{k}"]
+    validation = every[others[-1] if inner == "-first" else others[0]].validation
+    return Parts(np.setdiff1d(train, validation), validation, test, f"fold-{k}")

@@ -1,0 +1,74 @@
+"""What the paper compares with: an LSTM (row B of Table 3) and the DCASE baseline (Table 2).
+
+The baseline of the challenge (reference/system.md 4) is a small CNN on log-mel windows of 0.25 s
+every 0.125 s; its clip score is the mean over windows. Here it reads the same 16 kHz frames as
+VGGish, so its logarithm has VGGish's offset (PAPER.md says what that changes).
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from tagger.schema import EMBEDDING_SIZE
+from tagger.training import TrainingConfig
+
+CNN_FRAMES: Final = 25
+CNN_HOP: Final = 12.5  # frames, 0.125 s
+CNN_TRAINING: Final = TrainingConfig(
+    epochs=5, patience=None, batches="examples", batch_size=64, learning_rate=1e-4
+)
+
+
+@dataclass(frozen=True)
+class LSTMConfig:
+    """The paper: one layer of 600 units upon the embeddings of a whole clip."""
+
+    hidden: int = 600
+
+
+class LSTMHead(nn.Module):
+    """One LSTM layer, whose last output a softmax layer classifies."""
+
+    def __init__(self, n_classes: int, config: LSTMConfig = LSTMConfig()) -> None:
+        super().__init__()
+        self.config = config
+        self.lstm = nn.LSTM(EMBEDDING_SIZE, config.hidden, batch_first=True)
+        self.final = nn.Linear(config.hidden, n_classes)
+
+    def forward(self, clips: Tensor, lengths: Tensor) -> Tensor:
+        """Logits (n, n_classes) of embeddings (n, longest, 128), of which (n,) are no padding."""
+        packed = pack_padded_sequence(clips, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        _, (last, _) = self.lstm(packed)
+        logits: Tensor = self.final(last[-1])
+        return logits
+
+
+class BaselineCNN(nn.Module):
+    """100 kernels 7x7, pool 3/2, 150 5x5, pool 3/2, 200 3x3, global maximum, softmax layer.
+
+    Batch normalisation is not part of it; weights start small, as the reference's (0.001) do not
+    reach a loss below chance in few steps, He-normal ones are used.
+    """
+
+    def __init__(self, n_classes: int) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(1, 100, 7, padding=3),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(3, 2, 1),
+            nn.Conv2d(100, 150, 5, padding=2),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(3, 2, 1),
+            nn.Conv2d(150, 200, 3, padding=1),
+            nn.ReLU(inplace=True),
+        )
+        self.final = nn.Linear(200, n_classes)
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """Logits (n, n_classes) of log-mel windows (n, 25, 64)."""
+        maps: Tensor = self.features(windows.unsqueeze(1))
+        logits: Tensor = self.final(torch.amax(maps, (2, 3)))
+        return logits

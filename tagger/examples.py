@@ -1,0 +1,156 @@
+"""What networks learn from: examples gathered from one large array (paper sections 2.2 and 3.4).
+
+An example is some rows of ``values``: one patch for an extractor, one bag of embeddings for an
+attention head, a clip's embeddings for an LSTM, some frames for the DCASE baseline. Every example
+belongs to a *take*: a clip as it is, or one pitch-shifted copy of it.
+
+Conventions: takes are numbered from 0 and their values lie one after the other; ``starts`` is
+(n_takes + 1,) int64, take i being ``values[starts[i]:starts[i + 1]]``.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from tagger import sampling
+from tagger.segments import bags
+
+Values = npt.NDArray[np.floating]
+FloatArray = npt.NDArray[np.float32]
+IndexArray = npt.NDArray[np.int64]
+
+Batches = Literal["balanced", "unbalanced", "examples"]
+
+PADDING: Final = -1  # in ``Examples.index``: nothing here, zeros
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Examples with their labels; equal takes stand together.
+
+    Attributes
+    ----------
+    values : (n_values, ...) float16 or float32
+    index : (n_examples,) or (n_examples, length) int64 rows of ``values``, ``PADDING`` at the end
+        of sequences shorter than the longest
+    labels : (n_examples,) int64 classes
+    takes : (n_examples,) int64, ascending
+    n_classes : how many classes there are
+    sequences : whether examples differ in length, so that a network needs ``lengths`` too
+    """
+
+    values: Values
+    index: IndexArray
+    labels: IndexArray
+    takes: IndexArray
+    n_classes: int
+    sequences: bool = False
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def inputs(self, which: IndexArray) -> FloatArray:
+        """The examples themselves, (n, ...) float32; zeros where there is padding."""
+        index = self.index[which]
+        gathered = self.values[index].astype(np.float32)
+        gathered[index == PADDING] = 0.0
+        return gathered
+
+    def lengths(self, which: IndexArray) -> IndexArray:
+        """Rows of each example that are no padding, (n,) int64."""
+        lengths: IndexArray = (self.index[which] != PADDING).sum(-1)
+        return lengths
+
+    def targets(self, which: IndexArray) -> FloatArray:
+        """One-hot labels, (n, n_classes) float32."""
+        return np.eye(self.n_classes, dtype=np.float32)[self.labels[which]]
+
+
+@dataclass(frozen=True)
+class Takes:
+    """Clips and their copies, one after the other: see the module.
+
+    Attributes
+    ----------
+    values : (n_values, ...) patches or embeddings
+    starts : (n_takes + 1,) int64
+    labels : (n_takes,) int64 classes
+    n_classes : how many classes there are
+    """
+
+    values: Values
+    starts: IndexArray
+    labels: IndexArray
+    n_classes: int
+
+    def single(self) -> Examples:
+        """Every value an example of its own."""
+        return self._examples(lambda n: np.arange(n, dtype=np.int64))
+
+    def bags(self, n_segments: int) -> Examples:
+        """Bags of consecutive segments, as ``segments.bags`` makes them."""
+        return self._examples(lambda n: bags(n, n_segments))
+
+    def whole(self) -> Examples:
+        """Each take one sequence, padded to the longest."""
+        longest = int(np.diff(self.starts).max())
+
+        def padded(n: int) -> IndexArray:
+            index = np.full((1, longest), PADDING, np.int64)
+            index[0, :n] = np.arange(n)
+            return index
+
+        return replace(self._examples(padded), sequences=True)
+
+    def windows(self, length: int, hop: float) -> Examples:
+        """Whole windows of ``length`` consecutive values, one every ``hop`` (rounded down)."""
+
+        def windowed(n: int) -> IndexArray:
+            n_windows = max(1, 1 + int((n - length) // hop))
+            first = (np.arange(n_windows) * hop).astype(np.int64)
+            return first[:, None] + np.arange(length, dtype=np.int64)
+
+        return self._examples(windowed)
+
+    def _examples(self, index_of: Callable[[int], IndexArray]) -> Examples:
+        """``index_of`` a take of n values: its examples, counted from its first value."""
+        made: dict[int, IndexArray] = {}
+        parts = []
+        for start, n in zip(self.starts[:-1], np.diff(self.starts), strict=True):
+            if n not in made:
+                made[n] = index_of(int(n))
+            parts.append(np.where(made[n] == PADDING, PADDING, made[n] + start))
+        counts = [len(part) for part in parts]
+        takes = np.repeat(np.arange(len(parts)), counts)
+        return Examples(
+            self.values, np.concatenate(parts), self.labels[takes], takes, self.n_classes
+        )
+
+
+def batches(
+    examples: Examples, kind: Batches, size: int, rng: np.random.Generator
+) -> Iterator[IndexArray]:
+    """The batches of one epoch.
+
+    Parameters
+    ----------
+    kind : ``balanced`` one take of each class; ``unbalanced`` ``size`` takes drawn at random, both
+        with all their examples; ``examples`` about ``size`` examples of any takes
+    """
+    if kind == "examples":
+        # As many batches as come nearest to the size, none of them a small rest.
+        n = len(examples)
+        yield from np.array_split(rng.permutation(n), max(1, round(n / size)))
+        return
+    first = np.searchsorted(examples.takes, np.unique(examples.takes))
+    labels, ends = examples.labels[first], np.append(first[1:], len(examples))
+    takes = (
+        sampling.balanced(labels, rng)
+        if kind == "balanced"
+        else sampling.unbalanced(len(labels), size, rng)
+    )
+    for batch in takes:
+        yield np.concatenate([np.arange(first[take], ends[take]) for take in batch])

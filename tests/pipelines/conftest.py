@@ -1,0 +1,85 @@
+"""For the tests of downloads: a real HTTP server on loopback that fails when told to."""
+
+import http.server
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+
+import pytest
+
+
+class FileServer(http.server.ThreadingHTTPServer):
+    """Serves ``files`` by path, with ranges.
+
+    Attributes
+    ----------
+    faults : per path, one for each coming request: ``cut:N`` ends the connection after N bytes of
+        the body, ``503`` and other numbers are answered, ``whole`` ignores the asked range,
+        ``silent-length`` gives no length, ``to:URL`` redirects; with ``*`` in front it stays
+    requests : of each request its path and the range it asked for
+    """
+
+    daemon_threads = True
+    allow_reuse_address = False
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.files: dict[str, bytes] = {}
+        self.faults: dict[str, list[str]] = defaultdict(list)
+        self.requests: list[tuple[str, str | None]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def fault(self, path: str) -> str:
+        waiting = self.faults[path]
+        if not waiting:
+            return ""
+        return waiting[0][1:] if waiting[0].startswith("*") else waiting.pop(0)
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: FileServer
+
+    def do_GET(self) -> None:
+        asked = self.headers.get("Range")
+        self.server.requests.append((self.path, asked))
+        kind, _, argument = self.server.fault(self.path).partition(":")
+        data = self.server.files.get(self.path)
+        self.close_connection = True
+        if kind.isdigit() or data is None:
+            return self._answer(int(kind or 404), {"Content-Length": "0"})
+        if kind == "to":
+            return self._answer(302, {"Location": argument, "Content-Length": "0"})
+        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and kind != "whole" else 0
+        if start and start >= len(data):
+            return self._answer(416, {"Content-Range": f"bytes */{len(data)}"})
+        headers = {} if kind == "silent-length" else {"Content-Length": str(len(data) - start)}
+        if start:
+            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+        self._answer(206 if start else 200, headers)
+        body = data[start:]
+        self.wfile.write(body[: int(argument)] if kind == "cut" else body)
+        return None
+
+    def _answer(self, status: int, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Connection", "close")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def file_server() -> Iterator[FileServer]:
+    with FileServer() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()

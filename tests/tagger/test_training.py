@@ -1,0 +1,245 @@
+"""The training loop: determinism, resuming, early stopping, several workers (section 2.2)."""
+
+import io
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tagger.attention import AttentionConfig, MultiLevelAttention
+from tagger.baselines import LSTMConfig, LSTMHead
+from tagger.examples import Examples, Takes
+from tagger.training import Group, Trainer, TrainingConfig, one_cycle
+from tagger.vggish import VGGish, VGGishClassifier, VGGishConfig, initialise_from_data
+
+N_CLASSES = 3
+ALONE = Group()
+PATCHES = TrainingConfig(
+    epochs=4,
+    patience=2,
+    batches="balanced",
+    learning_rate=2e-3,
+    weight_decay=1e-4,
+    one_cycle=True,
+    average=0.9,
+    mixup=0.2,
+)
+BAGS = TrainingConfig(epochs=4, patience=3, batches="examples", batch_size=8, learning_rate=3e-3)
+
+
+def patch_takes(seed: int, n_takes: int = 9) -> Takes:
+    """Patches whose class is the third of the bands that is louder."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(1, 3, n_takes)
+    labels = np.arange(n_takes) % N_CLASSES
+    values = rng.normal(-2, 1, (lengths.sum(), 96, 64)).astype(np.float16)
+    for value, label in zip(values, np.repeat(labels, lengths), strict=True):
+        value[:, label * 21 : label * 21 + 21] += 1
+    return Takes(values, np.concatenate([[0], np.cumsum(lengths)]), labels, N_CLASSES)
+
+
+def embedding_takes(seed: int, n_takes: int = 30, noise: float = 0.3) -> Takes:
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(1, 9, n_takes)
+    labels = np.arange(n_takes) % N_CLASSES
+    values = rng.normal(0, noise, (lengths.sum(), 128)).astype(np.float32)
+    values[:, :N_CLASSES] += np.eye(N_CLASSES, dtype=np.float32)[np.repeat(labels, lengths)]
+    return Takes(values, np.concatenate([[0], np.cumsum(lengths)]), labels, N_CLASSES)
+
+
+def extractor_trainer(config: TrainingConfig = PATCHES, group: Group = ALONE) -> Trainer:
+    train = patch_takes(0)
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        network = VGGishClassifier(VGGish(VGGishConfig((2, 2, 4, 4), 8)), N_CLASSES)
+        initialise_from_data(network, torch.from_numpy(train.values.astype(np.float32)))
+    return Trainer(network, train.single(), patch_takes(1).single(), config, group)
+
+
+def head(seed: int = 7) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return MultiLevelAttention(N_CLASSES, AttentionConfig(hidden=16))
+
+
+def head_trainer(config: TrainingConfig = BAGS) -> Trainer:
+    validation = embedding_takes(1).bags(6)
+    return Trainer(head(), embedding_takes(0).bags(6), validation, config)
+
+
+def lstm_trainer(config: TrainingConfig = BAGS) -> Trainer:
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        network = LSTMHead(N_CLASSES, LSTMConfig(8))
+    validation = embedding_takes(1).whole()
+    return Trainer(network, embedding_takes(0).whole(), validation, config)
+
+
+def run(trainer: Trainer) -> Trainer:
+    while not trainer.finished:
+        trainer.epoch()
+    return trainer
+
+
+def curve(trainer: Trainer) -> list[tuple[float, float | None]]:
+    return [(epoch.train_loss, epoch.validation_loss) for epoch in trainer.history]
+
+
+def assert_equal_weights(one: Trainer, other: Trainer) -> None:
+    assert one.weights().keys() == other.weights().keys()
+    for name, tensor in one.weights().items():
+        assert torch.equal(tensor, other.weights()[name]), name
+
+
+TRAINERS = pytest.mark.parametrize("make", [extractor_trainer, head_trainer, lstm_trainer])
+
+
+@TRAINERS
+def test_the_same_seed_gives_the_same_network(make):
+    torch.manual_seed(1)
+    one = run(make())
+    torch.manual_seed(2)  # what else draws random numbers makes no difference
+    other = run(make())
+    assert curve(one) == curve(other)
+    assert_equal_weights(one, other)
+
+
+@TRAINERS
+def test_another_seed_gives_another_network(make):
+    config = replace(PATCHES if make is extractor_trainer else BAGS, seed=1)
+    assert curve(run(make())) != curve(run(make(config)))
+
+
+@TRAINERS
+def test_going_on_from_a_state_equals_never_having_stopped(make):
+    undisturbed = run(make())
+    stopped = make()
+    stopped.epoch()
+    stopped.epoch()
+    file = io.BytesIO()
+    torch.save(stopped.state_dict(), file)
+    file.seek(0)
+    resumed = make()
+    resumed.load_state_dict(torch.load(file, weights_only=True))
+    assert curve(run(resumed)) == curve(undisturbed)
+    assert resumed.best_epoch == undisturbed.best_epoch
+    assert_equal_weights(resumed, undisturbed)
+
+
+def test_early_stopping_keeps_the_best_epoch():
+    # Few noisy examples and no mixup: the head soon learns them by heart.
+    config = replace(BAGS, epochs=40, patience=4, learning_rate=1e-2)
+    train, validation = embedding_takes(0, 12, 2.0).bags(6), embedding_takes(1, 30, 2.0).bags(6)
+    stopped = run(Trainer(head(), train, validation, config))
+    losses = [epoch.validation_loss for epoch in stopped.history]
+    assert stopped.best_epoch == 1 + int(np.argmin(losses))
+    assert len(losses) == stopped.best_epoch + 4 < 40
+    until_best = replace(config, epochs=stopped.best_epoch, patience=None)
+    assert_equal_weights(stopped, run(Trainer(head(), train, validation, until_best)))
+
+
+def test_a_fixed_number_of_epochs_needs_no_validation():
+    config = replace(BAGS, epochs=3, patience=None)
+    trainer = run(Trainer(head(), embedding_takes(0).bags(6), None, config))
+    assert trainer.best_epoch == len(trainer.history) == 3
+    assert trainer.history[-1].validation_loss is None
+
+
+def test_it_learns():
+    for make, config in ((head_trainer, replace(BAGS, mixup=0.2)), (lstm_trainer, BAGS)):
+        trainer = run(make(replace(config, epochs=30, patience=None)))
+        assert trainer.history[-1].validation_map_at_3 > 0.8
+    config = TrainingConfig(epochs=30, patience=None, batches="balanced", learning_rate=1e-2)
+    trainer = run(extractor_trainer(config))
+    assert trainer.history[-1].train_loss < 0.7 * trainer.history[0].train_loss
+
+
+class Threads:
+    """Sums over workers that are threads of this process."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._barrier = threading.Barrier(size)
+        self._parts: list[torch.Tensor] = []
+
+    def add_up(self, tensor: torch.Tensor) -> None:
+        self._parts.append(tensor.clone())
+        self._barrier.wait()
+        tensor.copy_(torch.stack(self._parts).sum(0))
+        if self._barrier.wait() == 0:
+            self._parts.clear()
+        self._barrier.wait()
+
+
+@pytest.mark.parametrize("batches", ["balanced", "unbalanced"])
+def test_two_workers_train_as_one(batches):
+    """Float32 sums in another order; nothing else differs, mixup's partners included."""
+    config = replace(PATCHES, patience=None, batches=batches, batch_size=4)
+    alone = run(extractor_trainer(config))
+    together = Threads(2)
+    workers = [extractor_trainer(config, Group(rank, 2, together.add_up)) for rank in range(2)]
+    threads = [threading.Thread(target=run, args=[worker]) for worker in workers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert curve(workers[0]) == curve(workers[1])
+    np.testing.assert_allclose(curve(workers[0]), curve(alone), rtol=1e-4)
+    for name, tensor in alone.weights().items():
+        torch.testing.assert_close(workers[0].weights()[name], tensor, rtol=1e-2, atol=1e-4)
+
+
+def test_validation_is_the_mean_over_a_clip_s_examples():
+    class Fixed(nn.Module):
+        """Logits are the first values of an example."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.unused = nn.Parameter(torch.zeros(1))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x[:, :3] + 0 * self.unused
+
+    values = np.array([[5, 0, 0], [0, 3, 0], [0, 0, 0.5], [0, 1, 0]], np.float32)
+    takes = Takes(values, np.array([0, 2, 4]), np.array([0, 2]), 3)
+    config = TrainingConfig(epochs=1, patience=1, learning_rate=0.0)
+    metrics = Trainer(Fixed(), takes.single(), takes.single(), config).epoch()
+    # Clip 0: the first class leads; clip 1: class 1 leads, the true class 2 is second.
+    assert metrics.validation_map_at_3 == pytest.approx(0.75)
+    probabilities = np.exp(values) / np.exp(values).sum(1, keepdims=True)
+    loss = -np.log(probabilities[range(4), [0, 0, 2, 2]]).mean()
+    assert metrics.validation_loss == pytest.approx(loss, rel=1e-6)
+
+
+def test_a_loss_that_runs_away_is_told():
+    with pytest.raises(FloatingPointError, match="learning rate"):
+        run(head_trainer(replace(BAGS, learning_rate=1e30)))
+
+
+def test_impossible_combinations_are_refused():
+    examples: Examples = embedding_takes(0).whole()
+    with pytest.raises(ValueError, match="mixed"):
+        Trainer(LSTMHead(3), examples, None, replace(BAGS, patience=None, mixup=0.2))
+    with pytest.raises(ValueError, match="validation"):
+        Trainer(LSTMHead(3), examples, None, BAGS)
+
+
+def test_bfloat16_stays_near_float32():
+    config = replace(PATCHES, epochs=2, patience=None, mixup=0.0)
+    exact, rough = (
+        run(extractor_trainer(config)),
+        run(extractor_trainer(replace(config, bfloat16=True))),
+    )
+    np.testing.assert_allclose(curve(rough), curve(exact), rtol=0.1)
+    assert all(tensor.dtype == torch.float32 for tensor in rough.weights().values())
+
+
+def test_one_cycle_rises_then_falls_to_nothing():
+    assert one_cycle(0.0) == pytest.approx(0.04)
+    assert one_cycle(0.1) == pytest.approx(1.0)
+    assert one_cycle(1.0) == pytest.approx(0.0, abs=1e-12)
+    shares = [one_cycle(progress) for progress in np.linspace(0, 1, 101)]
+    assert np.argmax(shares) == 10
