@@ -16,6 +16,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any, Final
 
+from pipelines import training_verbs
 from pipelines.config import PRECISIONS, Limits, Resources, TagJob
 from pipelines.interrupt import Interrupted, raise_on_signals
 from pipelines.retry import AccessDenied, StoreUnavailable
@@ -46,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
     _add_tag(verbs.add_parser("tag", help="tag a collection of audio into Parquet tables"))
     _add_status(verbs.add_parser("status", help="what an output holds, and whether it is right"))
     _add_demo(verbs.add_parser("demo", help="tag a dozen synthesised recordings, or your own"))
+    training_verbs.add(verbs)
     for verb in verbs.choices.values():
         verb.add_argument("--verbose", action="store_true", help="tell more on standard error")
     return top
@@ -64,9 +66,14 @@ def _add_tag(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--model", default=default["model"], help="folder or URI of a model")
     verb.add_argument("--top-k", type=int, default=default["top_k"], help="tags per clip, at most")
     verb.add_argument("--threshold", type=float, default=default["threshold"], help="least score")
-    verb.add_argument("--no-embeddings", dest="embeddings", action="store_false")
     verb.add_argument(
-        "--embedding-dtype", choices=list(EMBEDDING_DTYPES), default=default["embedding_dtype"]
+        "--no-embeddings", dest="embeddings", action="store_false", help="write no embeddings"
+    )
+    verb.add_argument(
+        "--embedding-dtype",
+        choices=list(EMBEDDING_DTYPES),
+        default=default["embedding_dtype"],
+        help="of the embeddings table",
     )
     verb.add_argument("--timeline", action="store_true", help="also write tags over time")
     verb.add_argument("--limit", type=int, help="work on so many clips at most")
@@ -184,7 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("pipelines").setLevel(logging.INFO if flags.verbose else logging.WARNING)
     try:
-        code: Exit = flags.run(flags, list(sys.argv[1:] if arguments is None else arguments))
+        code: int = flags.run(flags, list(sys.argv[1:] if arguments is None else arguments))
         return code
     except NoAudioError as error:
         return _say(error, Exit.NO_AUDIO)

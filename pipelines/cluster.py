@@ -17,7 +17,6 @@ from pipelines.interrupt import SIGNALS, Interrupted
 from pipelines.retry import AccessDenied, StoreUnavailable
 from tagger.errors import CommandError
 
-LOOPBACK: Final = "127.0.0.1"
 CONNECT_S: Final = 10.0
 OBJECT_STORE_BYTES: Final = 1 << 30  # of a Ray that this job starts itself
 
@@ -51,6 +50,7 @@ def connect(resources: Resources) -> Workers:
         _refuse_silence(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "WARNING"}
     if not address:
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # binds to loopback, here too
         if "RAY_AUTH_MODE" not in os.environ:  # loopback is open to all users of the machine
             os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         options |= {
@@ -58,7 +58,6 @@ def connect(resources: Resources) -> Workers:
             "num_cpus": resources.cpus,
             "include_dashboard": False,
             "object_store_memory": OBJECT_STORE_BYTES,
-            "_node_ip_address": LOOPBACK,
         }
     _start(address, options)
     import ray

@@ -4,9 +4,8 @@ A file arrives under its name with ``.part`` and is renamed when it is complete 
 right. What broke off is taken up where it ended, also by a later run, if a checksum is there to
 tell in the end that both halves belong together; otherwise it begins anew.
 
-Errors: ``CommandError`` for what another try cannot mend; ``StoreUnavailable`` where the server
-does not answer for ``patience_s`` or the disk is full; ``AccessDenied`` for a folder that may not
-be written.
+Errors: ``CommandError`` for what another try cannot mend, ``StoreUnavailable`` for a server that
+does not answer or a full disk, ``AccessDenied`` for a folder that may not be written.
 """
 
 import errno
@@ -127,7 +126,7 @@ class _Transfer:
         self._resumable = resumable
         self._max_bytes = max_bytes
         self._most = 0  # bytes that the file has ever had
-        self._line = _Line(target.name)
+        self._line = Line(target.name)
         if not resumable:
             self.forget()
 
@@ -135,7 +134,6 @@ class _Transfer:
         return self.part.stat().st_size if self.part.exists() else 0
 
     def forget(self) -> None:
-        """Begin anew."""
         with writing(self.part):
             self.part.unlink(missing_ok=True)
         self._most = 0
@@ -255,27 +253,28 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
         headers: http.client.HTTPMessage,
         newurl: str,
     ) -> urllib.request.Request | None:
-        to = urlsplit(newurl)
-        if to.scheme != "https" and to.hostname not in _LOOPBACK:
+        to, at = urlsplit(newurl), urlsplit(req.full_url)
+        within = to.scheme == "http" and {to.hostname, at.hostname} <= {*_LOOPBACK}
+        if to.scheme != "https" and not within:
             fp.close()
-            raise CommandError(f"{req.full_url} sends on to {to.scheme}://{to.hostname}: refused")
+            raise CommandError(f"{at.hostname} sends on to {to.scheme}://{to.hostname}: refused")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _opened(url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
     request = urllib.request.Request(url, headers={"User-Agent": "archive-tagger"} | headers)
-    response: http.client.HTTPResponse = urllib.request.build_opener(_SafeRedirects).open(
-        request, timeout=ANSWER_S
-    )
+    opener = urllib.request.build_opener(_SafeRedirects)
+    response: http.client.HTTPResponse = opener.open(request, timeout=ANSWER_S)
     return response
 
 
-class _Line:
+class Line:
     """How far a download is, on standard error; replaced in place on a terminal."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, interval_s: float | None = None) -> None:
         self._name = name
         self._interactive = sys.stderr.isatty()
+        self._interval_s = interval_s or (ON_TERMINAL_S if self._interactive else IN_LOG_S)
         self._start = self._shown = time.monotonic()
         self._from: int | None = None
 
@@ -284,15 +283,13 @@ class _Line:
         now = time.monotonic()
         if self._from is None:
             self._from = size
-        if now - self._shown < (ON_TERMINAL_S if self._interactive else IN_LOG_S):
+        if now - self._shown < self._interval_s:
             return
         self._shown = now
         speed = max(size - self._from, 1) / (now - self._start)
-        text = f"{self._name}: {size / 1e6:,.1f} MB"
+        text = f"{self._name}: {size / 1e6:,.1f} MB, {speed / 1e6:.1f} MB/s"
         if total:
-            left = duration((total - size) / speed)
-            text = f"{self._name}: {size / 1e6:,.1f} of {total / 1e6:,.1f} MB, {left} left"
-        text += f", {speed / 1e6:.1f} MB/s"
+            text += f", {duration((total - size) / speed)} left of {total / 1e6:,.1f} MB"
         sys.stderr.write(f"\r\x1b[K{text}" if self._interactive else f"{text}\n")
         sys.stderr.flush()
 

@@ -69,8 +69,7 @@ def run(job: PrepareJob, command: list[str]) -> TrainRecord:
     data = dataset.load(job.data, layout=job.layout)
     store = open_store(job.work)
     with recorded(store, "prepare", command, job, data.fingerprint()) as record:
-        plan = _plan(data, job, store)
-        _pin(data, job, store, len(plan.bounds) - 1)
+        plan = make_plan(data, job, store)
         done = set(store.list("patches"))
         missing = [n for n in range(len(plan.bounds) - 1) if shard(n) not in done]
         if missing:
@@ -109,7 +108,13 @@ def _start(take: Take, n_samples: int) -> int:
     return min(take.offset, max(0, n_samples - PATCH_LENGTH))
 
 
-def _plan(data: Dataset, job: PrepareJob, store: Store) -> Plan:
+def make_plan(data: Dataset, job: PrepareJob, store: Store) -> Plan:
+    """Decide on all shards, and write down what the work folder holds.
+
+    Raises
+    ------
+    CommandError : it holds something else
+    """
     rows = np.flatnonzero(data.truth() >= 0)
     development = data.development()
     n_copies = np.zeros(len(data.clips), np.int64)
@@ -131,6 +136,7 @@ def _plan(data: Dataset, job: PrepareJob, store: Store) -> Plan:
     )
     ends = np.cumsum([len(of_clip) for of_clip in takes])
     shards = np.unique((ends - 1) // TAKES_PER_SHARD, return_index=True)[1]
+    _pin(data, job, store, len(shards))
     return Plan(store, table, takes, [*shards.tolist(), len(rows)], job.limits)
 
 
@@ -179,18 +185,21 @@ def _carry_out(plan: Plan, missing: list[int]) -> None:
 
 
 def write_shard(row: pa.Table, shared: Any) -> pa.Table:
-    """Make one shard of patches and of failures: {shard} -> {shard}."""
+    """What Ray Data maps: {shard} -> {shard}, and the files."""
     import ray
 
-    plan: Plan = ray.get(shared)
-    number = row["shard"][0].as_py()
+    make(ray.get(shared), row["shard"][0].as_py())
+    return row
+
+
+def make(plan: Plan, number: int) -> None:
+    """Make and write one shard of patches and of failures."""
     start, end = plan.bounds[number : number + 2]
     patches, failures = make_shard(
         plan.clips.slice(start, end - start), plan.takes[start:end], plan.limits
     )
     write_table(plan.store, shard(number, "failures"), failures)
     write_table(plan.store, shard(number), patches)
-    return row
 
 
 def make_shard(

@@ -34,7 +34,9 @@ class Preview:
 
 def preview(job: TagJob) -> Preview:
     """What ``tag`` would do; CommandError and NoAudioError as ``tag`` raises them."""
-    model_id = read_model(job.model).card.model_id
+    card = read_model(job.model).card
+    card.require_members()
+    model_id = card.model_id
     clips = listed(job)
     store = open_store(job.out)
     ledger = Ledger(store, model_id) if store.list(f"_log/{model_id}") else None

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from pipelines.config import TagJob
@@ -122,7 +123,10 @@ def _embedding_rows(
 ) -> pa.Array:
     """Extractor, segment and times of each embedding; no Python object a row."""
     names = np.array([part.name for part in tagger.card.extractors])
-    extractor, segment, start_s, end_s = [], [], [], []
+    extractor: list[npt.NDArray[Any]] = []
+    segment: list[npt.NDArray[Any]] = []
+    start_s: list[npt.NDArray[Any]] = []
+    end_s: list[npt.NDArray[Any]] = []
     for clip, row in zip(kept, rows, strict=True):
         n_extractors, n_segments, _ = clip.shape
         if not n_segments:

@@ -141,9 +141,9 @@ def run(
     StoreUnavailable, AccessDenied : the server or the disk gave out
     """
     from tagger import convert
-    from tagger.published import PUBLISHED
+    from tagger import published as reference
 
-    published = published or PUBLISHED
+    published = published or reference.PUBLISHED
     folder = Path(job.out).expanduser().absolute()
     if (folder / CARD_FILE).exists():
         raise CommandError(f"{folder} holds a model already: give another --out, or remove it")
@@ -160,15 +160,8 @@ def run(
     with writing(folder):
         card = _write(folder, extractor, pca, about)
     shutil.rmtree(folder / _DOWNLOADS, ignore_errors=True)
-    return WeightsRecord(
-        str(folder),
-        card.model_id,
-        about["source"],
-        about["sha256"],
-        about["checked"],
-        verification,
-        pca is not None,
-    )
+    source = (about["source"], about["sha256"], about["checked"])
+    return WeightsRecord(str(folder), card.model_id, *source, verification, pca is not None)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ fitted to the published embeddings and suits no fine-tuned ones.
 
 import hashlib
 import pickle
+import struct
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -49,7 +50,9 @@ _UNREADABLE: Final = (
     ValueError,
     LookupError,
     AttributeError,
+    AssertionError,
     TypeError,
+    struct.error,
 )
 """What ``torch.load`` raises, depending on where a file goes wrong."""
 
@@ -180,28 +183,35 @@ def verify(extractor: VGGish, published: Published = PUBLISHED) -> Verification:
             f"widths {config.conv_widths} and {config.hidden} are not those of the published "
             f"VGGish, {published.conv_widths} and {published.hidden}"
         )
-    with torch.device("meta"):
-        before = VGGish(replace(config, embedding_activation="none"))
-    before.load_state_dict(extractor.state_dict(), assign=True)
-    tone = patches(as_resampy_02(long_tone()[:LONG_TONE_RATE_HZ]).astype(np.float32))[:1]
-    embedding = before(torch.from_numpy(tone)).relu()[0].numpy()
-    expected = published.embedding
-    difference = float(np.linalg.norm(embedding - expected) / np.linalg.norm(expected))
-    values = before(torch.from_numpy(patches(short_tone()))).numpy()
-    found = Verification(difference, float(values.mean()), float(values.std()))
+    found = _measured(extractor, published)
     agrees = (
-        difference <= EMBEDDING_TOLERANCE
+        found.embedding_difference <= EMBEDDING_TOLERANCE
         and abs(found.mean - published.mean) <= MEAN_TOLERANCE
         and abs(found.std - published.std) <= STD_TOLERANCE
     )
     if not agrees:  # also when a figure is not a number
         raise CommandError(
             "these are not the published VGGish weights: the embedding of a test tone differs by "
-            f"{difference:.1%} (at most {EMBEDDING_TOLERANCE:.0%} is allowed), mean and standard "
-            f"deviation are {found.mean:.4f} and {found.std:.4f} instead of {published.mean} and "
-            f"{published.std}"
+            f"{found.embedding_difference:.1%} (allowed: {EMBEDDING_TOLERANCE:.0%}), mean and "
+            f"standard deviation are {found.mean:.4f} and {found.std:.4f} instead of "
+            f"{published.mean} and {published.std}"
         )
     return found
+
+
+def _measured(extractor: VGGish, published: Published) -> Verification:
+    with torch.device("meta"):
+        before = VGGish(replace(extractor.config, embedding_activation="none"))
+    before.load_state_dict(extractor.state_dict(), assign=True)
+    one_second = as_resampy_02(long_tone()[:LONG_TONE_RATE_HZ]).astype(np.float32)
+    embedding = before(torch.from_numpy(patches(one_second)))[0].relu().numpy()
+    distance = np.linalg.norm(embedding - published.embedding)
+    values = before(torch.from_numpy(patches(short_tone()))).numpy()
+    return Verification(
+        float(distance / np.linalg.norm(published.embedding)),
+        float(values.mean()),
+        float(values.std()),
+    )
 
 
 def pca_of_state(state: Mapping[str, Tensor]) -> PCA | None:

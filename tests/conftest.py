@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,7 +24,9 @@ from pipelines.store import Store, open_store
 from tagger import schema
 from tagger.errors import Reason
 
-os.environ["RAY_AUTH_MODE"] = "disabled"  # of the tests' own clusters; read when ray is imported
+# Of the tests' own clusters; read when ray is imported. The second has them bind to loopback.
+os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+
 ACCESS_KEY = "tester"
 SECRET_KEY = "a-secret-of-the-tests"
 
@@ -129,19 +132,26 @@ def out_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def ray_cluster() -> Iterator[str]:
-    """Ray with four logical CPUs, which this process has joined; its address."""
+def ray_cluster(s3_server: S3Server) -> Iterator[str]:
+    """Ray with four logical CPUs, which this process has joined; its address.
+
+    Its workers have the S3 server in their environment.
+    """
     import ray
+    import ray.data
 
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RAY_ADDRESS", raising=False)
+        for name, value in s3_server.env.items():
+            patch.setenv(name, value)
         context = ray.init(
             num_cpus=4,
             include_dashboard=False,
             object_store_memory=300 << 20,
             log_to_driver=False,
-            _node_ip_address="127.0.0.1",
         )
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+        ray.data.DataContext.get_current()  # Ray uses what it deprecates
     yield context.address_info["gcs_address"]
     ray.shutdown()
 

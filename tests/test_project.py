@@ -48,7 +48,7 @@ def test_every_flag_of_the_readme_exists() -> None:
         flag for of_verb in verbs().values() for a in of_verb._actions for flag in a.option_strings
     }
     known |= {"--address", "--working-dir", "--index-url"}  # ray's and pip's
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) <= known
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", README)) <= known
 
 
 def test_exit_codes_are_in_the_readme() -> None:

@@ -5,6 +5,13 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from pipelines import prepare
+from pipelines.prepared import Prepared, open_prepared
+from pipelines.store import open_store
+from pipelines.train_config import PrepareJob
+from tagger import dataset
+from tagger.labels import FSDKAGGLE2018
+
 RATE_HZ = 16_000
 
 
@@ -28,3 +35,49 @@ def write_folds(folder: Path, n_classes: int = 3, per_fold: int = 3, n_folds: in
                 rows.append(f"{name},class{label},{fold}")
     (folder / "clips.csv").write_text("\n".join(rows) + "\n")
     return folder / "clips.csv"
+
+
+def prepare_here(job: PrepareJob) -> Prepared:
+    """What ``prepare`` does, in this process."""
+    store = open_store(job.work)
+    plan = prepare.make_plan(dataset.load(job.data, layout=job.layout), job, store)
+    for number in range(len(plan.bounds) - 1):
+        prepare.make(plan, number)
+    return open_prepared(store)
+
+
+def write_fsdkaggle2018(folder: Path, layout: str) -> Path:
+    """The 41 classes with three clips each (the first with four), 6 test clips, 3 ignored ones.
+
+    The Zenodo and the Kaggle layout hold the same clips; the ignored ones are empty, as there.
+    """
+    zenodo = layout == "zenodo"
+    prefix = "FSDKaggle2018." if zenodo else ""
+    folders = {part: folder / f"{prefix}audio_{part}" for part in ("train", "test")}
+    for audio in folders.values():
+        audio.mkdir(parents=True)
+    labels = [(i, label) for i in range(3) for label in range(41)] + [(3, 0)]
+    train = ["fname,label,manually_verified" + (",freesound_id,license" if zenodo else "")]
+    for i, label in labels:
+        name = f"{i:02x}{label:06x}.wav"
+        soundfile.write(folders["train"] / name, tone(label % 7, 100 * i + label), RATE_HZ)
+        more = ",1,CC0" if zenodo else ""
+        train.append(f"{name},{FSDKAGGLE2018.names[label]},{i % 2}{more}")
+    test = ["fname,label,usage" + (",freesound_id,license" if zenodo else "")]
+    for i in range(9):
+        name, usage = f"ff{i:06x}.wav", ("Public", "Private", "Ignored")[i % 3]
+        soundfile.write(folders["test"] / name, tone(i % 7, 900 + i), RATE_HZ)
+        if usage == "Ignored":
+            soundfile.write(folders["test"] / name, np.empty(0), RATE_HZ)
+        label = "None" if usage == "Ignored" else FSDKAGGLE2018.names[i]
+        test.append(f"{name},{label},{usage}" + (",1,CC0" if zenodo else ""))
+    meta = folder / "FSDKaggle2018.meta" if zenodo else folder
+    meta.mkdir(exist_ok=True)
+    names = (
+        ("train_post_competition.csv", "test_post_competition_scoring_clips.csv")
+        if zenodo
+        else ("train.csv", "test_post_competition.csv")
+    )
+    for name, lines in zip(names, (train, test), strict=True):
+        (meta / name).write_text("\n".join(lines) + "\n")
+    return folder

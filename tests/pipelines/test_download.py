@@ -2,12 +2,14 @@
 
 import hashlib
 import os
+import re
 import socket
+import time
 
 import pytest
 
 from pipelines.checksum import Checksum
-from pipelines.download import check_url, download, read_small
+from pipelines.download import Line, check_url, download, read_small
 from pipelines.retry import AccessDenied, StoreUnavailable
 from tagger.errors import CommandError
 
@@ -193,6 +195,19 @@ def test_a_short_answer(file_server):
     assert read_small(f"{file_server.url}/record", 2) == b"{}"
     with pytest.raises(CommandError, match="more than 1 bytes"):
         read_small(f"{file_server.url}/record", 1)
+
+
+def test_a_line_tells_how_far_it_is(capsys):
+    line = Line("weights.pth", interval_s=1e-9)
+    time.sleep(0.01)
+    line.show(1_000_000, 4_000_000)
+    time.sleep(0.1)
+    line.show(2_000_000, 4_000_000)
+    line.show(3_000_000, None)
+    line.end()
+    _, known, unknown = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"weights.pth: 2.0 MB, [\d.]+ MB/s, 0 s left of 4.0 MB", known)
+    assert re.fullmatch(r"weights.pth: 3.0 MB, [\d.]+ MB/s", unknown)
 
 
 def test_checksums():

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.ray
 
 BOTH_PLANS = """
 import io, sys, warnings
-import numpy as np, pyarrow as pa, pyarrow.parquet as pq, ray
+import numpy as np, pyarrow as pa, pyarrow.parquet as pq, ray, ray.data
 
 from pipelines import cluster, listing, operators
 from pipelines.config import Limits, Resources, TagJob
@@ -25,7 +25,8 @@ from pipelines.store import open_store
 from tagger.card import read_model
 
 ray.init(num_cpus=2, num_gpus=1, include_dashboard=False, object_store_memory=200 << 20,
-         log_to_driver=False, _node_ip_address="127.0.0.1")
+         log_to_driver=False)
+ray.data.DataContext.get_current()
 collection, out, model = sys.argv[1:]
 workers = cluster.connect(Resources())
 assert workers == cluster.Workers(2, 1), workers
@@ -65,16 +66,14 @@ def operators_of(workers: Workers, capsys: pytest.CaptureFixture[str]) -> list[s
 
     nothing = ray.put(None)
     dataset(Shared(nothing, nothing), 3, workers).explain()
-    physical = capsys.readouterr().out.partition("Physical Plan")[2]
+    physical = capsys.readouterr().out.rpartition("Physical Plan")[2]
     return re.findall(r"(\w+)\[(Map[^\]]*)\]", physical)[::-1]
 
 
 def test_on_cpus_one_pool_of_actors_does_everything(
     ray_cluster: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert operators_of(Workers(2, 0), capsys) == [
-        ("ActorPoolMapOperator", "MapBatches(TagOnCpu)")
-    ]
+    assert operators_of(Workers(2, 0), capsys) == [("ActorPoolMapOperator", "MapBatches(TagOnCpu)")]
 
 
 def test_with_gpus_there_are_three_operators(

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -18,6 +18,7 @@ def shares(*shape: int):
 
 
 @given(st.integers(1, 5).flatmap(lambda n: shares(n, 4)))
+@settings(deadline=None)
 def test_the_score_of_a_clip_is_the_mean_over_its_bags(predictions):
     n, n_classes = predictions.shape
     expected = [sum(float(predictions[i, k]) for i in range(n)) / n for k in range(n_classes)]
@@ -37,6 +38,7 @@ def plain_geometric_mean(members: np.ndarray) -> list[float]:
 
 
 @given(st.integers(1, 5).flatmap(lambda n: shares(n, 4)))
+@settings(deadline=None)
 def test_geometric_mean_over_members(members):
     result = ensemble.geometric_mean(members)
     assert result.dtype == np.float32
@@ -45,6 +47,7 @@ def test_geometric_mean_over_members(members):
 
 
 @given(shares(3, 5, 4))
+@settings(deadline=None)
 def test_geometric_mean_of_many_bags_is_that_of_each(members):
     result = ensemble.geometric_mean(members)
     each = [plain_geometric_mean(members[:, bag]) for bag in range(5)]

@@ -1,0 +1,112 @@
+"""For tests of whole jobs: sounds, collections, and the command as a user gives it."""
+
+import contextlib
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+
+from pipelines.__main__ import main
+from pipelines.store import open_store
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass
+class Done:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session")
+def write_sound() -> Callable[..., Path]:
+    """``write_sound(path, seconds=1.0, rate=16_000, channels=1, subtype=None, seed=0)``: noise."""
+
+    def write(
+        path: Path,
+        seconds: float = 1.0,
+        rate: int = 16_000,
+        channels: int = 1,
+        subtype: str | None = None,
+        seed: int = 0,
+    ) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shape = (round(seconds * rate), channels)
+        samples = 0.1 * np.random.default_rng(seed).standard_normal(shape)
+        soundfile.write(path, samples, rate, subtype)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def tag(ray_cluster: str, tiny_model: Path) -> Callable[..., Done]:
+    """``tag(*arguments)``: the verb with the tiny model, in this process, on the shared Ray."""
+
+    def run(*arguments: str) -> Done:
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = main(["tag", "--model", str(tiny_model), "--cpus", "2", *arguments])
+        return Done(code, out.getvalue(), err.getvalue())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tables() -> Callable[[str], dict[str, list[dict[str, Any]]]]:
+    """``tables(out)``: all rows of the tables of an output, tables without files left out."""
+
+    def read(out: str) -> dict[str, list[dict[str, Any]]]:
+        store = open_store(out)
+        found: dict[str, list[dict[str, Any]]] = {}
+        for table in ("clips", "tags", "embeddings", "timeline", "failures"):
+            files = [pq.read_table(io.BytesIO(store.read(path))) for path in store.list(table)]
+            if files:
+                found[table] = pa.concat_tables(files).to_pylist()
+        return found
+
+    return read
+
+
+@pytest.fixture
+def begin_tag(tiny_model: Path) -> Callable[..., subprocess.Popen[str]]:
+    """``begin_tag(*arguments, **environment)``: the verb in a process of its own."""
+
+    def begin(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "pipelines", "tag", "--model", str(tiny_model), *arguments],
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return begin
+
+
+@pytest.fixture(scope="session")
+def family() -> Callable[[int], set[psutil.Process]]:
+    """``family(pid)``: the processes below a process, as they are now."""
+
+    def below(pid: int) -> set[psutil.Process]:
+        try:
+            return set(psutil.Process(pid).children(recursive=True))
+        except psutil.NoSuchProcess:
+            return set()
+
+    return below

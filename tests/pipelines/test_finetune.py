@@ -1,0 +1,213 @@
+"""Extractors on Ray Train: as one worker alone, after killed workers, after a killed job."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines import finetune
+from pipelines.finetune import ExtractorTask, load_extractor, read_spec
+from pipelines.prepared import Prepared, open_prepared
+from pipelines.ray_training import train
+from pipelines.store import Store, open_store
+from pipelines.train_config import ExtractorSpec, FinetuneJob, PrepareJob, TrainResources
+from tagger.errors import CommandError
+from tagger.training import Group, Trainer, TrainingConfig
+from tagger.vggish import VGGishClassifier, VGGishConfig
+from tests.pipelines.small_data import prepare_here, write_folds
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")
+REPOSITORY = Path(__file__).parents[2]
+
+TRAINING = TrainingConfig(
+    epochs=6, patience=5, batches="balanced", learning_rate=1e-3, mixup=0.2, average=0.9
+)
+SPEC = ExtractorSpec(
+    name="x",
+    split="fold-1-first",
+    vggish=VGGishConfig((2, 2, 4, 4), 8),
+    training=TRAINING,
+    copies=1,
+)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    top = tmp_path_factory.mktemp("data")
+    data = write_folds(top, n_folds=3)
+    return prepare_here(PrepareJob(data=str(data), work=str(top / "work"), copies=1))
+
+
+def trained_here(spec: ExtractorSpec, prepared: Prepared) -> Trainer:
+    """Trained in this process, by one worker that nobody disturbs."""
+    trainer = ExtractorTask(spec).trainer(prepared.store, Group(), "cpu")
+    while not trainer.finished:
+        trainer.epoch()
+    return trainer
+
+
+def losses(record: dict[str, object]) -> list[tuple[float, float]]:
+    return [(epoch["train_loss"], epoch["validation_loss"]) for epoch in record["history"]]
+
+
+@dataclass(frozen=True)
+class SuicidalTask(ExtractorTask):
+    """Kills its worker process, once, when the second worker begins its fourth epoch."""
+
+    marker: Path
+
+    def trainer(self, store: Store, group: Group, device: str) -> Trainer:
+        trainer = super().trainer(store, group, device)
+        proper = trainer.epoch
+
+        def epoch() -> object:
+            if len(trainer.history) == 3 and group.rank == 1 and not self.marker.exists():
+                self.marker.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return proper()
+
+        trainer.epoch = epoch
+        return trainer
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(400)
+def test_two_workers_train_as_one_even_if_one_is_killed(prepared, tmp_path, ray_cluster):
+    """Tolerance: 1e-4 of each loss; sums of gradients in another order are all that differs."""
+    spec = replace(SPEC, name="together")
+    alone = trained_here(spec, prepared)
+    task = SuicidalTask(spec, tmp_path / "killed")
+    resources = TrainResources(workers=2, together=True, checkpoint_s=0)
+    records = train([task], prepared.store, resources)
+    assert task.marker.exists()
+    record = records["extractors/together"]
+    expected = [(epoch.train_loss, epoch.validation_loss) for epoch in alone.history]
+    np.testing.assert_allclose(losses(record), expected, rtol=1e-4)
+    assert record["best_epoch"] == alone.best_epoch
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(400)
+def test_a_killed_job_goes_on_from_its_last_checkpoint(prepared, ray_cluster):
+    config = replace(TRAINING, epochs=60, patience=None)
+    spec = replace(SPEC, name="resumed", split="all", training=config, normalise=True)
+    alone = trained_here(spec, prepared)
+    killed = _killed_after_a_checkpoint(spec, prepared.store)
+    job = FinetuneJob(
+        work=prepared.store.root,
+        extractors=(spec, replace(spec, name="another", training=replace(config, epochs=1))),
+        resources=TrainResources(workers=1, checkpoint_s=0),
+    )
+    record = finetune.run(job, ["finetune"]).metrics["extractors/resumed"]
+    done = killed["history"]
+    assert 0 < len(done) < 60
+    assert [e["seconds"] for e in record["history"][: len(done)]] == [e["seconds"] for e in done]
+    assert [e["train_loss"] for e in record["history"]] == [e.train_loss for e in alone.history]
+    expected = ExtractorTask(spec).result(alone.weights())
+    n_classes = len(prepared.dataset.labels)
+    _, network = load_extractor(prepared.store, "resumed", n_classes)
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, expected[name]), name
+    assert isinstance(network, VGGishClassifier)
+    assert read_spec(prepared.store, "resumed") == spec
+    again = finetune.run(job, ["finetune"])  # nothing is left to do
+    assert again.wall_s < 2
+    assert again.metrics["extractors/resumed"] == record
+
+
+def _killed_after_a_checkpoint(spec: ExtractorSpec, store: Store) -> dict[str, object]:
+    """Run the job in a process of its own, kill it; the state in its last checkpoint."""
+    code = (
+        "import json, sys\n"
+        "from pipelines import finetune\n"
+        "from pipelines.train_config import FinetuneJob, TrainResources\n"
+        "from tests.pipelines.test_finetune import SPEC, TRAINING\n"
+        "from dataclasses import replace\n"
+        "config = replace(TRAINING, epochs=60, patience=None)\n"
+        "spec = replace(SPEC, name='resumed', split='all', training=config, normalise=True)\n"
+        "other = replace(spec, name='another', training=replace(config, epochs=1))\n"
+        "finetune.run(FinetuneJob(work=sys.argv[1], extractors=(spec, other),\n"
+        "    resources=TrainResources(workers=1, checkpoint_s=0)), [])\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
+    job = subprocess.Popen(
+        [sys.executable, "-c", code, store.root],
+        cwd=REPOSITORY,
+        env=environment | {"PYTHONPATH": str(REPOSITORY)},
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not (found := _checkpoints(store)):
+            assert job.poll() is None, job.stderr.read().decode()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        os.killpg(job.pid, signal.SIGKILL)
+        job.wait()
+        job.stderr.close()
+    time.sleep(2)  # the workers notice that their job is gone
+    (latest,) = _checkpoints(store)[-1:] or found[-1:]
+    return torch.load(latest, weights_only=True)
+
+
+def _checkpoints(store: Store) -> list[Path]:
+    """States of whole checkpoints, oldest first."""
+    snapshots = Path(store.root, "_train").glob("*/checkpoint_manager_snapshot.json")
+    found = []
+    for snapshot in snapshots:
+        known = json.loads(snapshot.read_text())["checkpoint_results"]
+        names = [result["checkpoint_dir_name"] for result in known]
+        found += [path for name in names for path in snapshot.parent.glob(f"{name}/*.pt")]
+    return found
+
+
+def test_early_stopping_without_validation_clips_is_refused(prepared):
+    spec = replace(SPEC, split="fold-1")
+    with pytest.raises(CommandError, match="no validation clips"):
+        finetune.run(FinetuneJob(work=prepared.store.root, extractors=(spec,)), [])
+
+
+def test_a_name_stands_for_one_setting(prepared):
+    folder = "extractors/taken"
+    task = ExtractorTask(replace(SPEC, name="taken"))
+    record = {"spec": task.spec() | {"copies": 7}}
+    prepared.store.write(f"{folder}/record.json", json.dumps(record).encode())
+    with pytest.raises(CommandError, match="another name"):
+        train([task], prepared.store, TrainResources())
+
+
+def test_more_workers_than_the_machine_has_are_refused(prepared, ray_cluster):
+    with pytest.raises(CommandError, match="--workers 99"):
+        train([ExtractorTask(SPEC)], prepared.store, TrainResources(workers=99))
+
+
+def test_the_baseline_learns_from_windows_of_the_same_patches(prepared):
+    spec = ExtractorSpec(
+        name="b",
+        split="fold-1",
+        network="baseline",
+        training=TrainingConfig(epochs=1, patience=None, batch_size=64),
+    )
+    trainer = ExtractorTask(spec).trainer(prepared.store, Group(), "cpu")
+    # A second has 1 patch, 96 frames: 6 windows; 2.5 seconds have 2 patches: 14 windows.
+    metrics = trainer.epoch()
+    assert metrics.n_examples == 2 * 3 * (2 * 14 + 6)
+
+
+def test_other_extractors_must_be_named_apart():
+    with pytest.raises(CommandError, match="name of its own"):
+        FinetuneJob(work="w", extractors=(SPEC, SPEC))
+
+
+def test_prepared_data_is_found_again(prepared):
+    assert open_prepared(open_store(prepared.store.root)).info == prepared.info
