@@ -12,6 +12,7 @@ from pipelines.store import Store, open_store
 from pipelines.uris import canonical
 from pipelines.work import listed, pending
 from tagger.card import read_model
+from tagger.errors import CommandError
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,11 @@ def preview(job: TagJob) -> Preview:
     model_id = card.model_id
     clips = listed(job)
     store = open_store(job.out)
-    ledger = Ledger(store, model_id) if store.list(f"_log/{model_id}") else None
+    try:
+        begun = store.list(f"_log/{model_id}")
+    except FileNotFoundError as error:
+        raise CommandError(f"{store.root}: no such bucket: create it first") from error
+    ledger = Ledger(store, model_id) if begun else None
     todo, n_tagged, n_given_up = pending(clips, ledger, job)
     n_bytes = pc.sum(todo["size_bytes"]).as_py() or 0
     gone = _gone(job, store, model_id, clips)

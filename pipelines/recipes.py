@@ -142,15 +142,17 @@ class Setting:
         """The extractors of each kind, one for each test."""
         kinds = list(dict.fromkeys(kinds))
         return {
-            kind: [self._extractor(kind, test, start, seed) for test in tests(dataset)]
+            kind: [self._extractor(kind, part, start, seed) for part in divisions(dataset)]
             for kind in kinds
         }
 
-    def _extractor(self, kind: str, test: "Test", start: str, seed: int) -> ExtractorSpec:
-        name = f"{kind}-{test.name}" if test.name else kind
+    def _extractor(self, kind: str, division: "Division", start: str, seed: int) -> ExtractorSpec:
+        name = f"{kind}-{division.name}" if division.name else kind
         if kind == BASELINE:
             training = replace(self.baseline, seed=seed)
-            return ExtractorSpec(name=name, split=test.whole, network="baseline", training=training)
+            return ExtractorSpec(
+                name=name, split=division.whole, network="baseline", training=training
+            )
         batches, _, part = kind.rpartition("-")
         training = replace(self.extractor, seed=seed)
         if kind == ORIGINAL:
@@ -159,7 +161,7 @@ class Setting:
             training = replace(training, batches="unbalanced")
         return ExtractorSpec(
             name=name,
-            split=test.last if part == "last" else test.first,
+            split=division.last if part == "last" else division.first,
             vggish=self.vggish,
             training=training,
             start=start,
@@ -171,7 +173,7 @@ EVERY_COPY: Final = 1_000_000
 
 
 @dataclass(frozen=True)
-class Test:
+class Division:
     """Names of the splits for one set of test clips."""
 
     name: str
@@ -180,13 +182,13 @@ class Test:
     whole: str
 
 
-def tests(dataset: Dataset) -> list[Test]:
+def divisions(dataset: Dataset) -> list[Division]:
     """Each fold in turn where the data set has folds, else its own test clips."""
     if dataset.clips["fold"].notna().any():
         names = [split.name for split in splits.folds(dataset)]
-        return [Test(name, f"{name}-first", f"{name}-last", name) for name in names]
+        return [Division(name, f"{name}-first", f"{name}-last", name) for name in names]
     n = min(PAPER_TRAIN_CLIPS, round(len(dataset.development()) * PAPER_TRAIN_CLIPS / 9473))
-    return [Test("", f"first-{n}", f"last-{n}", "all")]
+    return [Division("", f"first-{n}", f"last-{n}", "all")]
 
 
 NARROW: Final = VGGishConfig((16, 32, 64, 128), 256)
