@@ -61,9 +61,9 @@ def demo(audio: str | None = None) -> None:
 def _questions() -> Iterator[tuple[str, str]]:
     yield (
         "Tags of each recording:",
-        """SELECT regexp_extract(uri, '[^/]*$') AS recording, round(duration_s, 1) AS seconds,
+        """SELECT regexp_extract(c.uri, '[^/]*$') AS recording, round(duration_s, 1) AS seconds,
        list(tag || ' ' || round(score, 2) ORDER BY rank) AS tags, damage
-FROM current_clips JOIN current_tags USING (clip_id) GROUP BY ALL ORDER BY 1""",
+FROM current_clips c JOIN current_tags USING (clip_id) GROUP BY ALL ORDER BY 1""",
     )
     yield (
         "What could not be tagged, and why:",
@@ -73,7 +73,7 @@ FROM open_failures ORDER BY 1""",
     yield (
         "What the archive holds:",
         """SELECT tag, mid, count(*) AS clips, round(sum(duration_s) / 60, 1) AS minutes
-FROM top_tags JOIN current_clips USING (clip_id) GROUP BY ALL ORDER BY clips DESC, tag""",
+FROM top_tags t JOIN current_clips c USING (clip_id) GROUP BY ALL ORDER BY clips DESC, tag""",
     )
 
 
