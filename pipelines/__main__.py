@@ -84,6 +84,14 @@ def _add_tag(verb: argparse.ArgumentParser) -> None:
         help="fraction of clips that may fail before the exit code says so",
     )
     verb.add_argument("--retry-failed", action="store_true", help="take up final failures again")
+    verb.add_argument(
+        "--store-patience",
+        dest="store_patience_s",
+        type=float,
+        metavar="SECONDS",
+        default=default["store_patience_s"],
+        help="how long to try again when a store stops answering",
+    )
     how = verb.add_mutually_exclusive_group()
     how.add_argument("--dry-run", action="store_true", help="tell what would be done, do nothing")
     how.add_argument(

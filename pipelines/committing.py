@@ -4,11 +4,13 @@ from typing import Any, Final
 
 import ray
 
-from pipelines.entry import Run
+from pipelines.entry import Entry, Run
 from pipelines.ledger import Ledger
 from pipelines.publication import publish
+from pipelines.retry import n_retries
 from pipelines.runs import RunRecord
 from pipelines.stages import Tally
+from pipelines.store import Store
 
 COMMIT_CLIPS: Final = 10_000
 COMMIT_SEGMENTS: Final = 250_000  # 128 MB of embeddings
@@ -18,7 +20,7 @@ class Committer:
     """Gathers staged files; commits them when it is worth an entry, and has Ray publish it."""
 
     def __init__(self, ledger: Ledger, run: Run, record: RunRecord) -> None:
-        self._publish = ray.remote(num_cpus=0)(publish)
+        self._publish = ray.remote(num_cpus=0)(_publish)
         self._ledger = ledger
         self._run = run
         self._record = record
@@ -38,12 +40,12 @@ class Committer:
             if self._publishing
             else ([], [])
         )
-        ray.get(ended)
+        self._record.tally.n_retries += sum(ray.get(ended))
 
     def finish(self) -> None:
         """Commit the rest, and wait until everything is published."""
         self._commit()
-        ray.get(self._publishing)
+        self._record.tally.n_retries += sum(ray.get(self._publishing))
 
     def _commit(self) -> None:
         entry = self._ledger.commit(self._run, self._files)
@@ -55,3 +57,10 @@ class Committer:
             )
         self._files = []
         self._waiting = Tally()
+
+
+def _publish(store: Store, model_id: str, entry: Entry) -> int:
+    """Publish the entry; returns how many calls to the store were repeated for it."""
+    n_before = n_retries()
+    publish(store, model_id, entry)
+    return n_retries() - n_before

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from pipelines.retry import PATIENCE_S
 from pipelines.uris import refuse_credentials
 from tagger.card import BUNDLED
 from tagger.errors import CommandError
@@ -75,6 +76,7 @@ class TagJob:
     limit : work on the first so many clips not done yet
     max_failed : failed clips a run may have, as a fraction of those it worked on
     retry_failed : take up clips again whose failure was final
+    store_patience_s : seconds of trying one operation of a store, before the job ends
     """
 
     inputs: tuple[str, ...]
@@ -88,6 +90,7 @@ class TagJob:
     limit: int | None = None
     max_failed: float = 0.1
     retry_failed: bool = False
+    store_patience_s: float = PATIENCE_S
     limits: Limits = Limits()
     resources: Resources = Resources()
 
@@ -95,6 +98,7 @@ class TagJob:
         for flag, url in (("--model", self.model), ("--out", self.out)):
             refuse_credentials(url, flag)
         _positive("--top-k", self.top_k)
+        _positive("--store-patience", self.store_patience_s)
         if not 0.0 <= self.threshold <= 1.0:
             raise CommandError("--threshold is a score between 0 and 1")
         if not 0.0 <= self.max_failed <= 1.0:

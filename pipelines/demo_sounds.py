@@ -71,8 +71,8 @@ def surf(seconds: float, rate: int, rng: np.random.Generator) -> Sound:
     time = _time(seconds, rate)
     swell = 0.4 + 0.6 * np.clip(np.sin(2 * np.pi * time / 5.0 - 1.0), 0, None)
     deep = _noise(len(time), rng, rate, 40, 400)
-    foam = _noise(len(time), rng, rate, 300, 3000)
-    return swell * (1.8 * deep + foam)
+    foam = _noise(len(time), rng, rate, 300, 1500)
+    return swell * (1.2 * deep + foam)
 
 
 def ticking_clock(seconds: float, rate: int, rng: np.random.Generator) -> Sound:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any, Final
 
+import numpy as np
 import torch
 from safetensors.torch import load as load_safetensors
 from torch import nn
@@ -15,7 +16,7 @@ from torch import nn
 from pipelines.prepared import Prepared, open_prepared
 from pipelines.ray_training import WEIGHTS, train
 from pipelines.records import TrainRecord, recorded
-from pipelines.splitting import parts
+from pipelines.splitting import check_classes, parts
 from pipelines.store import Store, open_store
 from pipelines.train_config import SCRATCH, ExtractorSpec, FinetuneJob
 from tagger import checkpoint
@@ -91,8 +92,11 @@ def run(job: FinetuneJob, command: list[str]) -> TrainRecord:
 
 
 def check_split(prepared: Prepared, spec: ExtractorSpec) -> None:
-    """CommandError where a split does not suit the data set or the training."""
+    """CommandError where a split does not suit the data set, what was prepared, or the training."""
     split = parts(prepared.dataset, spec.split)
+    failed = prepared.dataset.clips["name"].isin(prepared.failures()["name"].to_pylist())
+    prepared_rows = np.setdiff1d(split.train, np.flatnonzero(failed.to_numpy()))
+    check_classes(prepared.dataset, prepared_rows, f"{spec.split}, failures apart,")
     if spec.training.patience is not None and not len(split.validation):
         raise CommandError(
             f"split {spec.split} has no validation clips to stop early by: give --epochs and "
@@ -145,16 +149,25 @@ def initial(spec: ExtractorSpec, takes: Takes) -> nn.Module:
     return network
 
 
+def vggish_of(start: str) -> VGGishConfig:
+    """The widths of the extractor that fine-tuning starts from; the paper's from scratch."""
+    if start == SCRATCH:
+        return VGGishConfig()
+    return _extractor_of(start).config
+
+
 def _weights(spec: ExtractorSpec) -> dict[str, torch.Tensor]:
-    """Of the first extractor of the model that the spec starts from."""
-    files = read_model(spec.start)
-    (first, *_) = checkpoint.build(files).extractors.values()
-    if (
-        first.config.conv_widths != spec.vggish.conv_widths
-        or first.config.hidden != spec.vggish.hidden
-    ):
-        raise CommandError(f"{spec.start} has an extractor of other widths than were asked for")
-    return dict(first.state_dict())
+    extractor = _extractor_of(spec.start)
+    if extractor.config != spec.vggish:
+        raise CommandError(
+            f"{spec.start} holds {extractor.config}, but {spec.vggish} was asked for"
+        )
+    return dict(extractor.state_dict())
+
+
+def _extractor_of(start: str) -> VGGish:
+    """The first extractor of a model."""
+    return next(iter(checkpoint.build(read_model(start)).extractors.values()))
 
 
 def load_extractor(store: Store, name: str, n_classes: int) -> tuple[ExtractorSpec, nn.Module]:

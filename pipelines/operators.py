@@ -134,7 +134,7 @@ class TagOnCpu:
 
     def __init__(self, shared: Shared) -> None:
         self._plan: Plan = ray.get(shared.plan)
-        self._preprocess = Preprocessor(self._plan.limits)
+        self._preprocess = Preprocessor(self._plan.limits, self._plan.store.patience_s)
         self._tag = _clip_tagger(self._plan, shared)
 
     def __call__(self, row: pa.Table) -> pa.Table:
@@ -149,7 +149,8 @@ def preprocess(row: pa.Table, shared: Shared) -> pa.Table:
     plan: Plan = ray.get(shared.plan)
     tally = Tally()
     with tally.timed("patches"):
-        order, patches = pack(_preprocessor(plan.limits)(plan.batch(_batch(row))), plan.patch_dtype)
+        events = _preprocessor(plan.limits, plan.store.patience_s)(plan.batch(_batch(row)))
+        order, patches = pack(events, plan.patch_dtype)
     tally.n_retries = n_retries() - n_before
     return pa.table(
         {
@@ -218,9 +219,9 @@ def _clip_tagger(plan: Plan, shared: Shared) -> ClipTagger:
 
 
 @cache
-def _preprocessor(limits: Limits) -> Preprocessor:
+def _preprocessor(limits: Limits, patience_s: float) -> Preprocessor:
     """One per worker process, so that its decoding process outlives the task."""
-    return Preprocessor(limits)
+    return Preprocessor(limits, patience_s)
 
 
 def _batch(row: pa.Table) -> int:

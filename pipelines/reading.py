@@ -22,7 +22,7 @@ from typing import IO, Any, Final, NoReturn
 
 import pyarrow as pa
 
-from pipelines.retry import StoreUnavailable, error_code, with_retries
+from pipelines.retry import PATIENCE_S, StoreUnavailable, error_code, with_retries
 from pipelines.uris import filesystem, is_local, is_s3, local_path, split_s3
 from pipelines.versions import file_version, info_version, plain_etag
 from tagger.errors import ClipError, Reason, Stage
@@ -40,7 +40,11 @@ Source = bytes | Path
 
 
 def open_clip(
-    uri: str, version: str, size_bytes: int, spool_dir: Path | None = None
+    uri: str,
+    version: str,
+    size_bytes: int,
+    spool_dir: Path | None = None,
+    patience_s: float = PATIENCE_S,
 ) -> AbstractContextManager[Source]:
     """Context manager over the clip's content; its file, if it is one, lasts as long as the block.
 
@@ -48,6 +52,7 @@ def open_clip(
     ----------
     uri, version, size_bytes : as listed; version "" means that there was nothing to list
     spool_dir : folder of the temporary file of a large remote clip; None takes the system's
+    patience_s : seconds to go on retrying one request to a store
 
     Raises
     ------
@@ -58,14 +63,21 @@ def open_clip(
         return _refused(Reason.VANISHED, "was not there when it was listed")
     if is_local(uri):
         return _local(local_path(uri), version)
-    read = _s3_reader(uri, version) if is_s3(uri) else _fsspec_reader(uri, version)
+    get = _s3_reader(uri, version) if is_s3(uri) else _fsspec_reader(uri, version)
+
+    def read(start: int, end: int | None) -> bytes:
+        return _as_clip_error(lambda: get(start, end), uri, patience_s)
+
     if size_bytes <= IN_MEMORY_BYTES:
         return _in_memory(lambda: read(0, None))
     return _spooled(read, size_bytes, spool_dir)
 
 
 def prefetch(
-    clips: pa.Table, n_threads: int = READ_THREADS, spool_dir: Path | None = None
+    clips: pa.Table,
+    n_threads: int = READ_THREADS,
+    spool_dir: Path | None = None,
+    patience_s: float = PATIENCE_S,
 ) -> Iterator[AbstractContextManager[Source]]:
     """``open_clip`` for every row of a table of schema ``LISTING``, in order, reading ahead.
 
@@ -83,7 +95,7 @@ def prefetch(
                 if len(ahead) > 2 * n_threads:
                     break
                 uri, version, size_bytes = rows.popleft()
-                opened = open_clip(uri, version, size_bytes, spool_dir)
+                opened = open_clip(uri, version, size_bytes, spool_dir, patience_s)
                 if _held(size_bytes):
                     opened = _awaited(pool.submit(opened.__enter__), opened)
                 ahead.append((_held(size_bytes), opened))
@@ -192,7 +204,7 @@ def _s3_reader(uri: str, version: str) -> Callable[[int, int | None], bytes]:
     bucket, key = split_s3(uri)
     request = {"Bucket": bucket, "Key": key, "IfMatch": f'"{version}"'}
 
-    async def get(start: int, end: int | None) -> bytes:
+    async def ask(start: int, end: int | None) -> bytes:
         part = {} if end is None else {"Range": f"bytes={start}-{end - 1}"}
         answer = await fs._call_s3("get_object", **request, **part)
         try:
@@ -204,7 +216,7 @@ def _s3_reader(uri: str, version: str) -> Callable[[int, int | None], bytes]:
             raise ConnectionResetError(f"{len(data)} of {answer['ContentLength']} bytes")
         return data
 
-    return lambda start, end: _as_clip_error(lambda: sync(fs.loop, get, start, end), uri)
+    return lambda start, end: sync(fs.loop, ask, start, end)
 
 
 def _fsspec_reader(uri: str, version: str) -> Callable[[int, int | None], bytes]:
@@ -217,13 +229,13 @@ def _fsspec_reader(uri: str, version: str) -> Callable[[int, int | None], bytes]
         _same(info_version(fs.info(uri)), version)
         return data
 
-    return lambda start, end: _as_clip_error(lambda: get(start, end), uri)
+    return get
 
 
-def _as_clip_error(call: Callable[[], bytes], uri: str) -> bytes:
+def _as_clip_error(call: Callable[[], bytes], uri: str, patience_s: float) -> bytes:
     """What the store says of this one object, as the clip's failure; the rest passes."""
     try:
-        return with_retries(call, f"reading {uri!r}")
+        return with_retries(call, f"reading {uri!r}", patience_s)
     except FileNotFoundError as error:
         if error_code(error) == "NoSuchBucket":
             raise StoreUnavailable(f"reading {uri!r}: the bucket is gone") from error

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from pipelines.finetune import vggish_of
 from pipelines.scoring import CLASSIFIER
 from pipelines.train_config import (
     EXTRACTOR_TRAINING,
@@ -92,7 +93,7 @@ class Setting:
     Attributes
     ----------
     balance, copies, most_semitones : as in ``PrepareJob``
-    vggish, normalise : as in ``ExtractorSpec``
+    vggish, normalise : as in ``ExtractorSpec``, from scratch
     extractor, baseline, head : how they are trained
     hidden : units of the heads' layers; the LSTM's too
     """
@@ -162,7 +163,7 @@ class Setting:
         return ExtractorSpec(
             name=name,
             split=division.last if part == "last" else division.first,
-            vggish=self.vggish,
+            vggish=self.vggish if start == SCRATCH else vggish_of(start),
             training=training,
             start=start,
             normalise=self.normalise and start == SCRATCH,

@@ -63,4 +63,16 @@ def _fold(dataset: Dataset, k: int, inner: str) -> Parts:
         return Parts(train, none, test, f"fold-{k}")
     others = [name for name in every if name != f"fold-{k}"]
     validation = every[others[-1] if inner == "-first" else others[0]].validation
-    return Parts(np.setdiff1d(train, validation), validation, test, f"fold-{k}")
+    train = np.setdiff1d(train, validation)
+    check_classes(dataset, train, f"fold-{k}{inner}")
+    return Parts(train, validation, test, f"fold-{k}")
+
+
+def check_classes(dataset: Dataset, train: IndexArray, name: str) -> None:
+    """CommandError where a class has no clip among those to train on."""
+    present = set(dataset.truth()[train].tolist())
+    missing = [label for i, label in enumerate(dataset.labels.names) if i not in present]
+    if missing:
+        raise CommandError(
+            f"split {name} leaves classes without clips to train on: {', '.join(missing)}"
+        )

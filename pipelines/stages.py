@@ -26,6 +26,7 @@ import pyarrow.compute as pc
 from pipelines.config import Limits
 from pipelines.isolation import Isolated
 from pipelines.reading import prefetch
+from pipelines.retry import PATIENCE_S
 from pipelines.rows import RowSettings, TaggedClip, staged_rows
 from tagger import audio
 from tagger.errors import ClipError, Reason, Stage
@@ -50,13 +51,14 @@ def decode_patches(source: bytes | Path, max_hours: float) -> Iterator[audio.Sig
 class Preprocessor:
     """Clips to events; owns the process in which clips are decoded."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, patience_s: float = PATIENCE_S) -> None:
         self._limits = limits
+        self._patience_s = patience_s
         self._isolated = Isolated(limits.clip_timeout_s, limits.memory_mb << 20)
 
     def __call__(self, clips: pa.Table) -> Iterator[Event]:
         """Events of a batch, a table of schema ``LISTING``."""
-        for row, clip in enumerate(prefetch(clips)):
+        for row, clip in enumerate(prefetch(clips, patience_s=self._patience_s)):
             try:
                 with clip as source:
                     items = self._isolated.run(decode_patches, source, self._limits.max_hours)

@@ -45,14 +45,18 @@ def tag(job: TagJob, command: list[str]) -> RunRecord:
     CommandError : before any work, when the command cannot be carried out as given
     AccessDenied, StoreUnavailable : a store gave out; what was staged by then is kept
     """
+    n_before = n_retries()
     model = _checked_model(job.model)
     clips = listed(job)
-    store = open_store(job.out)
+    store = open_store(job.out, job.store_patience_s)
     open_output(store, _settings(job))
     record = RunRecord(new_run_id(), command, asdict(job), model.card.model_id, n_listed=len(clips))
     lock = Lock(store, record.model_id, record.run_id)
     with lock, _recorded(record, store, job.max_failed):
-        _TagRun(job, store, model, record, lock).work(clips)
+        try:
+            _TagRun(job, store, model, record, lock).work(clips)
+        finally:
+            record.n_retries = record.tally.n_retries + n_retries() - n_before
     return record
 
 
@@ -114,7 +118,6 @@ class _TagRun:
             self._execute(todo)
             recover(self._ledger, self._run, self._publish)
         write_views(self._store)
-        record.n_retries = record.tally.n_retries + n_retries()
 
     def _publish(self, entry: Entry) -> None:
         publish(self._store, self._record.model_id, entry)

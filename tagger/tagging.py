@@ -10,7 +10,7 @@ original recording.
 """
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -28,6 +28,7 @@ from tagger.ensemble import FloatArray
 from tagger.logmel import stream_patches
 from tagger.schema import EMBEDDING_SIZE
 from tagger.vggish import VGGish
+from tagger.winograd import FastVGGish
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -103,11 +104,22 @@ def pick_device() -> str:
 
 
 def pick_precision(device: str) -> Precision:
-    """``bfloat16`` where the hardware computes in it, else ``float32``."""
-    if device == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
-    offered = torch.cpu.get_capabilities()
-    return "bfloat16" if offered.get("avx512_bf16") or offered.get("amx_bf16") else "float32"
+    """``bfloat16`` on GPUs that compute in it, else ``float32`` (see ``for_inference``)."""
+    on_gpu = device == "cuda" and torch.cuda.is_bf16_supported()
+    return "bfloat16" if on_gpu else "float32"
+
+
+def for_inference(
+    network: VGGish, device: torch.device, dtype: torch.dtype
+) -> Callable[[Tensor], Tensor]:
+    """An extractor as it is fastest: embeddings (n, 128) of patches (n, 96, 64) on its device.
+
+    float32 on a CPU is ``FastVGGish``; what else was tried is in ``benchmarks/embedding.py``.
+    """
+    if device.type == "cpu" and dtype == torch.float32:
+        return FastVGGish(network)
+    network = network.to(device, dtype)
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 class Tagger:
@@ -127,7 +139,10 @@ class Tagger:
         self.card: Card = files.card
         self.device = torch.device(device)
         self.dtype = getattr(torch, precision)
-        self.extractors = [self._prepare(network) for network in networks.extractors.values()]
+        self.extractors = [
+            for_inference(network, self.device, self.dtype)
+            for network in networks.extractors.values()
+        ]
         self.heads = [head.to(self.device) for head in networks.heads]
         names = list(networks.extractors)
         self._extractor_of = [names.index(member.extractor) for member in self.card.members]
@@ -140,10 +155,6 @@ class Tagger:
         files = read_model(url)
         files.card.require_members()
         return cls(files, device, precision)
-
-    def _prepare(self, network: VGGish) -> VGGish:
-        network = network.to(self.device, self.dtype)
-        return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     @torch.inference_mode()
     def embed(self, patches: FloatArray) -> FloatArray:

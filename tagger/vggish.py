@@ -5,7 +5,6 @@ and shapes of the parameters are those of torchvggish (``features.N.*``, ``embed
 published weights load as they are.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -148,11 +147,16 @@ class NormalisedClassifier(nn.Module):
     Table 1 has none, and trained from scratch on little data it learns slowly. Once trained, the
     normalisation is a factor and a summand per channel, which ``folded`` puts into the weights: the
     extractor is that of Table 1 again.
+
+    Parameters
+    ----------
+    dropout : ratio of what enters each fully connected layer of the extractor
     """
 
-    def __init__(self, network: VGGishClassifier) -> None:
+    def __init__(self, network: VGGishClassifier, dropout: float = 0.0) -> None:
         super().__init__()
         self.network = network
+        self.dropout = nn.Dropout(dropout)
         extractor = network.extractor
         self.norms = nn.ModuleList(
             nn.BatchNorm2d(layer.out_channels)
@@ -165,9 +169,12 @@ class NormalisedClassifier(nn.Module):
     def forward(self, patches: Tensor) -> Tensor:
         """Logits (n, n_classes) of patches (n, 96, 64)."""
         norms = iter(self.norms)
-        x = _normalised(self.network.extractor.features, patches.unsqueeze(1), norms)
+        x = patches.unsqueeze(1)
+        for layer in self.network.extractor.features:
+            x = next(norms)(layer(x)) if isinstance(layer, nn.Conv2d) else layer(x)
         x = x.permute(0, 2, 3, 1).flatten(1)
-        x = _normalised(self.network.extractor.embeddings, x, norms)
+        for layer in self.network.extractor.embeddings:
+            x = next(norms)(layer(self.dropout(x))) if isinstance(layer, nn.Linear) else layer(x)
         logits: Tensor = self.network.classifier(x)
         return logits
 
@@ -189,11 +196,3 @@ class NormalisedClassifier(nn.Module):
             layer.weight *= factor.reshape(-1, *[1] * (layer.weight.ndim - 1))
             layer.bias.copy_((layer.bias - norm.running_mean) * factor + norm.bias)
         return self.network
-
-
-def _normalised(layers: nn.Sequential, x: Tensor, norms: Iterator[nn.Module]) -> Tensor:
-    for layer in layers:
-        x = layer(x)
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            x = next(norms)(x)
-    return x

@@ -46,6 +46,12 @@ def free_ports(n: int) -> list[int]:
             s.close()
 
 
+@pytest.fixture(scope="session", name="free_ports")
+def free_ports_fixture() -> Callable[[int], list[int]]:
+    """``free_ports(n)``: free ports of the loopback interface."""
+    return free_ports
+
+
 @dataclass
 class S3Server:
     """SeaweedFS with one bucket; can be killed and started again on the same port and data."""
@@ -54,13 +60,14 @@ class S3Server:
     bucket: str = "tests"
     ports: list[int] = field(default_factory=lambda: free_ports(10))
     process: subprocess.Popen[bytes] | None = None
+    secret_key: str = SECRET_KEY
 
     @property
     def env(self) -> dict[str, str]:
         return {
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.ports[0]}",
             "AWS_ACCESS_KEY_ID": ACCESS_KEY,
-            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key,
             "AWS_REGION": "us-east-1",
         }
 
@@ -145,6 +152,7 @@ def ray_cluster(s3_server: S3Server) -> Iterator[str]:
         for name, value in s3_server.env.items():
             patch.setenv(name, value)
         context = ray.init(
+            address="local",
             num_cpus=4,
             include_dashboard=False,
             object_store_memory=300 << 20,

@@ -17,9 +17,11 @@ TORCH_RING = {
     "baselines",
     "checkpoint",
     "convert",
+    "prediction",
     "tagging",
     "training",
     "vggish",
+    "winograd",
 }
 NUMPY_RING = {module.name for module in pkgutil.iter_modules(tagger.__path__)} - TORCH_RING
 WITHOUT_TORCH_AND_RAY = {

@@ -5,8 +5,9 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -110,3 +111,77 @@ def family() -> Callable[[int], set[psutil.Process]]:
             return set()
 
     return below
+
+
+@dataclass
+class Head:
+    """A Ray head in processes of its own, with a dashboard; nodes can be added and killed."""
+
+    folder: Path
+    port: int
+    dashboard: int
+    agents: list[int]  # ports for the agents of nodes to come
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def start(self, *flags: str, **environment: str) -> psutil.Process:
+        """Start a node and wait until it runs; returns its raylet."""
+        ray = Path(sys.executable).with_name("ray")
+        common = ["--block", "--disable-usage-stats", "--object-store-memory=150000000"]
+        common += [f"--dashboard-agent-listen-port={self.agents.pop()}"]
+        common += ["--min-worker-port=0", "--max-worker-port=0", "--node-ip-address=127.0.0.1"]
+        with (self.folder / "log").open("ab") as log:
+            process = subprocess.Popen(
+                [str(ray), "start", *common, *flags],
+                cwd=self.folder,
+                env={**os.environ, **environment},
+                stdout=log,
+                stderr=log,
+            )
+        self.processes.append(process)
+        while process.poll() is None:
+            children = psutil.Process(process.pid).children(recursive=True)
+            raylets = [child for child in children if child.name() == "raylet"]
+            if raylets:
+                return raylets[0]
+            time.sleep(0.1)
+        raise RuntimeError((self.folder / "log").read_text())
+
+    def stop(self) -> None:
+        """End all nodes."""
+        for process in reversed(self.processes):
+            family = psutil.Process(process.pid).children(recursive=True)
+            process.kill()
+            process.wait()
+            for child in family:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.kill()
+            psutil.wait_procs(family, timeout=10)
+
+
+@pytest.fixture(scope="session")
+def head(
+    tmp_path_factory: pytest.TempPathFactory, free_ports: Callable[[int], list[int]]
+) -> Iterator[Head]:
+    """A head with two logical CPUs that notices dead nodes soon."""
+    port, dashboard, client, *agents = free_ports(6)
+    node = Head(tmp_path_factory.mktemp("head"), port, dashboard, agents)
+    health = {"period_ms": "1000", "failure_threshold": "3", "initial_delay_ms": "0"}
+    try:
+        node.start(
+            *(
+                "--head",
+                f"--port={node.port}",
+                "--num-cpus=2",
+                f"--ray-client-server-port={client}",
+            ),
+            *("--include-dashboard=true", f"--dashboard-port={node.dashboard}"),
+            PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            **{f"RAY_health_check_{name}": value for name, value in health.items()},
+        )
+        yield node
+    finally:
+        node.stop()

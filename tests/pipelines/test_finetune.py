@@ -95,7 +95,7 @@ def test_two_workers_train_as_one_even_if_one_is_killed(prepared, tmp_path, ray_
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(500)
 def test_a_killed_job_goes_on_from_its_last_checkpoint(prepared, ray_cluster):
     config = replace(TRAINING, epochs=60, patience=None)
     spec = replace(SPEC, name="resumed", split="all", training=config, normalise=True)
@@ -146,7 +146,7 @@ def _killed_after_a_checkpoint(spec: ExtractorSpec, store: Store) -> dict[str, o
         start_new_session=True,
     )
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 240
         while not (found := _checkpoints(store)):
             assert job.poll() is None, job.stderr.read().decode()
             assert time.monotonic() < deadline
@@ -211,3 +211,13 @@ def test_other_extractors_must_be_named_apart():
 
 def test_prepared_data_is_found_again(prepared):
     assert open_prepared(open_store(prepared.store.root)).info == prepared.info
+
+
+def test_a_class_whose_clips_all_failed_is_told(tmp_path):
+    data = write_folds(tmp_path, n_folds=2)
+    for clip in tmp_path.glob("*-2-*.wav"):
+        clip.write_bytes(b"")
+    broken = prepare_here(PrepareJob(data=str(data), work=str(tmp_path / "work")))
+    with pytest.raises(CommandError, match="without clips to train on: class2"):
+        spec = replace(SPEC, split="fold-1", training=replace(TRAINING, patience=None))
+        finetune.run(FinetuneJob(work=broken.store.root, extractors=(spec,)), [])

@@ -9,13 +9,14 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from pipelines import reading, retry
+from pipelines import reading
 from pipelines.listing import gather
 from pipelines.reading import open_clip, prefetch
 from pipelines.retry import AccessDenied, StoreUnavailable, n_retries
@@ -261,12 +262,12 @@ def test_a_store_that_stays_away_ends_the_job(
     s3: Any, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clip = clip_of(put(s3.new_prefix(), "a.wav", b"abc"))
-    monkeypatch.setattr(retry.with_retries, "__defaults__", (1.0,))
+    opened = partial(open_clip, **clip, patience_s=1.0)
     proxy.faults = ["503 SlowDown"] * 100
-    with pytest.raises(StoreUnavailable, match="no answer in 1 s"), open_clip(**clip):
+    with pytest.raises(StoreUnavailable, match="no answer in 1 s"), opened():
         pass
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    with pytest.raises(StoreUnavailable, match="no answer in 1 s"), open_clip(**clip):
+    with pytest.raises(StoreUnavailable, match="no answer in 1 s"), opened():
         pass
 
 

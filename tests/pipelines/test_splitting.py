@@ -58,3 +58,11 @@ def test_all_leaves_the_test_clips():
 def test_impossible_splits_are_refused(name):
     with pytest.raises(CommandError):
         parts(dataset(folds=True), name)
+
+
+def test_a_class_that_only_validates_is_told():
+    data = dataset(folds=True)
+    data.clips["label"] = np.where(data.clips["fold"] >= 3, "b", "a")
+    assert len(parts(data, "fold-2-first").train) == 12
+    with pytest.raises(CommandError, match="without clips to train on: b"):
+        parts(data, "fold-3-first")
