@@ -47,7 +47,7 @@ def run(job: ReproduceJob, command: list[str], recipe: Bundled = BUNDLED) -> Tra
         name=folder.name,
         extractors=tuple(spec.name for spec in extractors if spec.split == "all"),
         float16=True,
-        command=("python", "-m", "pipelines", *command),
+        command=tuple(command),
         notes=NOTES,
     )
     return evaluate.run(

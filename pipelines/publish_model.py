@@ -49,7 +49,7 @@ def publish(
         training[name] = {"extractor": vars(spec.training) | {"split": spec.split}}
         training[name]["head"] = vars(head_spec.training)
     about = {
-        "command": shlex.join(job.command),
+        "command": shlex.join(("python", "-m", "pipelines", *job.command)),
         "notes": job.notes,
         "metrics": {key: value for key, value in figures.items() if key != "per_class"},
         "per_class": figures["per_class"],

@@ -58,8 +58,8 @@ class RunRecord:
         started = datetime.fromisoformat(self.started_at)
         wall_s = (datetime.fromisoformat(self.ended_at or _now()) - started).total_seconds()
         return {
-            **plain,
             **tally,
+            **plain,
             "n_failed": self.tally.n_failed,
             "audio_hours": self.tally.audio_s / 3600,
             "wall_s": wall_s,

@@ -182,7 +182,7 @@ class PublishJob:
     name : the model's name on its card
     extractors : whose members to publish; empty: all that were evaluated
     float16 : store weights in float16
-    command : the command that made the model, for the card
+    command : verb and flags of the command that made the model, for the card
     notes : what else the card is to tell
     """
 

@@ -85,8 +85,14 @@ def _finetune_flags(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--split", required=True, help="as pipelines/splitting.py names them")
     verb.add_argument("--network", choices=("vggish", "baseline"), help="or the DCASE CNN")
     verb.add_argument("--start", help="scratch, or folder or URI of a model or of VGGish weights")
-    verb.add_argument("--conv-widths", type=int, nargs=4, metavar="N", help="Table 1: 64 to 512")
-    verb.add_argument("--hidden", type=int, help="units of the fully connected layers (4096)")
+    verb.add_argument(
+        "--conv-widths", type=int, nargs=4, metavar="N", help="of the convolutions (64 128 256 512)"
+    )
+    verb.add_argument(
+        "--hidden",
+        type=int,
+        help="units of the fully connected layers (4096, or as what it starts from)",
+    )
     verb.add_argument(
         "--normalise",
         action="store_const",
@@ -231,11 +237,13 @@ def _prepare(flags: argparse.Namespace, command: list[str]) -> int:
 
 def _finetune(flags: argparse.Namespace, command: list[str]) -> int:
     from pipelines import finetune
-    from pipelines.train_config import EXTRACTOR_TRAINING, ExtractorSpec, FinetuneJob
-    from tagger.vggish import VGGishConfig
+    from pipelines.train_config import EXTRACTOR_TRAINING, SCRATCH, ExtractorSpec, FinetuneJob
 
-    widths = tuple(flags.conv_widths) if flags.conv_widths else None
-    network = _given(VGGishConfig, argparse.Namespace(hidden=flags.hidden), conv_widths=widths)
+    network = finetune.vggish_of(flags.start or SCRATCH)
+    if flags.conv_widths:
+        network = replace(network, conv_widths=tuple(flags.conv_widths))
+    if flags.hidden:
+        network = replace(network, hidden=flags.hidden)
     spec = _given(
         ExtractorSpec, flags, vggish=network, training=_changed(EXTRACTOR_TRAINING, flags)
     )

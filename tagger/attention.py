@@ -1,4 +1,4 @@
-"""The multi-level attention model (paper section 3.4, Figures 1 and 2; PAPER.md D13 to D15).
+"""The multi-level attention model (paper section 3.4, Figures 1 and 2; PAPER.md D16 to D18).
 
 Conventions: a bag is (n_segments, 128) embeddings; K is the number of classes; the paper's symbols
 are kept: f_k(x_n) the classification of segment x_n, v_k(x_n) its weight, p_nk the weight

@@ -2,15 +2,9 @@
 
 import io
 import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,94 +14,19 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.output import Settings
-from pipelines.store import Store, open_store
+from pipelines.store import Store
 from tagger import schema
 from tagger.errors import Reason
+from tests.s3_server import S3Server, free_ports
 
 # Of the tests' own clusters; read when ray is imported. The second has them bind to loopback.
 os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-
-ACCESS_KEY = "tester"
-SECRET_KEY = "a-secret-of-the-tests"
-
-
-def free_ports(n: int) -> list[int]:
-    """Return ``n`` free loopback ports whose 10000th neighbour (SeaweedFS's gRPC) is a port too."""
-    held: list[socket.socket] = []
-    try:
-        while len(held) < n:
-            held.append(socket.socket())
-            held[-1].bind(("127.0.0.1", 0))
-            if held[-1].getsockname()[1] > 55_000:
-                held.pop().close()
-        return [s.getsockname()[1] for s in held]
-    finally:
-        for s in held:
-            s.close()
 
 
 @pytest.fixture(scope="session", name="free_ports")
 def free_ports_fixture() -> Callable[[int], list[int]]:
     """``free_ports(n)``: free ports of the loopback interface."""
     return free_ports
-
-
-@dataclass
-class S3Server:
-    """SeaweedFS with one bucket; can be killed and started again on the same port and data."""
-
-    folder: Path
-    bucket: str = "tests"
-    ports: list[int] = field(default_factory=lambda: free_ports(10))
-    process: subprocess.Popen[bytes] | None = None
-    secret_key: str = SECRET_KEY
-
-    @property
-    def env(self) -> dict[str, str]:
-        return {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.ports[0]}",
-            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
-            "AWS_SECRET_ACCESS_KEY": self.secret_key,
-            "AWS_REGION": "us-east-1",
-        }
-
-    def start(self) -> None:
-        names = ["s3.port", "s3.port.grpc", "master.port", "master.port.grpc", "filer.port"]
-        names += ["filer.port.grpc", "volume.port", "volume.port.grpc", "admin.port"]
-        names += ["admin.port.grpc"]
-        flags = [f"-{name}={port}" for name, port in zip(names, self.ports, strict=True)]
-        flags += ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={self.folder}", "-webdav=false"]
-        flags += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"]
-        flags += ["-admin.ui=false", "-s3.autoCreateBucket=false", f"-bucket={self.bucket}"]
-        weed = Path(sys.executable).with_name("weed")
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [str(weed if weed.exists() else shutil.which("weed")), "mini", *flags],
-                env={**os.environ, **self.env},
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        self.wait()
-
-    def wait(self) -> None:
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in self.env.items():
-                patch.setenv(name, value)
-            store = open_store(f"s3://{self.bucket}", patience_s=60)
-            for _ in range(300):
-                try:
-                    return store.write("ready", b"")
-                except FileNotFoundError:  # the bucket is created a little later
-                    time.sleep(0.1)
-        raise RuntimeError((self.folder / "log").read_text())
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-    def new_prefix(self) -> str:
-        """Return an ``s3://`` URL below which nothing is."""
-        return f"s3://{self.bucket}/{uuid.uuid4().hex}"
 
 
 @pytest.fixture(scope="session")
@@ -167,22 +86,9 @@ def ray_cluster(s3_server: S3Server) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of two extractors, two members and three labels, small and untrained."""
-    import torch
+    from tests.tiny_model import save_tiny_model
 
-    from tagger.attention import AttentionConfig, MultiLevelAttention
-    from tagger.checkpoint import save
-    from tagger.labels import Label
-    from tagger.vggish import VGGish, VGGishConfig, initialise
-
-    torch.manual_seed(1)
-    folder = tmp_path_factory.mktemp("model")
-    labels = [Label("Rain", "/m/06mb1"), Label("Dog", "/m/0bt9lr"), Label("Unheard of")]
-    extractors = {name: VGGish(VGGishConfig((2, 3, 4, 5), 8, "none")) for name in "ab"}
-    heads = [(name, MultiLevelAttention(3, AttentionConfig(hidden=8))) for name in "ab"]
-    for network in (*extractors.values(), *(head for _, head in heads)):
-        initialise(network)
-    save(folder, "tiny", labels, extractors, heads, {})
-    return folder
+    return save_tiny_model(tmp_path_factory.mktemp("model"))
 
 
 def _staged_table(

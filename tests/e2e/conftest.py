@@ -22,6 +22,7 @@ from pipelines.__main__ import main
 from pipelines.store import open_store
 
 ROOT = Path(__file__).parents[2]
+SEVERAL_NODES = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"}  # undoes what binds Ray to loopback
 
 
 @dataclass
@@ -124,8 +125,9 @@ class Head:
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
+    def env(self) -> dict[str, str]:
+        """For a driver that joins."""
+        return {"RAY_ADDRESS": f"127.0.0.1:{self.port}", **SEVERAL_NODES}
 
     def start(self, *flags: str, **environment: str) -> psutil.Process:
         """Start a node and wait until it runs; returns its raylet."""
@@ -137,7 +139,7 @@ class Head:
             process = subprocess.Popen(
                 [str(ray), "start", *common, *flags],
                 cwd=self.folder,
-                env={**os.environ, **environment},
+                env={**os.environ, **SEVERAL_NODES, **environment},
                 stdout=log,
                 stderr=log,
             )
@@ -152,14 +154,18 @@ class Head:
 
     def stop(self) -> None:
         """End all nodes."""
-        for process in reversed(self.processes):
-            family = psutil.Process(process.pid).children(recursive=True)
-            process.kill()
+        running = [process for process in self.processes if process.poll() is None]
+        family = [
+            child
+            for process in running
+            for child in psutil.Process(process.pid).children(recursive=True)
+        ]
+        for each in (*running, *family):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
+        for process in running:
             process.wait()
-            for child in family:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    child.kill()
-            psutil.wait_procs(family, timeout=10)
+        psutil.wait_procs(family, timeout=10)
 
 
 @pytest.fixture(scope="session")

@@ -71,9 +71,11 @@ def test_the_four_extractors_of_section_2_2():
 
 def test_every_fold_has_its_own_four():
     data = dataset(folds=True, n=80)
-    assert [division.name for division in divisions(data)] == ["fold-1", "fold-2", "fold-3", "fold-4"]
+    names = ["fold-1", "fold-2", "fold-3", "fold-4"]
+    assert [division.name for division in divisions(data)] == names
     made = PAPER.extractors(["balanced-last", "baseline"], data, "scratch", 0)
-    assert [spec.split for spec in made["balanced-last"]] == [f"fold-{k}-last" for k in range(1, 5)]
+    last = [f"fold-{k}-last" for k in range(1, 5)]
+    assert [spec.split for spec in made["balanced-last"]] == last
     assert [spec.split for spec in made["baseline"]] == [f"fold-{k}" for k in range(1, 5)]
     assert made["baseline"][0].training.patience is None
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tagger import audio, checkpoint, logmel, segments
 from tagger.attention import AttentionConfig
+from tagger.card import read_model
 from tagger.errors import ClipError, CommandError, Reason
 from tagger.labels import Label
 from tagger.tagging import EXTRACTOR_BATCH, HEAD_BATCH, Tagger
@@ -247,6 +248,17 @@ def test_saved_read_and_tagging_alike(make_extractor, make_head, tmp_path, dtype
     expected = exact.tag_waveform(recording, RATE).prediction.scores
     found = stored.tag_waveform(recording, RATE).prediction.scores
     np.testing.assert_allclose(found, expected, atol=0 if dtype is torch.float32 else 0.01)
+
+
+@torch.inference_mode()
+def test_the_bundled_model_tags_and_embeds_as_its_plain_networks_do():
+    tagger = Tagger.load()
+    result = tagger.tag_waveform(noise(6), RATE)
+    assert result.tags[0].score > 1 / len(tagger.card.labels)
+    patches = logmel.patches(noise(6))
+    networks = checkpoint.build(read_model()).extractors.values()
+    for network, found in zip(networks, tagger.embed(patches), strict=True):
+        np.testing.assert_allclose(found, network(torch.tensor(patches)), atol=1e-4)
 
 
 def test_a_model_that_is_not_there(tmp_path):

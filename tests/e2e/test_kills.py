@@ -1,0 +1,291 @@
+"""Processes and servers killed at random moments; nothing may be lost, nothing doubled.
+
+Each test prints the seed of its moment; ``KILL_SEED`` repeats it.
+"""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from pipelines.store import open_store
+from pipelines.uris import filesystem
+
+pytestmark = pytest.mark.ray
+
+N_CLIPS = 240
+N_BAD = 2
+Tables = dict[str, list[dict[str, Any]]]
+OPTIONS = ("--precision", "float32")
+
+
+@pytest.fixture
+def moment() -> random.Random:
+    seed = int(os.environ.get("KILL_SEED", random.randrange(10**6)))
+    sys.stdout.write(f"KILL_SEED={seed}\n")
+    return random.Random(seed)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory, write_sound: Callable[..., Path]) -> Path:
+    """A folder of short clips, ten batches of work, two of them bad."""
+    folder = tmp_path_factory.mktemp("many")
+    for i in range(N_CLIPS):
+        write_sound(folder / f"{i:03d}.wav", seconds=1.0 + i % 3, rate=22_050, seed=i)
+    for i in range(N_BAD):
+        (folder / f"bad {i}.wav").write_bytes(b"bad" * i)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    many: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    tag: Callable[..., Any],
+    tables: Callable[[str], Tables],
+) -> Tables:
+    """The tables of a run that nothing disturbed."""
+    out = str(tmp_path_factory.mktemp("undisturbed"))
+    assert tag(str(many), "--out", out, *OPTIONS).code == 0
+    return tables(out)
+
+
+def by_name(found: Tables) -> dict[str, Any]:
+    """What each file of the collection came to, wherever it and the output lie."""
+    names = {row["clip_id"]: Path(row["uri"]).name for row in found["clips"]}
+    assert len(set(names.values())) == len(names) == len(found["clips"]), "a clip twice"
+    came_to: dict[str, Any] = {name: {"tags": {}, "embeddings": {}} for name in names.values()}
+    for row in found["tags"]:
+        came_to[names[row["clip_id"]]]["tags"].setdefault((row["rank"], row["tag"]), []).append(
+            row["score"]
+        )
+    for row in found["embeddings"]:
+        place = row["extractor"], row["segment"], round(row["start_s"], 6)
+        came_to[names[row["clip_id"]]]["embeddings"].setdefault(place, []).append(row["embedding"])
+    return came_to
+
+
+def assert_same(found: Tables, expected: Tables) -> None:
+    """Every clip once, with exactly its tags and embeddings, and the failures."""
+    after, before = by_name(found), by_name(expected)
+    assert set(after) == set(before)
+    for name, wanted in before.items():
+        for table in ("tags", "embeddings"):
+            assert set(after[name][table]) == set(wanted[table]), (name, table)
+            for place, values in wanted[table].items():
+                np.testing.assert_allclose(after[name][table][place], values, atol=1e-5)
+    failed = Counter((Path(row["uri"]).name, row["reason"]) for row in found["failures"])
+    assert failed == Counter((Path(r["uri"]).name, r["reason"]) for r in expected["failures"])
+
+
+@contextmanager
+def meanwhile(action: Callable[[], None]) -> Iterator[None]:
+    """Do something in another thread while the block runs; its failure fails the test."""
+    failures: list[BaseException] = []
+
+    def guarded() -> None:
+        try:
+            action()
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=guarded)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join(120)
+    assert not thread.is_alive()
+    assert not failures, failures
+
+
+def workers() -> list[psutil.Process]:
+    """The actors of the job that runs on the shared Ray."""
+    family = psutil.Process().children(recursive=True)
+    return [p for p in family if "MapWorker" in title(p)]
+
+
+def title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return ""
+
+
+def kill_one(find: Callable[[], list[psutil.Process]], delay_s: float) -> None:
+    """Kill one of what ``find`` finds, so long after the first of them is there."""
+    give_up = time.monotonic() + 60
+    while not find():
+        assert time.monotonic() < give_up, "nothing to kill"
+        time.sleep(0.05)
+    time.sleep(delay_s)
+    for victim in find()[:1]:
+        victim.kill()
+
+
+def decoders() -> list[psutil.Process]:
+    below = [child for worker in workers() for child in worker.children()]
+    return [p for p in below if "isolation_child" in title(p)]
+
+
+@pytest.mark.parametrize("victims", [decoders, workers], ids=["decoding child", "actor"])
+def test_a_killed_worker_process_costs_nothing(
+    victims: Callable[[], list[psutil.Process]],
+    moment: random.Random,
+    many: Path,
+    tmp_path: Path,
+    undisturbed: Tables,
+    tag: Callable[..., Any],
+    tables: Callable[[str], Tables],
+) -> None:
+    out = str(tmp_path / "out")
+    delays = [moment.uniform(0, 1.5) for _ in range(2)]
+    with meanwhile(lambda: [kill_one(victims, delay) for delay in delays][:0]):
+        done = tag(str(many), "--out", out, *OPTIONS)
+    assert done.code == 0, done.err
+    assert_same(tables(out), undisturbed)
+
+
+@pytest.mark.s3
+def test_a_store_that_is_away_for_some_seconds_is_waited_for(
+    moment: random.Random,
+    many: Path,
+    s3: Any,
+    undisturbed: Tables,
+    tag: Callable[..., Any],
+    tables: Callable[[str], Tables],
+) -> None:
+    where, out = s3.new_prefix(), s3.new_prefix()
+    filesystem(where).put(f"{many}/", f"{where}/".removeprefix("s3://"), recursive=True)
+
+    def interrupt_the_server() -> None:
+        while not workers():
+            time.sleep(0.05)
+        time.sleep(moment.uniform(0, 4))
+        s3.kill()
+        time.sleep(moment.uniform(1, 6))
+        s3.start()
+
+    with meanwhile(interrupt_the_server):
+        done = tag(where, "--out", out, "--json", *OPTIONS)
+    assert done.code == 0, done.err
+    assert_same(tables(out), undisturbed)
+
+
+def test_a_killed_driver_leaves_no_ray_and_the_next_run_completes_its_work(
+    moment: random.Random,
+    many: Path,
+    tmp_path: Path,
+    undisturbed: Tables,
+    tag: Callable[..., Any],
+    tables: Callable[[str], Tables],
+    begin_tag: Callable[..., subprocess.Popen[str]],
+    family: Callable[[int], set[psutil.Process]],
+) -> None:
+    out = str(tmp_path / "out")
+    process = begin_tag(str(many), "--out", out, *OPTIONS)
+    wait_for_staged(process, out)
+    time.sleep(moment.uniform(0, 2))
+    seen = family(process.pid)
+    process.kill()
+    process.communicate()
+    assert psutil.wait_procs(seen, timeout=20)[1] == [], "no process of its Ray stays behind"
+    n_staged = len(open_store(out).list("_staging"))
+    done = tag(str(many), "--out", out, "--json", *OPTIONS)
+    assert done.code == 0, done.err
+    record = json.loads(done.out)
+    assert n_staged == 0 or record["n_recovered_entries"] >= 1, "nothing done is done again"
+    assert_same(tables(out), undisturbed)
+
+
+def wait_for_staged(process: subprocess.Popen[str], out: str) -> None:
+    """Return when the first batch is done."""
+    store = open_store(out)
+    while process.poll() is None and not store.list("_staging") and not store.list("clips"):
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_job_in_good_order_within_two_seconds(
+    number: signal.Signals,
+    moment: random.Random,
+    many: Path,
+    tmp_path: Path,
+    begin_tag: Callable[..., subprocess.Popen[str]],
+    family: Callable[[int], set[psutil.Process]],
+) -> None:
+    store = open_store(str(tmp_path / "out"))
+    process = begin_tag(str(many), "--out", store.root, *OPTIONS)
+    while not store.list("_runs"):
+        time.sleep(0.05)
+    time.sleep(moment.uniform(0, 12))  # from before Ray is there to the middle of the work
+    seen = family(process.pid)
+    start = time.monotonic()
+    process.send_signal(number)
+    process.wait(timeout=30)
+    took_s = time.monotonic() - start
+    _, err = process.communicate()
+    if process.returncode == 0:
+        pytest.skip("the job was faster")
+    assert process.returncode == 128 + number, err
+    assert took_s < 2.0
+    (path,) = store.list("_runs")
+    assert json.loads(store.read(path))["state"] == "interrupted"
+    assert store.list("_lock") == []
+    assert err.splitlines()[-1] == f"error: ended by {number.name}"
+    assert psutil.wait_procs(seen, timeout=20)[1] == [], "no process of its Ray stays behind"
+
+
+def test_a_killed_raylet_takes_nothing_with_it(
+    moment: random.Random,
+    many: Path,
+    tmp_path: Path,
+    undisturbed: Tables,
+    head: Any,
+    tables: Callable[[str], Tables],
+    begin_tag: Callable[..., subprocess.Popen[str]],
+) -> None:
+    nodes = [head.start(f"--address=127.0.0.1:{head.port}", "--num-cpus=1") for _ in range(2)]
+    out = str(tmp_path / "out")
+    process = begin_tag(str(many), "--out", out, *OPTIONS, **head.env)
+    wait_for_staged(process, out)
+    time.sleep(moment.uniform(0, 1))
+    moment.choice(nodes).kill()
+    _, err = process.communicate(timeout=150)
+    assert process.returncode == 0, err
+    assert_same(tables(out), undisturbed)
+
+
+def test_of_two_jobs_at_once_the_second_is_refused(
+    many: Path,
+    tmp_path: Path,
+    undisturbed: Tables,
+    ray_cluster: str,
+    tag: Callable[..., Any],
+    tables: Callable[[str], Tables],
+    begin_tag: Callable[..., subprocess.Popen[str]],
+) -> None:
+    out = str(tmp_path / "out")
+    first = begin_tag(str(many), "--out", out, *OPTIONS, RAY_ADDRESS=ray_cluster)
+    while not open_store(out).list("_lock"):
+        time.sleep(0.05)
+    second = tag(str(many), "--out", out, *OPTIONS)
+    assert second.code == 2
+    assert "another job (run " in second.err
+    assert second.err.count("\n") == 1
+    _, err = first.communicate(timeout=150)
+    assert first.returncode == 0, err
+    assert_same(tables(out), undisturbed)

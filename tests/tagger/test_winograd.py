@@ -1,0 +1,85 @@
+"""VGGish made faster is still VGGish (paper Table 1)."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from tagger.vggish import VGGishConfig
+from tagger.winograd import FastVGGish, _Direct, _Winograd
+
+GENERATOR = torch.Generator().manual_seed(0)
+
+
+def some_patches(n: int) -> torch.Tensor:
+    """(n, 96, 64) in the range of log-mel values."""
+    return torch.empty(n, 96, 64).uniform_(-4.6, 4.8, generator=GENERATOR)
+
+
+@pytest.mark.parametrize(
+    ("config", "n"),
+    [
+        (VGGishConfig(), 3),
+        (VGGishConfig((64, 128, 256, 512), 64, "none"), 9),
+        (VGGishConfig((16, 32, 64, 128), 256), 70),
+        (VGGishConfig((2, 3, 5, 7), 11), 1),
+    ],
+)
+@torch.inference_mode()
+def test_embeddings_equal_those_of_the_plain_network(make_extractor, config, n):
+    """Within 1e-4 of embeddings whose spread is 1."""
+    network = make_extractor(config)
+    for parameter in network.parameters():
+        if parameter.ndim == 1:
+            parameter.normal_(0, 0.1)
+    patches = some_patches(n)
+    last = network.embeddings[4]
+    spread = network(patches).std()
+    last.weight /= spread
+    last.bias /= spread
+    expected = network(patches)
+    torch.testing.assert_close(FastVGGish(network)(patches), expected, rtol=0, atol=1e-4)
+    torch.testing.assert_close(network(patches), expected, rtol=0, atol=0)  # left as it was
+
+
+@pytest.mark.parametrize("kind", [_Direct, _Winograd])
+@given(
+    pooled=st.booleans(),
+    n=st.integers(1, 5),
+    tiles=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    channels=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    seed=st.integers(0, 999),
+)
+@settings(max_examples=30, deadline=None)
+@torch.inference_mode()
+def test_a_convolution_equals_the_direct_one(kind, pooled, n, tiles, channels, seed):
+    torch.manual_seed(seed)
+    layer = nn.Conv2d(*channels, 3, padding=1)
+    maps = torch.randn(n, channels[0], 4 * tiles[0], 4 * tiles[1])
+    expected = layer.double()(maps.double()).relu()
+    if pooled:
+        expected = nn.functional.max_pool2d(expected, 2)
+    found = kind(layer.float(), pooled)(maps.permute(0, 2, 3, 1).contiguous())
+    np.testing.assert_allclose(found.permute(0, 3, 1, 2), expected, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_patches_do_not_depend_on_those_beside_them(make_extractor):
+    """However many pass through the cache at once; rounding apart."""
+    fast = FastVGGish(make_extractor(VGGishConfig((8, 64, 128, 128), 16)))
+    patches = some_patches(23)
+    together = fast(patches)
+    alone = torch.cat([fast(patch[None]) for patch in patches])
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-4 * together.std().item())
+
+
+def test_the_way_is_chosen_by_the_channels(make_extractor):
+    """The transforms are repaid from 64 x 128 pairs of channels on."""
+    paper = FastVGGish(make_extractor(VGGishConfig(hidden=8)))
+    kinds = [type(convolution) for convolution in paper._convolutions]
+    assert kinds == [_Direct] + 5 * [_Winograd]
+    narrow = FastVGGish(make_extractor(VGGishConfig((16, 32, 64, 128), 8)))
+    kinds = [type(convolution) for convolution in narrow._convolutions]
+    assert kinds == 4 * [_Direct] + 2 * [_Winograd]
