@@ -46,7 +46,7 @@ def quick(plain: VGGish, example: Tensor) -> dict[str, Way]:
     }
     if plain.config == WIDTHS["paper"]:
         shipped = VGG(make_layers(), postprocess=False).eval()
-        shipped.load_state_dict(plain.state_dict())
+        shipped.load_state_dict(plain.state_dict(), assign=True)
         ways = {TORCHVGGISH: lambda patches: shipped(patches.unsqueeze(1)), **ways}
     return ways
 

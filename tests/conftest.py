@@ -2,7 +2,6 @@
 
 import io
 import os
-import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -17,16 +16,10 @@ from pipelines.output import Settings
 from pipelines.store import Store
 from tagger import schema
 from tagger.errors import Reason
-from tests.s3_server import S3Server, free_ports
+from tests.s3_server import S3Server
 
 # Of the tests' own clusters; read when ray is imported. The second has them bind to loopback.
 os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-
-
-@pytest.fixture(scope="session", name="free_ports")
-def free_ports_fixture() -> Callable[[int], list[int]]:
-    """``free_ports(n)``: free ports of the loopback interface."""
-    return free_ports
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ import soundfile
 
 from pipelines.__main__ import main
 from pipelines.store import open_store
+from tests.s3_server import free_ports
 
 ROOT = Path(__file__).parents[2]
 SEVERAL_NODES = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"}  # undoes what binds Ray to loopback
@@ -169,9 +170,7 @@ class Head:
 
 
 @pytest.fixture(scope="session")
-def head(
-    tmp_path_factory: pytest.TempPathFactory, free_ports: Callable[[int], list[int]]
-) -> Iterator[Head]:
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     """A head with two logical CPUs that notices dead nodes soon."""
     port, dashboard, client, *agents = free_ports(6)
     node = Head(tmp_path_factory.mktemp("head"), port, dashboard, agents)

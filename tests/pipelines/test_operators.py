@@ -24,8 +24,8 @@ from pipelines.rows import RowSettings
 from pipelines.store import open_store
 from tagger.card import read_model
 
-ray.init(num_cpus=2, num_gpus=1, include_dashboard=False, object_store_memory=200 << 20,
-         log_to_driver=False)
+ray.init(address="local", num_cpus=2, num_gpus=1, include_dashboard=False,
+         object_store_memory=200 << 20, log_to_driver=False)
 ray.data.DataContext.get_current()
 collection, out, model = sys.argv[1:]
 workers = cluster.connect(Resources())

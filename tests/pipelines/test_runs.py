@@ -34,3 +34,9 @@ def test_run_ids_sort_by_time_and_differ() -> None:
     ids = [new_run_id() for _ in range(50)]
     assert len(set(ids)) == 50
     assert len({len(run_id) for run_id in ids}) == 1
+
+
+def test_retries_of_the_driver_are_not_hidden_by_those_of_the_workers() -> None:
+    record = RunRecord("run", [], {}, "m-1", tally=Tally(n_retries=2))
+    record.n_retries = 5
+    assert record.summary()["n_retries"] == 5
