@@ -42,9 +42,11 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 
 bench: $(READY)
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.embedding
+	$(BIN)/python -m benchmarks.tag_job
 
 soak: $(READY)
+	$(BIN)/python -m pytest -m soak
 	$(BIN)/python -m benchmarks.soak
 
 # Renews the pinned versions from pyproject.toml; torch stays out, so that its build can be chosen.

@@ -48,7 +48,7 @@ class Resources:
     ----------
     cpus : CPU workers
     gpus : GPU actors; 0 keeps the job on CPUs
-    precision : arithmetic of the extractors; None: bfloat16 where the hardware computes in it
+    precision : arithmetic of the extractors; None: bfloat16 on GPUs that compute in it
     """
 
     cpus: int | None = None

@@ -2,8 +2,9 @@
 
 ``ray job stop`` and schedulers send SIGTERM and some seconds later SIGKILL. So the first signal
 raises ``Interrupted`` in the main thread, which ends the job the usual way, up through its context
-managers; and a thread of its own ends the process ``LIMIT_S`` later, wherever the main thread is
-by then: in a store that does not answer, in code of Ray's that has put another handler in place.
+managers. Where that takes too long (Ray shuts its executor down first, or has put another handler
+in place), a thread of its own says the job's last words after ``GRACE_S`` and ends the process; at
+the latest after ``LIMIT_S``, should a store not answer.
 """
 
 import os
@@ -11,10 +12,13 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Final
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+GRACE_S: Final = 0.6
 LIMIT_S: Final = 1.7
 
 
@@ -31,12 +35,27 @@ class Interrupted(BaseException):
         return 128 + self.number
 
 
+_last_words: list[Callable[[Interrupted], None]] = []
+
+
+@contextmanager
+def last_words(say: Callable[[Interrupted], None]) -> Iterator[None]:
+    """Have ``say`` called, in another thread, if the block is not left soon after a signal."""
+    _last_words.append(say)
+    try:
+        yield
+    finally:
+        _last_words.remove(say)
+
+
 def raise_on_signals() -> None:
     """From now on SIGTERM and SIGINT raise ``Interrupted`` in the main thread, once."""
     arrivals, wakeup = socket.socketpair()
     wakeup.setblocking(False)
     signal.set_wakeup_fd(wakeup.detach(), warn_on_full_buffer=False)
-    threading.Thread(target=_end_in_time, args=(arrivals,), name="interrupt", daemon=True).start()
+    stderr = os.dup(2)  # what the process was begun with: Ray's start is kept off descriptor 2
+    arguments = (arrivals, stderr)
+    threading.Thread(target=_end_in_time, args=arguments, name="interrupt", daemon=True).start()
     for number in SIGNALS:
         signal.signal(number, _interrupt)
 
@@ -47,9 +66,16 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise Interrupted(number)
 
 
-def _end_in_time(arrivals: socket.socket) -> None:
+def _end_in_time(arrivals: socket.socket, stderr: int) -> None:
     """Python writes a byte for each signal that has a handler, whoever's."""
     while (number := arrivals.recv(1)[0]) not in SIGNALS:
         pass
-    time.sleep(LIMIT_S)
-    os._exit(Interrupted(number).exit_code)
+    interrupt = Interrupted(number)
+    latest = threading.Timer(LIMIT_S, os._exit, [interrupt.exit_code])
+    latest.daemon = True
+    latest.start()
+    time.sleep(GRACE_S)
+    for say in reversed(_last_words):
+        say(interrupt)
+    os.write(stderr, f"error: {interrupt}\n".encode())
+    os._exit(interrupt.exit_code)

@@ -60,6 +60,7 @@ class Lock:
             "run_id": run_id,
             "host": _host(),
             "pid": os.getpid(),
+            "started": _started(os.getpid()),
         }
         self._beat = 0
         self._beat_s = beat_s
@@ -85,6 +86,10 @@ class Lock:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Give the lock up; nothing happens when it is given up, or taken over, already."""
         self._stop.set()
         self._thread.join(_PATIENCE_S)
         try:
@@ -109,7 +114,7 @@ class Lock:
 
     def _wait_for_silence(self, first: dict[str, Any]) -> None:
         """Return when the owner is dead; raise CommandError when it is not."""
-        if first["host"] == self._me["host"] and not _is_alive(first["pid"]):
+        if first["host"] == self._me["host"] and _started(first["pid"]) != first["started"]:
             return
         give_up = time.monotonic() + self._silence_s
         while time.monotonic() < give_up:
@@ -154,9 +159,10 @@ def _host() -> str:
     return f"{platform.node()}/{boot.read_text().strip()}/{os.stat('/proc/self/ns/pid').st_ino}"  # noqa: PTH116
 
 
-def _is_alive(pid: int) -> bool:
+def _started(pid: int) -> str | None:
+    """When a living process began, in the kernel's ticks; numbers of processes are used again."""
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state not in "ZX"  # dead, but its parent has not asked
+        return None
+    return None if fields[0] in "ZX" else fields[19]  # dead, but its parent has not asked

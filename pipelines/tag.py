@@ -18,7 +18,7 @@ import pyarrow as pa
 from pipelines import cluster
 from pipelines.config import TagJob
 from pipelines.entry import Entry, Run
-from pipelines.interrupt import Interrupted
+from pipelines.interrupt import Interrupted, last_words
 from pipelines.ledger import Ledger, recover
 from pipelines.lock import Lock
 from pipelines.output import Settings, open_output
@@ -52,7 +52,14 @@ def tag(job: TagJob, command: list[str]) -> RunRecord:
     open_output(store, _settings(job))
     record = RunRecord(new_run_id(), command, asdict(job), model.card.model_id, n_listed=len(clips))
     lock = Lock(store, record.model_id, record.run_id)
-    with lock, _recorded(record, store, job.max_failed):
+
+    def in_a_hurry(interrupt: Interrupted) -> None:
+        record.end(RunState.INTERRUPTED, str(interrupt))
+        with suppress(AccessDenied, StoreUnavailable):
+            record.write(store.with_patience(LAST_WORDS_S))
+        lock.release()
+
+    with lock, last_words(in_a_hurry), _recorded(record, store, job.max_failed):
         try:
             _TagRun(job, store, model, record, lock).work(clips)
         finally:

@@ -13,7 +13,7 @@ import pytest
 from pipelines.status import status
 from pipelines.store import open_store
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.soak]
 
 Tables = dict[str, list[dict[str, Any]]]
 
