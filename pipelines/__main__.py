@@ -138,7 +138,7 @@ def _add_resources(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--precision",
         choices=PRECISIONS,
-        help="arithmetic of the extractors (default: bfloat16 on GPUs that compute in it, else float32)",
+        help="of the extractors (default: bfloat16 on GPUs that compute in it, else float32)",
     )
 
 

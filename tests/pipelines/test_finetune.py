@@ -95,6 +95,7 @@ def test_two_workers_train_as_one_even_if_one_is_killed(prepared, tmp_path, ray_
 
 
 @pytest.mark.ray
+@pytest.mark.soak
 @pytest.mark.timeout(500)
 def test_a_killed_job_goes_on_from_its_last_checkpoint(prepared, ray_cluster):
     config = replace(TRAINING, epochs=20, patience=None)
@@ -110,12 +111,13 @@ def test_a_killed_job_goes_on_from_its_last_checkpoint(prepared, ray_cluster):
     done = killed["history"]
     assert 0 < len(done) < 20
     assert [e["seconds"] for e in record["history"][: len(done)]] == [e["seconds"] for e in done]
-    assert [e["train_loss"] for e in record["history"]] == [e.train_loss for e in alone.history]
+    # Other processes, with other numbers of threads, add up in another order
+    np.testing.assert_allclose(losses(record), [e.train_loss for e in alone.history], rtol=1e-3)
     expected = ExtractorTask(spec).result(alone.weights())
     n_classes = len(prepared.dataset.labels)
     _, network = load_extractor(prepared.store, "resumed", n_classes)
     for name, tensor in network.state_dict().items():
-        assert torch.equal(tensor, expected[name]), name
+        torch.testing.assert_close(tensor, expected[name], atol=1e-2, rtol=1e-2, msg=name)
     assert isinstance(network, VGGishClassifier)
     assert read_spec(prepared.store, "resumed") == spec
     again = finetune.run(job, ["finetune"])  # nothing is left to do
