@@ -3,7 +3,8 @@
 soundfile (libsndfile) reads first; PyAV (``tagger.ffmpeg``) reads what libsndfile does not:
 m4a/aac, wma, webm, mp4 and other video. MPEG audio (mp3, and raw AAC, which looks like it) and CAF
 go straight to PyAV: libsndfile's decoders write to stderr and stdout when such a file is broken,
-and the one for mp3 gives up at the first damaged frame.
+and the one for mp3 gives up at the first damaged frame. So do chained Ogg files (streams end to
+end), of which libsndfile reads the first.
 
 Only contents decide; names and suffixes are never looked at. A damaged recording is used as far as
 it decodes; one of which nothing decodes is an error.
@@ -12,6 +13,7 @@ it decodes; one of which nothing decodes is an error.
 import re
 from collections.abc import Generator
 from contextlib import ExitStack
+from itertools import takewhile
 from typing import Final
 
 import numpy as np
@@ -22,6 +24,9 @@ from tagger.logmel import FloatArray
 from tagger.source import Decoded, Reader, Source, block_length, mono
 
 _FOR_FFMPEG: Final = re.compile(rb"ID3|\xff[\xe0-\xff]|caff")  # tag or sync word of mp3; CAF
+_OGG_PAGE: Final = re.compile(rb"OggS\0(.).{8}(.{4})", re.DOTALL)  # flags, serial of its stream
+_OGG_BEGINS: Final = 2  # the flag of a stream's first page; those of all streams stand first
+_OGG_LONGEST_PAGE: Final = 65_307
 _SHORT_CHUNK: Final = re.compile(r"^\s*(?:data|SSND) : (\d+) \(should be (\d+)\)", re.MULTILINE)
 _STREAMED: Final = 0xFFFF_FFFF  # the chunk length of a wav that was written to a pipe
 _NO_LENGTH: Final = 2**62  # libsndfile reports lengths it does not know as about 2**63
@@ -59,7 +64,7 @@ class _Forward(soundfile.SoundFile):  # type: ignore[misc]
 
 def _open_soundfile(reader: Reader) -> Decoded | None:
     """The recording by libsndfile, or None where that is not for it."""
-    if _FOR_FFMPEG.match(reader.read(4)):
+    if _FOR_FFMPEG.match(reader.read(4)) or _is_chained(reader):
         return None
     reader.seek(0)
     try:
@@ -68,6 +73,19 @@ def _open_soundfile(reader: Reader) -> Decoded | None:
         reader.check()
         return None
     return Decoded(sound.samplerate, sound.channels, _blocks(sound, reader))
+
+
+def _is_chained(reader: Reader) -> bool:
+    """Whether an Ogg file ends with a stream that it does not begin with."""
+    reader.seek(0)
+    head = reader.read(_OGG_LONGEST_PAGE)
+    if not head.startswith(b"OggS"):
+        return False
+    pages = takewhile(lambda page: page[0][0] & _OGG_BEGINS, _OGG_PAGE.findall(head))
+    begun = {serial for _, serial in pages}
+    reader.seek(max(0, reader.size - _OGG_LONGEST_PAGE))
+    *_, (_, last) = [(b"", b""), *_OGG_PAGE.findall(reader.read(_OGG_LONGEST_PAGE))]
+    return last not in begun
 
 
 def _open_ffmpeg(reader: Reader) -> Decoded:

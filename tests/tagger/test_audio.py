@@ -46,7 +46,7 @@ def _signals(draw: st.DrawFn) -> np.ndarray:
     return (_noise(len(levels), draw(st.integers(0, 99))) * levels).astype(np.float32)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(_signals(), st.lists(st.integers(0, 10_000), max_size=6))
 def test_bounds_are_librosas_whatever_the_blocks(samples: np.ndarray, cuts: list[int]) -> None:
     if samples.any():

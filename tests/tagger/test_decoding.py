@@ -132,6 +132,27 @@ def test_a_sample_rate_that_changes_ends_the_recording(encode) -> None:
     assert signal.damage is not None
 
 
+@pytest.mark.parametrize("kind", ["OGG:VORBIS", "OGG:OPUS"])
+def test_chained_ogg_is_read_to_its_end(encode, kind: str) -> None:
+    seconds = (2.0, 3.0, 1.5)
+    links = [encode(_tone(48_000, seconds=s), 48_000, kind) for s in seconds]
+    signal, samples = waveform(b"".join(links))
+    assert signal.duration_s == pytest.approx(sum(seconds), abs=0.05)
+    assert signal.damage is None
+    # The tone of each link, 0.5 s from its ends, and silence in between
+    for middle_s, is_loud in ((1.0, True), (2.0, False), (3.5, True), (5.0, False), (5.75, True)):
+        start = round((middle_s - signal.content_start_s) * 16_000) - 2_000
+        part = samples[start:][:4_000]
+        assert (np.abs(part).max() > 0.3) == is_loud, middle_s
+
+
+def test_chained_ogg_of_unlike_streams_is_used_as_far_as_it_goes(encode) -> None:
+    links = (encode(_tone(rate), rate, "OGG:VORBIS") for rate in (RATE, 48_000))
+    signal, _ = load(b"".join(links))
+    assert signal.duration_s == pytest.approx(2.0, abs=0.05)
+    assert signal.damage is not None
+
+
 def test_streams_that_begin_on_the_way(encode) -> None:
     alone, with_video = (encode(_tone(), RATE, f"mpegts/{codec}") for codec in ("aac", "aac+video"))
     for _ in range(20):  # what PyAV does about them depends on stray bytes
