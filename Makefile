@@ -29,7 +29,7 @@ demo: $(READY)
 	$(BIN)/python -m pipelines demo $(if $(AUDIO),'$(AUDIO)')
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: $(READY)
 	$(BIN)/ruff check .
@@ -44,9 +44,10 @@ format: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks.embedding
 	$(BIN)/python -m benchmarks.tag_job
+	$(BIN)/python -m benchmarks.growth
 
 soak: $(READY)
-	$(BIN)/python -m pytest -m soak
+	KILLS=5 $(BIN)/python -m pytest tests/e2e/test_kills.py
 	$(BIN)/python -m benchmarks.soak
 
 # Renews the pinned versions from pyproject.toml; torch stays out, so that its build can be chosen.

@@ -114,10 +114,11 @@ class Lock:
 
     def _wait_for_silence(self, first: dict[str, Any]) -> None:
         """Return when the owner is dead; raise CommandError when it is not."""
-        if first["host"] == self._me["host"] and _started(first["pid"]) != first["started"]:
-            return
+        is_here = first["host"] == self._me["host"]
         give_up = time.monotonic() + self._silence_s
         while time.monotonic() < give_up:
+            if is_here and _started(first["pid"]) != first["started"]:
+                return
             time.sleep(min(1.0, self._beat_s / 4))
             found = self._find()
             if found is None:

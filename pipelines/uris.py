@@ -20,6 +20,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 from tagger.errors import CommandError
 
 N_CONNECTIONS: Final = 32  # to one object store
+ANSWER_S: Final = 30  # without a byte from the store, after which a request is repeated
 FILE: Final = "file://"
 FILE_BYTES: Final = "file+bytes://"
 
@@ -123,7 +124,7 @@ def _s3_filesystem(process_id: int, environment: tuple[tuple[str, str], ...]) ->
     config = {
         "max_pool_connections": N_CONNECTIONS,
         "retries": {"total_max_attempts": 1},
-        "read_timeout": 30,
+        "read_timeout": ANSWER_S,
     }
     fs = s3fs.S3FileSystem(config_kwargs=config, use_listings_cache=False, skip_instance_cache=True)
     fs.retries = 1

@@ -22,7 +22,7 @@ class Fault:
     ----------
     kind : ``503 SlowDown`` and the like is answered; ``reset`` before the server hears of it;
         ``lost`` the server does it, the answer is reset; ``cut`` the answer's body stops half way;
-        ``slow`` the answer comes in pieces over a second; ``pass`` nothing
+        ``slow`` the answer comes in pieces over a second; ``silent`` none comes; ``pass`` nothing
     match : pattern searched for in ``METHOD /bucket/key?query``
     share : of the matching requests that are spoilt
     times : that are spoilt at most
@@ -57,6 +57,7 @@ class S3Proxy(http.server.ThreadingHTTPServer):
         self.target = target
         self.faults: Sequence[Fault] = ()
         self.spoilt = Counter[str]()
+        self.closing = threading.Event()
         self._random = random.Random(1)
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
@@ -67,6 +68,7 @@ class S3Proxy(http.server.ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def close(self) -> None:
+        self.closing.set()
         self.shutdown()
         self.server_close()
         self._thread.join()
@@ -102,7 +104,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         kind = fault.kind if fault else "pass"
         if fault:
             fault.then()
-        if kind == "reset":
+        if kind == "silent":
+            self.server.closing.wait(60)
+        if kind in ("reset", "silent"):
             return self._reset()
         if kind[0].isdigit():
             status, code = kind.split()

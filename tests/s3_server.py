@@ -1,12 +1,14 @@
 """A real S3 server, SeaweedFS, for tests and benchmarks."""
 
 import os
+import random
 import shutil
 import socket
 import subprocess
 import sys
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from unittest.mock import patch
@@ -18,18 +20,18 @@ SECRET_KEY = "a-secret-of-the-tests"
 
 
 def free_ports(n: int) -> list[int]:
-    """Return ``n`` free loopback ports whose 10000th neighbour (SeaweedFS's gRPC) is a port too."""
-    held: list[socket.socket] = []
-    try:
-        while len(held) < n:
-            held.append(socket.socket())
-            held[-1].bind(("127.0.0.1", 0))
-            if held[-1].getsockname()[1] > 55_000:
-                held.pop().close()
-        return [s.getsockname()[1] for s in held]
-    finally:
-        for s in held:
-            s.close()
+    """Return ``n`` free loopback ports.
+
+    Neither they nor their 10000th neighbours (SeaweedFS's gRPC) are among those that the system
+    hands out by itself, so nothing takes one while its server is down.
+    """
+    found: list[int] = []
+    while len(found) < n:
+        port = random.randrange(12_000, 22_000)
+        with socket.socket() as one, suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            found += [port] if port not in found else []
+    return found
 
 
 @dataclass

@@ -122,7 +122,6 @@ class Head:
     folder: Path
     port: int
     dashboard: int
-    agents: list[int]  # ports for the agents of nodes to come
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
@@ -134,7 +133,8 @@ class Head:
         """Start a node and wait until it runs; returns its raylet."""
         ray = Path(sys.executable).with_name("ray")
         common = ["--block", "--disable-usage-stats", "--object-store-memory=150000000"]
-        common += [f"--dashboard-agent-listen-port={self.agents.pop()}"]
+        (agent,) = free_ports(1)
+        common += [f"--dashboard-agent-listen-port={agent}"]
         common += ["--min-worker-port=0", "--max-worker-port=0", "--node-ip-address=127.0.0.1"]
         with (self.folder / "log").open("ab") as log:
             process = subprocess.Popen(
@@ -169,11 +169,15 @@ class Head:
         psutil.wait_procs(family, timeout=10)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
-    """A head with two logical CPUs that notices dead nodes soon."""
-    port, dashboard, client, *agents = free_ports(6)
-    node = Head(tmp_path_factory.mktemp("head"), port, dashboard, agents)
+    """A head with two logical CPUs that notices dead nodes soon.
+
+    Each module has its own: nodes of one head on one machine unpack uploaded folders over each
+    other, so those that a module adds must be gone before another submits jobs.
+    """
+    port, dashboard, client = free_ports(3)
+    node = Head(tmp_path_factory.mktemp("head"), port, dashboard)
     health = {"period_ms": "1000", "failure_threshold": "3", "initial_delay_ms": "0"}
     try:
         node.start(

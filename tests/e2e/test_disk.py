@@ -13,7 +13,7 @@ import pytest
 from pipelines.status import status
 from pipelines.store import open_store
 
-pytestmark = [pytest.mark.ray, pytest.mark.soak]
+pytestmark = pytest.mark.ray
 
 Tables = dict[str, list[dict[str, Any]]]
 

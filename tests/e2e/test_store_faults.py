@@ -216,6 +216,20 @@ def test_a_part_that_fails_once(s3: Any, proxy: S3Proxy) -> None:
     store.remove(["large"])
 
 
+def test_a_request_that_is_never_answered_is_repeated(
+    s3: Any, proxy: S3Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.uris.ANSWER_S", 3)
+    monkeypatch.setenv("AWS_SDK_UA_APP_ID", "impatient")  # another environment, another client
+    store = open_store(s3.new_prefix())
+    n_before = n_retries()
+    proxy.faults = [Fault("silent", "PUT .*/x", times=1), Fault("silent", "GET .*/x", times=1)]
+    store.write("x", b"data")
+    assert store.read("x") == b"data"
+    assert proxy.spoilt["silent"] == 2
+    assert n_retries() >= n_before + 2
+
+
 def test_a_store_that_stops_for_longer_than_the_patience_ends_the_job_and_no_more(
     s3: Any,
     proxy: S3Proxy,

@@ -49,7 +49,8 @@ except Interrupted as interrupt:
         "while True: time.sleep(60)",
         # C code that signals do not end
         "import ctypes; mutex = (ctypes.c_char * 64)(); lock = ctypes.CDLL(None).pthread_mutex_lock"
-        "\nlock(mutex); print('ready', flush=True); lock(mutex)",
+        "\nlock(mutex)\n"
+        "while True:\n try: print('ready', flush=True); lock(mutex)\n except Interrupted: pass",
     ],
     ids=["swallowed", "handler replaced", "in C"],
 )
