@@ -1,5 +1,6 @@
 """The recipe ``bundled``: from the recordings to the model in the package, in one command."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -30,7 +31,7 @@ NOTES: Final = {
 def run(job: ReproduceJob, command: list[str], recipe: Bundled = BUNDLED) -> TrainRecord:
     """Cross-validate, train on everything, publish; a repeated run takes up what is missing."""
     assert job.publish is not None
-    prepare.run(recipe.prepare(job.data, job.work), command)
+    prepare.run(replace(recipe.prepare(job.data, job.work), layout=job.layout), command)
     extractors = recipe.extractors()
     names = tuple(spec.name for spec in extractors)
     finetune.run(

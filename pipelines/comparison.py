@@ -6,8 +6,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, Final
 
+import numpy as np
+import numpy.typing as npt
+
 from pipelines.ray_training import RECORD
-from pipelines.recipes import Row
+from pipelines.recipes import MIXUPS, Row
 from pipelines.store import Store
 
 _TABLES: Final = {
@@ -18,27 +21,63 @@ _TABLES: Final = {
 }
 
 
+_STEPS: Final = (
+    ("six segments with attention instead of one segment", "3-A", "3-C"),
+    ("attention instead of an LSTM", "3-B", "3-C"),
+    ("pitch shift", "3-C", "3-D"),
+    *((f"mixup {alpha}", "3-D", f"3-{letter}") for letter, alpha in MIXUPS.items()),
+    ("three levels instead of one", "K", "3-D"),
+)
+
+FloatArray = npt.NDArray[np.float64]
+Networks = dict[str, list[dict[str, Any]]]
+
+
+def networks(store: Store) -> Networks:
+    """Records of all networks trained in the work folder, those of a kind together."""
+    found: Networks = defaultdict(list)
+    for path in [*store.list("extractors"), *store.list("heads")]:
+        record = json.loads(store.read(path)) if path.endswith(RECORD) else {}
+        if record.get("history"):
+            folder, name, *_ = path.split("/")
+            found[f"head {name}" if folder == "heads" else record["spec"]["network"]].append(record)
+    return found
+
+
 def markdown(
     rows: Sequence[Row],
     figures: dict[str, dict[str, Any]],
+    trained: Networks,
     costs: Sequence[tuple[str, float]],
-    command: str,
+    made_by: str,
+    one_row: str,
 ) -> str:
-    """The report; ``command`` makes one row alone, its key appended."""
-    lines = ["# The paper's tables, here", ""]
+    """The report; the command ``one_row`` makes one row alone, its key appended."""
+    lines = ["# The paper's tables, here", "", f"    {made_by}", ""]
     for table, title in _TABLES.items():
         of_table = [row for row in rows if row.key.split("-")[0] == table]
         if of_table:
-            lines += [f"## {title}", "", _head(figures[of_table[0].key]), "|---" * 7 + "|"]
+            lines += [f"## {title}", "", _head(figures[of_table[0].key]), "|---" * 8 + "|"]
             lines += [_line(row, figures[row.key]) for row in of_table]
             lines.append("")
     lines += [
-        "MAP@3 ± is the standard deviation over tests (folds), or none with one test. The paper's",
-        "figure is on 301 public test clips of FSDKaggle2018 and compares with no other data.",
+        "± is the standard deviation over tests (folds), 0 with one test. The paper's figure is on",
+        "301 public test clips of FSDKaggle2018 and compares with no other data.",
         "",
+        *_steps(rows, figures),
         "## One row alone",
         "",
-        *(f"    {command} {row.key}" for row in rows),
+        *(f"    {one_row} {row.key}" for row in rows),
+        "",
+        "## What training cost",
+        "",
+        "Examples are patches (vggish), windows of 0.25 s (baseline), bags (heads) or clips (B).",
+        "Seconds include the validation after each epoch. One worker trains a network, or all of",
+        "them do with `--together`.",
+        "",
+        "| network | trained | epochs, mean | s/epoch | examples/s |",
+        "|---|---|---|---|---|",
+        *(_cost(kind, records) for kind, records in trained.items()),
         "",
         "## What the steps cost",
         "",
@@ -55,7 +94,10 @@ def markdown(
 def _head(figures: dict[str, Any]) -> str:
     parts = list(figures["usages"]) or ["mean of tests", "±"]
     first, second = (f"MAP@3 {parts[0]}", f"MAP@3 {parts[1]}" if figures["usages"] else parts[1])
-    return f"| row | system | paper | {first} | {second} | MAP@3 all clips | accuracy |"
+    return (
+        f"| row | system | paper | {first} | {second} | MAP@3 all clips | accuracy | "
+        "MAP@3 of one member, mean |"
+    )
 
 
 def _line(row: Row, figures: dict[str, Any]) -> str:
@@ -65,28 +107,74 @@ def _line(row: Row, figures: dict[str, Any]) -> str:
     total = figures["all"]
     return (
         f"| {row.key} | {row.what} | {paper} | {two[0]:.3f} | {two[1]:.3f} | "
-        f"{total['map_at_3']:.3f} | {total['accuracy']:.3f} |"
+        f"{total['map_at_3']:.3f} | {total['accuracy']:.3f} | "
+        f"{figures['single_member_mean']['map_at_3']:.3f} |"
     )
 
 
-def curves(store: Store) -> bytes:
+def _steps(rows: Sequence[Row], figures: dict[str, dict[str, Any]]) -> list[str]:
+    """What each of the paper's ideas adds, test by test."""
+    paper = {row.key: row.paper for row in rows}
+    lines = [
+        _step(
+            f"{what} ({before} to {after})",
+            paper[after] - paper[before],
+            _by_test(figures[after]) - _by_test(figures[before]),
+        )
+        for what, before, after in _STEPS
+        if before in figures and after in figures
+    ]
+    lines += [
+        _step(
+            f"the ensemble instead of one member ({key})",
+            float("nan"),
+            _by_test(figures[key]) - _members_by_test(figures[key]),
+        )
+        for key in ("2-all", "3-F")
+        if key in figures
+    ]
+    head = ["## What each step adds", "", "| step | paper | MAP@3 here | ± |", "|---" * 4 + "|"]
+    return [*head, *lines, ""] if lines else []
+
+
+def _step(what: str, paper: float, added: FloatArray) -> str:
+    told = "" if np.isnan(paper) else f"{paper:+.3f}"
+    return f"| {what} | {told} | {added.mean():+.3f} | {added.std():.3f} |"
+
+
+def _by_test(figures: dict[str, Any]) -> FloatArray:
+    """MAP@3 of each test."""
+    return np.array([test["ensemble"]["map_at_3"] for test in figures["tests"].values()])
+
+
+def _members_by_test(figures: dict[str, Any]) -> FloatArray:
+    """MAP@3 of a member, the mean over members, of each test."""
+    members = [test["members"].values() for test in figures["tests"].values()]
+    return np.array([np.mean([member["map_at_3"] for member in each]) for each in members])
+
+
+def _cost(kind: str, records: list[dict[str, Any]]) -> str:
+    n_epochs = sum(len(record["history"]) for record in records)
+    seconds = sum(record["seconds"] for record in records)
+    n_examples = sum(epoch["n_examples"] for record in records for epoch in record["history"])
+    return (
+        f"| {kind} | {len(records)} | {n_epochs / len(records):.1f} | "
+        f"{seconds / max(n_epochs, 1):.2f} | {n_examples / max(seconds, 0.01):.0f} |"
+    )
+
+
+def curves(trained: Networks) -> bytes:
     """Loss against epoch of every network, one panel per kind, as PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    panels: dict[str, list[list[dict[str, Any]]]] = defaultdict(list)
-    for path in [*store.list("extractors"), *store.list("heads")]:
-        if path.endswith(RECORD):
-            folder, name, *_ = path.split("/")
-            panel = f"head {name}" if folder == "heads" else "extractors"
-            panels[panel].append(json.loads(store.read(path))["history"])
-    n_columns = min(3, len(panels))
-    n_rows = -(-len(panels) // n_columns)
+    n_columns = min(3, len(trained))
+    n_rows = -(-len(trained) // n_columns)
     figure = Figure(figsize=(4 * n_columns, 2.6 * n_rows), layout="constrained")
-    for axes, (title, histories) in zip(
-        figure.subplots(n_rows, n_columns, squeeze=False).flat, panels.items(), strict=False
+    for axes, (title, records) in zip(
+        figure.subplots(n_rows, n_columns, squeeze=False).flat, trained.items(), strict=False
     ):
-        for history in histories:
+        for history in (record["history"] for record in records):
             epochs = [epoch["epoch"] for epoch in history]
             axes.plot(epochs, [epoch["train_loss"] for epoch in history], "C0", lw=0.7)
             if history and history[0]["validation_loss"] is not None:

@@ -5,6 +5,8 @@ extractor and shard to one file, so a repeated run makes only what is missing.
 """
 
 import time
+from collections import Counter
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -30,8 +32,10 @@ from tagger.dataset import IndexArray
 from tagger.errors import CommandError
 from tagger.examples import Takes
 from tagger.schema import EMBEDDING_SIZE
-from tagger.tagging import EXTRACTOR_BATCH, pick_device
+from tagger.tagging import EXTRACTOR_BATCH, for_inference, pick_device
 from tagger.vggish import VGGishClassifier
+
+Network = Callable[[torch.Tensor], torch.Tensor]
 
 EMBEDDINGS: Final = pa.schema(
     [
@@ -95,8 +99,8 @@ class Embedder:
 
     def __init__(self, prepared: Prepared, copies: int | None) -> None:
         self._prepared, self._copies = prepared, copies
-        self._device = pick_device()
-        self._networks: dict[str, torch.nn.Module] = {}
+        self._device = torch.device(pick_device())
+        self._networks: dict[str, Network] = {}
 
     def __call__(self, row: pa.Table) -> pa.Table:
         name, number = row["extractor"][0].as_py(), row["shard"][0].as_py()
@@ -107,20 +111,17 @@ class Embedder:
         write_table(self._prepared.store, shard(number, _folder(name, self._copies)), table)
         return pa.table({"n_segments": [len(table)]})
 
-    def _network(self, name: str) -> torch.nn.Module:
+    def _network(self, name: str) -> Network:
         if name not in self._networks:
             n_classes = len(self._prepared.dataset.labels)
             _, network = load_extractor(self._prepared.store, name, n_classes)
             assert isinstance(network, VGGishClassifier)
-            self._networks[name] = network.extractor.to(
-                self._device,
-                memory_format=torch.channels_last,  # type: ignore[call-overload]
-            )
+            self._networks[name] = for_inference(network.extractor, self._device, torch.float32)
         return self._networks[name]
 
 
 @torch.inference_mode()
-def embed(patches: pa.Table, name: str, network: torch.nn.Module, device: str) -> pa.Table:
+def embed(patches: pa.Table, name: str, network: Network, device: torch.device) -> pa.Table:
     """Rows of ``EMBEDDINGS``, one per patch, from rows of ``PATCHES``."""
     values = [patches_of(value) for value in patches["patches"]]
     lengths = patches["n_patches"].to_numpy()
@@ -140,23 +141,28 @@ def embed(patches: pa.Table, name: str, network: torch.nn.Module, device: str) -
     return pa.table(columns, schema=EMBEDDINGS)
 
 
-def embedded_takes(
-    prepared: Prepared, name: str, clips: IndexArray, copies: int
-) -> tuple[Takes, IndexArray]:
-    """Embeddings of takes of some clips, as ``Prepared.takes`` gives patches.
+def embedded(prepared: Prepared, name: str, copies: int) -> str:
+    """The folder of an extractor's embeddings of each clip and so many copies of it.
 
     Raises
     ------
     CommandError : the extractor was not embedded, or not with so many copies
     """
-    store = prepared.store
-    folders = {path.split("/")[2] for path in store.list(f"embeddings/{name}")}
-    enough = [f for f in sorted(folders) if f == "all" or int(f) >= copies]
-    if not enough:
-        raise CommandError(
-            f"{store.root}: extractor {name!r} is not embedded with {copies} copies; run embed"
-        )
-    folder = f"embeddings/{name}/{enough[0]}"
+    n_shards = Counter(path.split("/")[2] for path in prepared.store.list(f"embeddings/{name}"))
+    for part in sorted(n_shards):
+        if (part == "all" or int(part) >= copies) and n_shards[part] == prepared.n_shards:
+            return f"embeddings/{name}/{part}"
+    raise CommandError(
+        f"{prepared.store.root}: extractor {name!r} is not embedded"
+        f"{f' with {copies} copies' if copies else ''}; run embed"
+    )
+
+
+def embedded_takes(
+    prepared: Prepared, name: str, clips: IndexArray, copies: int
+) -> tuple[Takes, IndexArray]:
+    """Embeddings of takes of some clips, as ``Prepared.takes`` gives patches."""
+    store, folder = prepared.store, embedded(prepared, name, copies)
     parts, lengths, owners = [], [], []
     for number in range(prepared.n_shards):
         table = read_table(store, shard(number, folder), ["clip", "copy", "segment", "embedding"])

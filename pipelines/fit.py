@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load as load_safetensors
 from torch import nn
 
-from pipelines.embed import embedded_takes
+from pipelines.embed import embedded, embedded_takes
 from pipelines.finetune import read_spec
 from pipelines.prepared import open_prepared
 from pipelines.ray_training import RECORD, WEIGHTS, train
@@ -72,6 +72,7 @@ def run(job: FitJob, command: list[str]) -> TrainRecord:
     tasks = []
     for name in job.extractors:
         split = read_spec(store, name).split
+        embedded(prepared, name, max(head.copies for head in job.heads))
         for head in job.heads:
             if head.training.patience is not None and not len(
                 parts(prepared.dataset, split).validation

@@ -21,7 +21,7 @@ from pipelines import remote
 from pipelines.cluster import connect
 from pipelines.config import Limits
 from pipelines.isolation import Isolated
-from pipelines.prepared import CLIPS, FAILURES, INFO, PATCHES, shard, write_table
+from pipelines.prepared import CLIPS, FAILURES, INFO, PATCHES, read_table, shard, write_table
 from pipelines.reading import prefetch
 from pipelines.records import TrainRecord, recorded
 from pipelines.store import Store, open_store
@@ -30,7 +30,7 @@ from pipelines.uris import is_local, local_path
 from pipelines.versions import Found, file_version
 from tagger import audio, augment, dataset, logmel, sampling
 from tagger.dataset import Dataset
-from tagger.errors import ClipError, CommandError
+from tagger.errors import ClipError, CommandError, Reason
 from tagger.logmel import PATCH_HOP, PATCH_LENGTH, SAMPLE_RATE_HZ, FloatArray
 
 TAKES_PER_SHARD: Final = 64  # some seconds of work
@@ -71,12 +71,21 @@ def run(job: PrepareJob, command: list[str]) -> TrainRecord:
     with recorded(store, "prepare", command, job, data.fingerprint()) as record:
         plan = make_plan(data, job, store)
         done = set(store.list("patches"))
-        missing = [n for n in range(len(plan.bounds) - 1) if shard(n) not in done]
+        shards = range(len(plan.bounds) - 1)
+        missing = [n for n in shards if shard(n) not in done or _may_succeed(store, n)]
         if missing:
+            stale = tuple(shard(n, "") for n in missing)
+            store.remove(path for path in store.list("embeddings") if path.endswith(stale))
             connect(job.resources)
             _carry_out(plan, missing)
         record.metrics |= {"n_shards_made": len(missing)} | _counts(plan, store)
     return record
+
+
+def _may_succeed(store: Store, number: int) -> bool:
+    """Whether a clip of a shard failed in a way that passes: a timeout, a vanished file."""
+    failures = read_table(store, shard(number, "failures"), ["reason"])
+    return not all(Reason(reason).final for reason in failures["reason"].to_pylist())
 
 
 def takes_of(name: str, n_copies: int, job: PrepareJob) -> list[Take]:

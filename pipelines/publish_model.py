@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,10 @@ def publish(
         extractors[name] = network.extractor
         heads.append((name, head))
         splits.append(spec.split)
-        training[name] = {"extractor": vars(spec.training) | {"split": spec.split}}
-        training[name]["head"] = vars(head_spec.training)
+        training[f"{head_name} upon {name}"] = {
+            "extractor": asdict(spec),
+            "head": asdict(head_spec),
+        }
     about = {
         "command": shlex.join(("python", "-m", "pipelines", *job.command)),
         "notes": job.notes,

@@ -67,10 +67,9 @@ def train(tasks: Sequence[Task], store: Store, resources: TrainResources) -> dic
     ------
     CommandError : a network of a task's name exists with other settings
     """
-    pending = [task for task in tasks if not _is_done(task, store)]
-    if pending:
+    if not all([_is_done(task, store) for task in tasks]):
         _check(resources, connect(Resources()))
-        _fit(pending, store, resources)
+        _fit(tasks, store, resources)
     return {task.folder: json.loads(store.read(f"{task.folder}/{RECORD}")) for task in tasks}
 
 
@@ -100,6 +99,10 @@ def _is_done(task: Task, store: Store) -> bool:
 
 
 def _fit(tasks: Sequence[Task], store: Store, resources: TrainResources) -> None:
+    """Run Ray Train over all tasks; those that are done give the run its name, and no work.
+
+    So a job that was killed after some networks goes on in the same run, from its checkpoint.
+    """
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
     from ray.util.queue import Queue
@@ -128,7 +131,8 @@ def _fit(tasks: Sequence[Task], store: Store, resources: TrainResources) -> None
             checkpoint_config=CheckpointConfig(num_to_keep=1),
         ),
     )
-    with _shown(messages, sum(task.epochs for task in tasks)):
+    n_epochs = sum(task.epochs for task in tasks if not _is_done(task, store))
+    with _shown(messages, n_epochs):
         trainer.fit()
     store.remove(store.list(f"_train/{name}"))  # a run of this name would think itself finished
 
@@ -144,7 +148,9 @@ def train_loop(config: dict[str, Any]) -> None:
     _agreed(False)  # all workers have looked before any of them finishes something
     queue = deque(tasks if together else tasks[rank::size])
     group = Group(rank, size, torch.distributed.all_reduce) if together else Group()
-    worker = _Worker(store, group, _restored(), config["messages"])
+    restored = _restored()
+    mine = {slug(task): restored[slug(task)] for task in queue if slug(task) in restored}
+    worker = _Worker(store, group, mine, config["messages"])
     while _agreed(bool(queue)):
         start = time.monotonic()
         while queue:

@@ -11,6 +11,7 @@ from typing import Final
 
 from pipelines.finetune import vggish_of
 from pipelines.scoring import CLASSIFIER
+from pipelines.splitting import folds, has_folds
 from pipelines.train_config import (
     EXTRACTOR_TRAINING,
     HEAD_TRAINING,
@@ -19,7 +20,6 @@ from pipelines.train_config import (
     HeadSpec,
     PrepareJob,
 )
-from tagger import splits
 from tagger.attention import AttentionConfig
 from tagger.baselines import CNN_TRAINING, LSTMConfig
 from tagger.dataset import Dataset
@@ -184,10 +184,9 @@ class Division:
 
 
 def divisions(dataset: Dataset) -> list[Division]:
-    """Each fold in turn where the data set has folds, else its own test clips."""
-    if dataset.clips["fold"].notna().any():
-        names = [split.name for split in splits.folds(dataset)]
-        return [Division(name, f"{name}-first", f"{name}-last", name) for name in names]
+    """Each fold in turn where the data set has folds or no test clips, else its test clips."""
+    if has_folds(dataset) or not len(dataset.test()):
+        return [Division(name, f"{name}-first", f"{name}-last", name) for name in folds(dataset)]
     n = min(PAPER_TRAIN_CLIPS, round(len(dataset.development()) * PAPER_TRAIN_CLIPS / 9473))
     return [Division("", f"first-{n}", f"last-{n}", "all")]
 

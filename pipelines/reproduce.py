@@ -8,7 +8,7 @@ import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from pipelines import bundle, comparison, embed, evaluate, finetune, fit, prepare
 from pipelines.prepared import open_prepared
@@ -26,6 +26,8 @@ from pipelines.train_config import (
 )
 from tagger.errors import CommandError
 
+VERB: Final = "reproduce"
+
 
 def run(
     job: ReproduceJob, command: list[str], settings: Mapping[str, Setting] = SETTINGS
@@ -41,16 +43,18 @@ def run(
     preparation = setting.prepare(job.data, job.work, job.seed)
     prepare.run(replace(preparation, layout=job.layout), command)
     prepared = open_prepared(store)
-    with recorded(store, "reproduce", command, job, prepared.info["fingerprint"]) as record:
+    with recorded(store, VERB, command, job, prepared.info["fingerprint"]) as record:
         kinds = [kind for row in rows for kind in row.extractors]
         extractors = setting.extractors(kinds, prepared.dataset, job.start, job.seed)
         _train(job, setting, rows, extractors, command)
         figures = {row.key: _evaluate(job, row, extractors, store, command) for row in rows}
         record.metrics |= {"rows": figures}
-        report = comparison.markdown(rows, figures, _costs(store), _command(job))
+        trained = comparison.networks(store)
+        made_by = shlex.join(("python", "-m", "pipelines", *command))
+        report = comparison.markdown(rows, figures, trained, _costs(store), made_by, _one_row(job))
         store.write("report/report.md", report.encode())
         store.write("report/report.json", json.dumps(figures, indent=2).encode())
-        store.write("report/curves.png", comparison.curves(store))
+        store.write("report/curves.png", comparison.curves(trained))
     return record
 
 
@@ -120,11 +124,12 @@ def _evaluate(
 def _costs(store: Store) -> list[tuple[str, float]]:
     """Verb and seconds of every step recorded in the work folder, in order."""
     records = [json.loads(store.read(path)) for path in store.list("_runs")]
-    return [(record["verb"], record["wall_s"]) for record in records if record["wall_s"]]
+    return [(record["verb"], record["wall_s"]) for record in records if record["verb"] != VERB]
 
 
-def _command(job: ReproduceJob) -> str:
+def _one_row(job: ReproduceJob) -> str:
     """The command of one row, up to its key."""
     words = ["python", "-m", "pipelines", "reproduce", job.data, "--work", job.work]
+    words += ["--layout", job.layout] if job.layout else []
     words += ["--setting", job.setting, "--start", job.start, "--seed", str(job.seed), "--rows"]
     return shlex.join(words)

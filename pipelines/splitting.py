@@ -3,21 +3,26 @@
 first-N, last-N   section 2.2: so many clips in metadata order; the others validate, the data
                   set's test clips test
 column            the data set's own train, validation and test clips
-all               every clip; nothing is left to measure on
+all               every clip but the data set's test clips, which test
 fold-K            every fold but K; fold K tests; nothing validates, so that no choice is made
                   on the clips that are measured
 fold-K-first      as fold-K, but the last of its training folds validates
 fold-K-last       as fold-K, but the first of its training folds validates
+
+A data set without folds has ``N_FOLDS``, dealt out class by class in metadata order.
 """
 
 import re
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from tagger import splits
 from tagger.dataset import Dataset, IndexArray
 from tagger.errors import CommandError
+
+N_FOLDS: Final = 5
 
 
 @dataclass(frozen=True)
@@ -53,8 +58,19 @@ def parts(dataset: Dataset, name: str) -> Parts:
     return Parts(split.train, split.validation, dataset.test(), "test")
 
 
+def has_folds(dataset: Dataset) -> bool:
+    """Whether the data set brings folds of its own."""
+    return bool(dataset.clips["fold"].notna().any())
+
+
+def folds(dataset: Dataset) -> dict[str, splits.Split]:
+    """The splits ``fold-1``, ``fold-2`` ... by name."""
+    every = splits.folds(dataset, None if has_folds(dataset) else N_FOLDS)
+    return {split.name: split for split in every}
+
+
 def _fold(dataset: Dataset, k: int, inner: str) -> Parts:
-    every = {split.name: split for split in splits.folds(dataset)}
+    every = folds(dataset)
     if f"fold-{k}" not in every:
         raise CommandError(f"no fold {k}: the data set has {', '.join(every)}")
     train, test = every[f"fold-{k}"].train, every[f"fold-{k}"].validation

@@ -11,9 +11,11 @@ All of them share a *work folder*, local or ``s3://``, which each adds a part to
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, Literal
 
 from pipelines.config import Limits, Resources
+from pipelines.uris import is_local, local_path
 from tagger.attention import AttentionConfig
 from tagger.baselines import LSTMConfig
 from tagger.errors import CommandError
@@ -71,7 +73,8 @@ class ExtractorSpec:
     Attributes
     ----------
     split : which clips to train, validate and test on: see ``pipelines.splitting``
-    start : ``scratch``, or folder or URI of a model or of converted VGGish weights
+    start : ``scratch``, or folder or URI of a model or of converted VGGish weights; a folder's path
+        is made absolute, since workers have a current folder of their own
     normalise : train with batch normalisation, which is folded into the weights at the end
     copies : copies of each training clip to use, at most
     """
@@ -84,6 +87,10 @@ class ExtractorSpec:
     start: str = SCRATCH
     normalise: bool = False
     copies: int = 0
+
+    def __post_init__(self) -> None:
+        if self.start != SCRATCH and is_local(self.start):
+            object.__setattr__(self, "start", str(Path(local_path(self.start)).absolute()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +107,10 @@ class HeadSpec:
     network: AttentionConfig | LSTMConfig = field(default_factory=AttentionConfig)
     training: TrainingConfig = HEAD_TRAINING
     copies: int = 0
+
+    def __post_init__(self) -> None:
+        if self.training.mixup and isinstance(self.network, LSTMConfig):
+            raise CommandError("--mixup: sequences of unequal length cannot be mixed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +135,8 @@ class TrainResources:
     def __post_init__(self) -> None:
         if self.workers < 1:
             raise CommandError("--workers must be greater than 0")
+        if self.cpus_per_worker < 1:
+            raise CommandError("--cpus-per-worker must be greater than 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,6 +256,11 @@ class ReproduceJob:
             raise CommandError("--rows bundled and --publish go together")
         if "bundled" in self.rows and len(self.rows) > 1:
             raise CommandError("--rows bundled stands alone")
+        settings = (self.setting, self.start, self.seed)
+        if self.publish is not None and settings != ("paper", SCRATCH, 0):
+            raise CommandError(
+                "--rows bundled has settings of its own: leave out --setting, --start and --seed"
+            )
 
 
 def _distinct(what: str, names: list[str]) -> None:

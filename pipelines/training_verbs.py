@@ -167,7 +167,18 @@ def _training(verb: argparse.ArgumentParser) -> None:
     group.add_argument("--batches", choices=BATCHES, help="how batches are drawn")
     group.add_argument("--batch-size", type=int, help="clips, or examples")
     group.add_argument("--learning-rate", type=float, help="of Adam")
+    group.add_argument("--weight-decay", type=float, help="of Adam, decoupled")
+    group.add_argument(
+        "--one-cycle",
+        action="store_const",
+        const=True,
+        help="raise the learning rate in the first tenth of all steps, then lower it to 0",
+    )
+    group.add_argument("--average", type=float, help="decay of a running mean of the weights")
     group.add_argument("--mixup", type=float, help="alpha; 0: none")
+    group.add_argument(
+        "--bfloat16", action="store_const", const=True, help="compute in bfloat16 where it is safe"
+    )
     group.add_argument("--seed", type=int, help="of weights, batches and mixup")
     _workers(verb)
 
@@ -175,6 +186,7 @@ def _training(verb: argparse.ArgumentParser) -> None:
 def _workers(verb: argparse.ArgumentParser) -> None:
     group = verb.add_argument_group("resources")
     group.add_argument("--workers", type=int, help="of Ray Train")
+    group.add_argument("--cpus-per-worker", type=int, help="CPUs, and torch's threads (1)")
     group.add_argument(
         "--together",
         action="store_const",
@@ -276,12 +288,11 @@ def _fit(flags: argparse.Namespace, command: list[str]) -> int:
     levels = tuple(flags.levels) if flags.levels else None
     kind = LSTMConfig if flags.kind == LSTM else AttentionConfig
     sizes = argparse.Namespace(n_segments=flags.n_segments, hidden=flags.hidden)
-    spec = _given(
-        HeadSpec,
-        flags,
-        network=_given(kind, sizes, levels=levels),
-        training=_changed(HEAD_TRAINING, flags),
-    )
+    try:
+        network = _given(kind, sizes, levels=levels)
+    except ValueError as error:
+        raise CommandError(f"no such network: {error}") from error
+    spec = _given(HeadSpec, flags, network=network, training=_changed(HEAD_TRAINING, flags))
     job = FitJob(
         work=flags.work,
         extractors=tuple(flags.extractors),

@@ -48,11 +48,10 @@ def unbalanced(n_clips: int, batch_size: int, rng: np.random.Generator) -> Itera
 
     Yields
     ------
-    (batch_size,) int64 clip indices; the last batch holds what remains
+    int64 clip indices, as many batches as come nearest to the size, none of them a small rest
     """
-    order = rng.permutation(n_clips)
-    for first in range(0, n_clips, batch_size):
-        yield order[first : first + batch_size]
+    n_batches = max(1, round(n_clips / batch_size))
+    yield from (part for part in np.array_split(rng.permutation(n_clips), n_batches) if len(part))
 
 
 def copies_needed(labels: IndexArray) -> IndexArray:
@@ -63,7 +62,7 @@ def copies_needed(labels: IndexArray) -> IndexArray:
 
     Parameters
     ----------
-    labels : (n_clips,) class of each clip, the training clips of one split only
+    labels : (n_clips,) class of each clip
 
     Returns
     -------

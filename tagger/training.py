@@ -6,7 +6,9 @@ Everything random is drawn anew per epoch from (seed, epoch), so a trainer that 
 
 Several workers may train one network together. Each draws the same batches, works on its share of
 every batch, and divides by the size of the whole batch; the sum of their gradients is that of one
-worker alone. How to sum is given as a function: this module knows no cluster.
+worker alone. Batch norm and dropout, where a network has them, work on each worker's share; the
+running statistics become the mean over workers after every epoch. How to sum is given as a
+function: this module knows no cluster.
 """
 
 import time
@@ -21,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from tagger import metrics, mixup
+from tagger.errors import CommandError
 from tagger.examples import Batches, Examples, IndexArray, batches
 from tagger.prediction import inputs, predict
 
@@ -58,6 +61,20 @@ class TrainingConfig:
     bfloat16: bool = False
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """CommandError where a number makes no sense, in the words of the command line."""
+        for wrong, told in (
+            (self.epochs < 0, "--epochs must be 0 or more"),
+            (self.patience is not None and self.patience < 1, "--patience must be 0 or more"),
+            (self.batch_size < 1, "--batch-size must be greater than 0"),
+            (self.learning_rate < 0, "--learning-rate must not be negative"),
+            (self.weight_decay < 0, "--weight-decay must not be negative"),
+            (not 0 <= self.average < 1, "--average must be 0 or more, and less than 1"),
+            (self.mixup < 0, "--mixup must not be negative"),
+        ):
+            if wrong:
+                raise CommandError(told)
+
 
 @dataclass(frozen=True)
 class EpochMetrics:
@@ -80,9 +97,8 @@ class Group:
     add_up: Callable[[Tensor], object] = field(default=lambda tensor: None)
 
     def share(self, which: IndexArray) -> IndexArray:
-        """This worker's part of a batch."""
-        n = len(which)
-        return which[self.rank * n // self.size : (self.rank + 1) * n // self.size]
+        """This worker's part of a batch: every so many, since balanced batches lie by class."""
+        return which[self.rank :: self.size]
 
 
 def one_cycle(progress: float) -> float:
@@ -174,7 +190,7 @@ class Trainer:
 
     def weights(self) -> dict[str, Tensor]:
         """The result: the weights of the best epoch, or without early stopping the last ones."""
-        return self._best if self.config.patience is not None else self._weights()
+        return self._best or self._weights()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that training depends on; ``torch.load(weights_only=True)`` takes it."""
@@ -214,6 +230,7 @@ class Trainer:
             total += self._step(batch, rng)
             n_examples += len(batch)
         self._group.add_up(total)
+        self._share_statistics()
         return total.item() / n_examples, n_examples
 
     def _step(self, batch: IndexArray, rng: np.random.Generator) -> Tensor:
@@ -265,6 +282,13 @@ class Trainer:
             part = flat[start : start + gradient.numel()]
             gradient.copy_(part.view(gradient.shape))
             start += gradient.numel()
+
+    @torch.no_grad()
+    def _share_statistics(self) -> None:
+        """Running statistics of batch norm, as their mean over all workers."""
+        for buffer in (*self._network.buffers(), *self._average.buffers()):
+            if self._group.size > 1 and buffer.is_floating_point():
+                self._group.add_up(buffer.div_(self._group.size))
 
     @torch.no_grad()
     def _follow(self) -> None:

@@ -28,7 +28,7 @@ def network() -> VGGish:
 
 def test_one_row_per_patch(prepared, network):
     (patches,) = prepared.shards()
-    table = embed(patches, "x", network, "cpu")
+    table = embed(patches, "x", network, torch.device("cpu"))
     assert table.schema == EMBEDDINGS
     values = np.concatenate([patches_of(value) for value in patches["patches"]])
     with torch.inference_mode():
@@ -40,7 +40,7 @@ def test_one_row_per_patch(prepared, network):
 
 def test_heads_read_some_clips_and_copies(prepared, network):
     (patches,) = prepared.shards()
-    table = embed(patches, "y", network, "cpu")
+    table = embed(patches, "y", network, torch.device("cpu"))
     write_table(prepared.store, shard(0, "embeddings/y/1"), table)
     for copies, n_each in ((0, 1), (1, 2)):
         takes, owners = embedded_takes(prepared, "y", np.array([0, 4]), copies)

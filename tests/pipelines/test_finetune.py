@@ -16,7 +16,7 @@ import torch
 from pipelines import finetune
 from pipelines.finetune import ExtractorTask, load_extractor, read_spec
 from pipelines.prepared import Prepared, open_prepared
-from pipelines.ray_training import train
+from pipelines.ray_training import slug, train
 from pipelines.store import Store, open_store
 from pipelines.train_config import ExtractorSpec, FinetuneJob, PrepareJob, TrainResources
 from tagger.errors import CommandError
@@ -47,10 +47,15 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
 
 
 def trained_here(spec: ExtractorSpec, prepared: Prepared) -> Trainer:
-    """Trained in this process, by one worker that nobody disturbs."""
-    trainer = ExtractorTask(spec).trainer(prepared.store, Group(), "cpu")
-    while not trainer.finished:
-        trainer.epoch()
+    """Trained in this process, as by a worker that nobody disturbs: on one thread."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        trainer = ExtractorTask(spec).trainer(prepared.store, Group(), "cpu")
+        while not trainer.finished:
+            trainer.epoch()
+    finally:
+        torch.set_num_threads(n_threads)
     return trainer
 
 
@@ -95,52 +100,55 @@ def test_two_workers_train_as_one_even_if_one_is_killed(prepared, tmp_path, ray_
 
 
 @pytest.mark.ray
-@pytest.mark.soak
 @pytest.mark.timeout(500)
 def test_a_killed_job_goes_on_from_its_last_checkpoint(prepared, ray_cluster):
-    config = replace(TRAINING, epochs=20, patience=None)
+    """Tolerance: 1e-5 of each loss."""
+    config = replace(TRAINING, epochs=8, patience=None)
     spec = replace(SPEC, name="resumed", split="all", training=config, normalise=True)
     alone = trained_here(spec, prepared)
     killed = _killed_after_a_checkpoint(spec, prepared.store)
+    assert prepared.store.list("extractors/another")
+    another = replace(spec, name="another", training=replace(config, epochs=1))
     job = FinetuneJob(
         work=prepared.store.root,
-        extractors=(spec, replace(spec, name="another", training=replace(config, epochs=1))),
+        extractors=(another, spec),
         resources=TrainResources(workers=1, checkpoint_s=0),
     )
     record = finetune.run(job, ["finetune"]).metrics["extractors/resumed"]
     done = killed["history"]
-    assert 0 < len(done) < 20
+    assert 0 < len(done) < 8
     assert [e["seconds"] for e in record["history"][: len(done)]] == [e["seconds"] for e in done]
-    # Other processes, with other numbers of threads, add up in another order
     np.testing.assert_allclose(
         [epoch["train_loss"] for epoch in record["history"]],
         [epoch.train_loss for epoch in alone.history],
-        rtol=1e-3,
+        rtol=1e-5,
     )
     expected = ExtractorTask(spec).result(alone.weights())
     n_classes = len(prepared.dataset.labels)
     _, network = load_extractor(prepared.store, "resumed", n_classes)
     for name, tensor in network.state_dict().items():
-        torch.testing.assert_close(tensor, expected[name], atol=1e-2, rtol=1e-2, msg=name)
+        torch.testing.assert_close(tensor, expected[name], atol=1e-5, rtol=1e-4, msg=name)
     assert isinstance(network, VGGishClassifier)
     assert read_spec(prepared.store, "resumed") == spec
     again = finetune.run(job, ["finetune"])  # nothing is left to do
-    assert again.wall_s < 2
     assert again.metrics["extractors/resumed"] == record
 
 
 def _killed_after_a_checkpoint(spec: ExtractorSpec, store: Store) -> dict[str, object]:
-    """Run the job in a process of its own, kill it; the state in its last checkpoint."""
+    """Run the job in a process of its own, kill it when its first network is done.
+
+    Returns the state of the second in its last checkpoint.
+    """
     code = (
         "import json, sys\n"
         "from pipelines import finetune\n"
         "from pipelines.train_config import FinetuneJob, TrainResources\n"
         "from tests.pipelines.test_finetune import SPEC, TRAINING\n"
         "from dataclasses import replace\n"
-        "config = replace(TRAINING, epochs=20, patience=None)\n"
+        "config = replace(TRAINING, epochs=8, patience=None)\n"
         "spec = replace(SPEC, name='resumed', split='all', training=config, normalise=True)\n"
         "other = replace(spec, name='another', training=replace(config, epochs=1))\n"
-        "finetune.run(FinetuneJob(work=sys.argv[1], extractors=(spec, other),\n"
+        "finetune.run(FinetuneJob(work=sys.argv[1], extractors=(other, spec),\n"
         "    resources=TrainResources(workers=1, checkpoint_s=0)), [])\n"
     )
     environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
@@ -153,7 +161,7 @@ def _killed_after_a_checkpoint(spec: ExtractorSpec, store: Store) -> dict[str, o
     )
     try:
         deadline = time.monotonic() + 240
-        while not (found := _checkpoints(store)):
+        while not (found := _checkpoints(store, ExtractorTask(spec))):
             assert job.poll() is None, job.stderr.read().decode()
             assert time.monotonic() < deadline
             time.sleep(0.05)
@@ -162,18 +170,18 @@ def _killed_after_a_checkpoint(spec: ExtractorSpec, store: Store) -> dict[str, o
         job.wait()
         job.stderr.close()
     time.sleep(2)  # the workers notice that their job is gone
-    (latest,) = _checkpoints(store)[-1:] or found[-1:]
+    (latest,) = _checkpoints(store, ExtractorTask(spec))[-1:] or found[-1:]
     return torch.load(latest, weights_only=True)
 
 
-def _checkpoints(store: Store) -> list[Path]:
-    """States of whole checkpoints, oldest first."""
+def _checkpoints(store: Store, task: ExtractorTask) -> list[Path]:
+    """States of a task in whole checkpoints, oldest first."""
     snapshots = Path(store.root, "_train").glob("*/checkpoint_manager_snapshot.json")
     found = []
     for snapshot in snapshots:
         known = json.loads(snapshot.read_text())["checkpoint_results"]
         names = [result["checkpoint_dir_name"] for result in known]
-        found += [path for name in names for path in snapshot.parent.glob(f"{name}/*.pt")]
+        found += [path for name in names for path in snapshot.parent.glob(f"{name}/{slug(task)}")]
     return found
 
 

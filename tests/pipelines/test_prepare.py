@@ -15,7 +15,7 @@ from pipelines.store import open_store
 from pipelines.train_config import PrepareJob
 from tagger import audio, logmel, sampling
 from tagger.errors import CommandError
-from tests.pipelines.small_data import RATE_HZ, tone
+from tests.pipelines.small_data import RATE_HZ, tone, write_folds
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")  # its own settings'
 
@@ -93,6 +93,28 @@ def test_a_second_run_makes_nothing_and_a_missing_shard_is_made_again(prepared):
         open_prepared(found.store)
     assert prepare.run(given, []).metrics["n_shards_made"] == 1
     assert [found.store.read(shard(n)) for n in range(found.n_shards)] == before
+
+
+@pytest.mark.ray
+def test_a_failure_that_may_pass_is_tried_again(tmp_path, monkeypatch, ray_cluster):
+    data = write_folds(tmp_path, n_folds=1)
+    given = PrepareJob(data=str(data), work=str(tmp_path / "work"), balance=False)
+    hidden = tmp_path / "1-0-0.wav"
+    original = prepare.connect
+
+    def connect(resources: object) -> object:
+        hidden.rename(tmp_path / "hidden")
+        return original(resources)
+
+    monkeypatch.setattr(prepare, "connect", connect)
+    assert prepare.run(given, []).metrics["failures"] == {"vanished": 1}
+    monkeypatch.undo()
+    (tmp_path / "hidden").rename(hidden)
+    store = open_store(given.work)
+    store.write(f"embeddings/x/all/{Path(shard(0)).name}", b"of the shard that lacks a clip")
+    assert prepare.run(given, []).metrics["failures"] == {}
+    assert store.list("embeddings") == []
+    assert prepare.run(given, []).metrics["n_shards_made"] == 0
 
 
 @pytest.mark.ray

@@ -18,15 +18,15 @@ from tagger.labels import LabelSet
 PAPER = SETTINGS["paper"]
 
 
-def dataset(folds: bool, n: int = 9473) -> Dataset:
-    number = np.arange(n)
+def dataset(folds: bool, n: int = 9473, n_test: int = 0) -> Dataset:
+    number = np.arange(n + n_test)
     clips = pd.DataFrame(
         {
             "name": [f"{i}.wav" for i in number],
             "label": np.where(number % 2, "b", "a"),
-            "fold": pd.array(1 + number // 2 % 4 if folds else [None] * n, "Int64"),
-            "split": "train",
-            "usage": pd.array([None] * n, "string"),
+            "fold": pd.array(1 + number // 2 % 4 if folds else [None] * len(number), "Int64"),
+            "split": np.where(number < n, "train", "test"),
+            "usage": pd.array([None] * len(number), "string"),
         }
     )
     return Dataset("csv", LabelSet.of(["a", "b"]), clips)
@@ -59,7 +59,7 @@ def test_heads_are_what_the_paper_says():
 
 
 def test_the_four_extractors_of_section_2_2():
-    data = dataset(folds=False)
+    data = dataset(folds=False, n_test=2)
     made = PAPER.extractors(ALL_FOUR, data, "scratch", 0)
     ((first,), (last,), (unbalanced,), _) = made.values()
     assert len(parts(data, first.split).train) == 8000
@@ -78,6 +78,15 @@ def test_every_fold_has_its_own_four():
     assert [spec.split for spec in made["balanced-last"]] == last
     assert [spec.split for spec in made["baseline"]] == [f"fold-{k}" for k in range(1, 5)]
     assert made["baseline"][0].training.patience is None
+
+
+def test_clips_without_folds_or_test_are_dealt_out_to_five_folds():
+    data = dataset(folds=False, n=20)
+    assert [division.name for division in divisions(data)] == [f"fold-{k}" for k in range(1, 6)]
+    every = [parts(data, f"fold-{k}") for k in range(1, 6)]
+    assert sorted(np.concatenate([split.test for split in every])) == list(range(20))
+    for split in every:
+        assert np.bincount(data.truth()[split.test]).tolist() == [2, 2]
 
 
 def test_rows_can_be_chosen():

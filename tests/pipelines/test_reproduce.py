@@ -1,28 +1,34 @@
 """A tiny FSDKaggle2018, in both layouts, through the whole chain (issue: the paper's tables)."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pipelines import evaluate, reproduce
+from pipelines import bundle, embed, evaluate, reproduce
+from pipelines.finetune import ExtractorTask
+from pipelines.fit import HeadTask
 from pipelines.prepared import Prepared, open_prepared
-from pipelines.recipes import ALL_FOUR, Setting
+from pipelines.ray_training import save_result
+from pipelines.recipes import ALL_FOUR, BUNDLED_EXTRACTOR, BUNDLED_HEAD, Bundled, Setting
 from pipelines.scoring import score
 from pipelines.store import open_store
 from pipelines.train_config import (
+    EmbedJob,
     EvaluateJob,
     PrepareJob,
     PublishJob,
     ReproduceJob,
     TrainResources,
 )
+from tagger.attention import AttentionConfig
 from tagger.errors import CommandError
 from tagger.tagging import Tagger
-from tagger.training import TrainingConfig
+from tagger.training import Group, TrainingConfig
 from tagger.vggish import VGGishConfig
-from tests.pipelines.small_data import prepare_here, write_fsdkaggle2018
+from tests.pipelines.small_data import prepare_here, write_folds, write_fsdkaggle2018
 
 pytestmark = [
     pytest.mark.ray,
@@ -70,6 +76,8 @@ def test_the_report_has_every_row_beside_the_paper(job, prepared):
         assert paper in line
         assert f"--rows {key}" in report
     assert "MAP@3 Public | MAP@3 Private" in report
+    assert "| vggish | 4 | 2.0 | " in report
+    assert "| head B | 4 | 2.0 | " in report
     figures = json.loads(prepared.store.read("report/report.json"))
     assert figures["3-F"]["usages"]["Public"]["n_clips"] == 3
     assert figures["3-F"]["all"]["n_clips"] == 6
@@ -147,3 +155,45 @@ def test_kaggle_s_layout_prepares_the_same(prepared, tmp_path):
     assert other.info == prepared.info
     for mine, theirs in zip(other.shards(), prepared.shards(), strict=True):
         assert mine.equals(theirs)
+
+
+def train_here(tasks, store):
+    """One epoch each, in this process."""
+    for task in tasks:
+        trainer = task.trainer(store, Group(), "cpu")
+        trainer.epoch()
+        save_result(store, task, trainer)
+
+
+def test_the_bundled_recipe_publishes_what_it_trained_on_everything(tmp_path, ray_cluster):
+    """Its networks are trained beforehand, here, so that it finds them; the rest it does itself."""
+    data = write_folds(tmp_path, n_folds=2)
+    recipe = Bundled(
+        folds=(1, 2),
+        seeds=(0,),
+        copies=1,
+        head_copies=1,
+        vggish=TINY.vggish,
+        extractor=replace(BUNDLED_EXTRACTOR, epochs=1),
+        network=AttentionConfig(2, hidden=8),
+        head=replace(BUNDLED_HEAD, epochs=1),
+    )
+    job = ReproduceJob(
+        data=str(data),
+        work=str(tmp_path / "work"),
+        rows=("bundled",),
+        publish=str(tmp_path / "model"),
+    )
+    prepared = prepare_here(recipe.prepare(job.data, job.work))
+    extractors, (head,) = recipe.extractors(), recipe.heads()
+    train_here([ExtractorTask(spec) for spec in extractors], prepared.store)
+    names = tuple(spec.name for spec in extractors)
+    embed.run(EmbedJob(work=job.work, extractors=names, copies=1), [])
+    train_here([HeadTask(head, spec.name, spec.split) for spec in extractors], prepared.store)
+    record = bundle.run(job, ["reproduce"], recipe)
+    assert record.metrics["all"]["n_clips"] == 18  # each clip by the networks of the other fold
+    assert set(record.metrics["tests"]) == {"fold-1", "fold-2"}
+    tagger = Tagger.load(tmp_path / "model")
+    assert [member.extractor for member in tagger.card.members] == ["all-s0"]
+    assert tagger.card.about["data"]["n_clips"] == 18
+    assert "fixed beforehand" in tagger.card.about["notes"]["validation"]

@@ -41,7 +41,9 @@ def test_the_clips_of_a_class_take_turns(sizes, seed):
 def test_unbalanced_batches_hold_every_clip_once(n_clips, batch_size, seed):
     batches = list(sampling.unbalanced(n_clips, batch_size, np.random.default_rng(seed)))
     assert sorted(clip for batch in batches for clip in batch) == list(range(n_clips))
-    assert all(len(batch) == batch_size for batch in batches[:-1])
+    sizes = [len(batch) for batch in batches]
+    assert not sizes or max(sizes) - min(sizes) <= 1
+    assert not sizes or min(sizes) >= batch_size // 2 or len(sizes) == 1
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,16 @@ from torch import nn
 
 from tagger.attention import AttentionConfig, MultiLevelAttention
 from tagger.baselines import LSTMConfig, LSTMHead
+from tagger.errors import CommandError
 from tagger.examples import Examples, Takes
 from tagger.training import Group, Trainer, TrainingConfig, one_cycle
-from tagger.vggish import VGGish, VGGishClassifier, VGGishConfig, initialise_from_data
+from tagger.vggish import (
+    NormalisedClassifier,
+    VGGish,
+    VGGishClassifier,
+    VGGishConfig,
+    initialise_from_data,
+)
 
 N_CLASSES = 3
 ALONE = Group()
@@ -162,7 +169,7 @@ class Threads:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._barrier = threading.Barrier(size)
+        self._barrier = threading.Barrier(size, timeout=60)
         self._parts: list[torch.Tensor] = []
 
     def add_up(self, tensor: torch.Tensor) -> None:
@@ -190,6 +197,70 @@ def test_two_workers_train_as_one(batches):
     np.testing.assert_allclose(curve(workers[0]), curve(alone), rtol=1e-4)
     for name, tensor in alone.weights().items():
         torch.testing.assert_close(workers[0].weights()[name], tensor, rtol=1e-2, atol=1e-4)
+
+
+@pytest.mark.parametrize("average", [0.0, 0.5])
+def test_two_workers_keep_one_network_where_there_is_batch_norm(average):
+    """Each normalises by its own share; what they keep is one network, and it has learnt."""
+    config = TrainingConfig(
+        epochs=15,
+        patience=None,
+        batches="unbalanced",
+        batch_size=12,
+        learning_rate=1e-2,
+        average=average,
+    )
+    together = Threads(2)
+
+    def trainer(group: Group) -> Trainer:
+        network = NormalisedClassifier(extractor_trainer()._network)
+        train, validation = patch_takes(0, 36).single(), patch_takes(1).single()
+        return Trainer(network, train, validation, config, group)
+
+    workers = [trainer(Group(rank, 2, together.add_up)) for rank in range(2)]
+    threads = [threading.Thread(target=run, args=[worker]) for worker in workers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert_equal_weights(*workers)
+    alone = run(trainer(ALONE))
+    assert alone.history[-1].validation_map_at_3 > 0.9
+    assert workers[0].history[-1].validation_map_at_3 > 0.9
+
+
+def test_the_shares_of_a_batch_are_its_parts_and_see_all_classes():
+    batch = np.repeat(np.arange(6), 2)  # as balanced batches lie
+    shares = [Group(rank, 2).share(batch) for rank in range(2)]
+    assert sorted(np.concatenate(shares)) == sorted(batch)
+    assert all(set(share) == set(range(6)) for share in shares)
+
+
+def test_no_epochs_keep_the_network_as_it_was():
+    config = replace(PATCHES, epochs=0)
+    trainer = extractor_trainer(config)
+    assert trainer.finished
+    assert trainer.best_epoch == 0
+    for name, tensor in trainer.weights().items():
+        assert torch.equal(tensor, trainer._network.state_dict()[name])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"epochs": -1},
+        {"patience": -1},
+        {"batch_size": 0},
+        {"learning_rate": -1.0},
+        {"weight_decay": -1.0},
+        {"average": 1.0},
+        {"mixup": -0.1},
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(wrong):
+    (name,) = wrong
+    with pytest.raises(CommandError, match=f"--{name.replace('_', '-')}"):
+        TrainingConfig(**wrong)
 
 
 def test_validation_is_the_mean_over_a_clip_s_examples():
