@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import soundfile
 import torch
-from torchvggish import vggish, vggish_input
+from torchvggish import vggish_input
+from torchvggish.torchvggish import VGG, make_layers
 
 from benchmarks.reporting import show, write
 from pipelines.config import TagJob
@@ -74,7 +75,7 @@ def collect(audio: Path | None, repeat: int, folder: Path) -> list[Path]:
 
 def torchvggish_loop(clips: list[Path]) -> dict[str, Any]:
     """Examples and embeddings, one file at a time, on all cores that torch takes."""
-    network = vggish.VGG(vggish.make_layers()).eval()
+    network = VGG(make_layers(), postprocess=False).eval()
     chosen = clips[:: max(1, len(clips) // PEER_CLIPS)]
     with torch.inference_mode():
         network(vggish_input.wavfile_to_examples(str(chosen[0])))
