@@ -121,6 +121,10 @@ class Trainer:
         are padded sequences
     train, validation : validation is None where nothing is measured
     group : the workers, this one's place among them
+
+    Raises
+    ------
+    CommandError : shares of a batch too small for batch norm
     """
 
     def __init__(
@@ -145,7 +149,9 @@ class Trainer:
         self._optimiser = torch.optim.AdamW(
             self._network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
-        self._n_steps_in_all = config.epochs * sum(1 for _ in self._batches(0))
+        sizes = [len(batch) for batch in self._batches(0)]
+        _check_shares(self._network, min(sizes, default=0), group.size)
+        self._n_steps_in_all = config.epochs * len(sizes)
         self._n_steps = 0
         self._best: dict[str, Tensor] = {}
         self._best_epoch = 0
@@ -317,6 +323,15 @@ class Trainer:
         self._group.add_up(sums)
         loss, n_examples, points, n_clips = sums.tolist()
         return loss / n_examples, points / n_clips
+
+
+def _check_shares(network: nn.Module, batch_size: int, n_workers: int) -> None:
+    """A single example has no variance to normalise by."""
+    if batch_size < 2 * n_workers and any(isinstance(m, nn.BatchNorm1d) for m in network.modules()):
+        raise CommandError(
+            f"a batch of {batch_size} examples is too small to be normalised by {n_workers} "
+            "workers: take fewer workers, larger batches, or no batch normalisation"
+        )
 
 
 def _seed(*parts: int) -> int:

@@ -16,12 +16,12 @@ from pipelines.store import Store, open_store
 from tagger.errors import CommandError
 
 OWNER = """
-import sys, time
+import sys
 from pipelines.lock import Lock
 from pipelines.store import open_store
 with Lock(open_store(sys.argv[1]), "m-1", "run-1", beat_s=0.2):
     print("held", flush=True)
-    time.sleep(60)
+    sys.stdin.read()
 """
 Start = Callable[[str], subprocess.Popen[str]]
 
@@ -35,6 +35,7 @@ def start_owner() -> Iterator[Start]:
             [sys.executable, "-c", OWNER, url],
             cwd=Path(__file__).parents[2],
             env=os.environ,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -44,8 +45,8 @@ def start_owner() -> Iterator[Start]:
 
     yield start
     for process in processes:
-        process.kill()
-        process.communicate()
+        with process:
+            process.kill()
 
 
 def lock(store: Store, run_id: str = "run-2", silence_s: float = 3.0) -> Lock:
@@ -100,8 +101,7 @@ def test_silent_owner_is_followed_and_notices(out_url: str, start_owner: Start) 
         assert time.monotonic() - began >= 1.5
         os.kill(owner.pid, signal.SIGCONT)
         time.sleep(1.0)
-        owner.send_signal(signal.SIGINT)
-        owner.wait()
+        owner.communicate()  # ends its input, and so its work
         assert owner_of(store) == "run-2"
         assert not held.lost
 

@@ -57,13 +57,19 @@ def embedding_takes(seed: int, n_takes: int = 30, noise: float = 0.3) -> Takes:
     return Takes(values, np.concatenate([[0], np.cumsum(lengths)]), labels, N_CLASSES)
 
 
-def extractor_trainer(config: TrainingConfig = PATCHES, group: Group = ALONE) -> Trainer:
-    train = patch_takes(0)
+def classifier(
+    takes: Takes, config: VGGishConfig = VGGishConfig((2, 2, 4, 4), 8)
+) -> VGGishClassifier:
     with torch.random.fork_rng():
         torch.manual_seed(7)
-        network = VGGishClassifier(VGGish(VGGishConfig((2, 2, 4, 4), 8)), N_CLASSES)
-        initialise_from_data(network, torch.from_numpy(train.values.astype(np.float32)))
-    return Trainer(network, train.single(), patch_takes(1).single(), config, group)
+        network = VGGishClassifier(VGGish(config), N_CLASSES)
+        initialise_from_data(network, torch.from_numpy(takes.values.astype(np.float32)))
+    return network
+
+
+def extractor_trainer(config: TrainingConfig = PATCHES, group: Group = ALONE) -> Trainer:
+    train = patch_takes(0)
+    return Trainer(classifier(train), train.single(), patch_takes(1).single(), config, group)
 
 
 def head(seed: int = 7) -> nn.Module:
@@ -199,6 +205,15 @@ def test_two_workers_train_as_one(batches):
         torch.testing.assert_close(workers[0].weights()[name], tensor, rtol=1e-2, atol=1e-4)
 
 
+def test_shares_too_small_for_batch_norm_are_refused():
+    takes, config = patch_takes(0), TrainingConfig(patience=None, batches="balanced")
+    for n_workers in (1, 2):  # the network alone takes any share
+        Trainer(classifier(takes), takes.single(), None, config, Group(0, n_workers))
+    network = NormalisedClassifier(classifier(takes))
+    with pytest.raises(CommandError, match="fewer workers"):
+        Trainer(network, takes.single(), None, config, Group(0, 3))
+
+
 @pytest.mark.parametrize("average", [0.0, 0.5])
 def test_two_workers_keep_one_network_where_there_is_batch_norm(average):
     """Each normalises by its own share; what they keep is one network, and it has learnt."""
@@ -213,9 +228,9 @@ def test_two_workers_keep_one_network_where_there_is_batch_norm(average):
     together = Threads(2)
 
     def trainer(group: Group) -> Trainer:
-        network = NormalisedClassifier(extractor_trainer()._network)
-        train, validation = patch_takes(0, 36).single(), patch_takes(1).single()
-        return Trainer(network, train, validation, config, group)
+        train, validation = patch_takes(0, 36), patch_takes(1, 36)
+        network = NormalisedClassifier(classifier(train, VGGishConfig((4, 4, 8, 8), 16)))
+        return Trainer(network, train.single(), validation.single(), config, group)
 
     workers = [trainer(Group(rank, 2, together.add_up)) for rank in range(2)]
     threads = [threading.Thread(target=run, args=[worker]) for worker in workers]
