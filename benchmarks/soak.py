@@ -42,7 +42,7 @@ from tests.tiny_model import save_tiny_model
 
 N_CONTENTS: Final = 40
 PAUSE_S: Final = (4.0, 25.0)  # between two kills
-AWAY_S: Final = (1.0, 15.0)  # of the S3 server
+AWAY_S: Final = (1.0, 20.0)  # of the S3 server
 MOST_ATTEMPTS: Final = 200  # of one command, before it counts as never completing
 N_EXTRACTORS: Final = 2
 N_TAGS: Final = 3

@@ -31,6 +31,7 @@ SEEDS = range(FIRST_SEED, FIRST_SEED + int(os.environ.get("KILLS", 1)))
 
 N_CLIPS = 240
 N_BAD = 2
+AWAY_S = 20.0
 Tables = dict[str, list[dict[str, Any]]]
 OPTIONS = ("--precision", "float32")
 
@@ -164,7 +165,7 @@ def test_a_killed_worker_process_costs_nothing(
 
 
 @pytest.mark.s3
-def test_a_store_that_is_away_for_some_seconds_is_waited_for(
+def test_a_store_that_is_away_for_twenty_seconds_is_waited_for(
     moment: random.Random,
     many: Path,
     s3: Any,
@@ -180,7 +181,7 @@ def test_a_store_that_is_away_for_some_seconds_is_waited_for(
             time.sleep(0.05)
         time.sleep(moment.uniform(0, 4))
         s3.kill()
-        time.sleep(moment.uniform(1, 6))
+        time.sleep(AWAY_S)
         s3.start()
 
     with meanwhile(interrupt_the_server):
