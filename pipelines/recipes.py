@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pipelines.finetune import vggish_of
-from pipelines.scoring import CLASSIFIER
 from pipelines.splitting import folds, has_folds
 from pipelines.train_config import (
+    CLASSIFIER,
     EXTRACTOR_TRAINING,
     HEAD_TRAINING,
     SCRATCH,

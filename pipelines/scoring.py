@@ -8,7 +8,6 @@ have not seen it.
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +19,10 @@ from pipelines.fit import examples as head_examples
 from pipelines.fit import load_head
 from pipelines.prepared import Prepared
 from pipelines.splitting import parts
+from pipelines.train_config import CLASSIFIER
 from tagger import ensemble
 from tagger.dataset import IndexArray
-from tagger.errors import CommandError
 from tagger.prediction import predict
-
-CLASSIFIER: Final = "classifier"  # as a head: the extractor's own
 
 Scores = npt.NDArray[np.float32]
 Member = tuple[str, str]
@@ -52,12 +49,7 @@ class Scored:
 
 
 def score(prepared: Prepared, members: tuple[Member, ...]) -> list[Scored]:
-    """Each ensemble's test clips, scored; members that test nothing are left out.
-
-    Raises
-    ------
-    CommandError : there are no test clips at all
-    """
+    """Each ensemble's test clips, scored; members that test nothing are left out."""
     groups = defaultdict(list)
     clips_of: dict[str, IndexArray] = {}
     for head, extractor in members:
@@ -65,8 +57,6 @@ def score(prepared: Prepared, members: tuple[Member, ...]) -> list[Scored]:
         if len(split.test):
             groups[split.test_name].append((head, extractor))
             clips_of[split.test_name] = split.test
-    if not groups:
-        raise CommandError("none of the members' splits leaves clips to test on")
     scored = []
     for name, group in sorted(groups.items()):
         by_member = [member_scores(prepared, *member, clips_of[name]) for member in group]

@@ -4,12 +4,13 @@ All of them share a *work folder*, local or ``s3://``, which each adds a part to
 
     prepared.json  clips.parquet  patches/  failures/     prepare
     extractors/<extractor>/                               finetune
-    embeddings/<extractor>/                               embed
+    embeddings/<extractor>/<weights>/                     embed
     heads/<head>/<extractor>/                             fit
     evaluations/<name>/                                   evaluate
     _runs/  _train/                                       run records; Ray Train's own checkpoints
 """
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
@@ -23,6 +24,7 @@ from tagger.training import TrainingConfig
 from tagger.vggish import VGGishConfig
 
 SCRATCH: Final = "scratch"
+CLASSIFIER: Final = "classifier"  # as the name of a head: the extractor's own
 
 EXTRACTOR_TRAINING: Final = TrainingConfig(
     epochs=30, patience=5, batches="balanced", batch_size=41, learning_rate=1e-4
@@ -60,8 +62,7 @@ class PrepareJob:
     resources: Resources = field(default_factory=Resources)
 
     def __post_init__(self) -> None:
-        if self.copies < 0:
-            raise CommandError("--copies must be 0 or more")
+        _check_copies(self.copies)
         if not 1 <= self.most_semitones <= 12:
             raise CommandError("--most-semitones must be from 1 to 12")
 
@@ -89,6 +90,10 @@ class ExtractorSpec:
     copies: int = 0
 
     def __post_init__(self) -> None:
+        _check_name(self.name)
+        _check_copies(self.copies)
+        if self.network == "baseline" and (self.normalise or self.start != SCRATCH):
+            raise CommandError("--start and --normalise are for VGGish, not for the baseline")
         if self.start != SCRATCH and is_local(self.start):
             object.__setattr__(self, "start", str(Path(local_path(self.start)).absolute()))
 
@@ -109,6 +114,10 @@ class HeadSpec:
     copies: int = 0
 
     def __post_init__(self) -> None:
+        _check_name(self.name)
+        _check_copies(self.copies)
+        if self.name == CLASSIFIER:
+            raise CommandError(f"--name: {CLASSIFIER!r} stands for an extractor's own head")
         if self.training.mixup and isinstance(self.network, LSTMConfig):
             raise CommandError("--mixup: sequences of unequal length cannot be mixed")
 
@@ -166,6 +175,9 @@ class EmbedJob:
     copies: int | None = None
     resources: Resources = field(default_factory=Resources)
 
+    def __post_init__(self) -> None:
+        _check_copies(self.copies or 0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class FitJob:
@@ -206,6 +218,12 @@ class PublishJob:
     command: tuple[str, ...] = ()
     notes: dict[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if not is_local(self.folder):
+            raise CommandError(
+                f"--publish {self.folder}: a model is written to a local folder; copy it from there"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateJob:
@@ -224,6 +242,7 @@ class EvaluateJob:
     publish: PublishJob | None = None
 
     def __post_init__(self) -> None:
+        _check_name(self.name)
         if not self.members:
             raise CommandError("an evaluation needs members")
 
@@ -261,6 +280,19 @@ class ReproduceJob:
             raise CommandError(
                 "--rows bundled has settings of its own: leave out --setting, --start and --seed"
             )
+
+
+def _check_name(name: str) -> None:
+    """Names are parts of paths, and of ``HEAD:EXTRACTOR``."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise CommandError(
+            f"--name {name!r}: take letters, digits, '.', '_' and '-', a letter or digit first"
+        )
+
+
+def _check_copies(copies: int) -> None:
+    if copies < 0:
+        raise CommandError("--copies must be 0 or more")
 
 
 def _distinct(what: str, names: list[str]) -> None:

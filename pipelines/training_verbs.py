@@ -7,7 +7,8 @@ given leaves the job's own default, so nothing here imports torch before a verb 
 import argparse
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from pipelines.config import Limits, Resources
 from tagger.errors import CommandError
 
 BATCHES: Final = ("balanced", "unbalanced", "examples")
+VGGISH, BASELINE = "vggish", "baseline"
 ATTENTION, LSTM = "attention", "lstm"
 
 Verbs = Any  # what argparse's add_subparsers gives; its type is private
@@ -77,13 +79,18 @@ def _prepare_flags(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument("--seed", type=int, help="of the copies")
     verb.add_argument("--cpus", type=int, help="CPU workers (default: all the cluster has)")
-    verb.add_argument("--clip-timeout", type=float, help="seconds for decoding a clip")
+    verb.add_argument(
+        "--clip-timeout", dest="clip_timeout_s", type=float, help="seconds for decoding a clip"
+    )
+    verb.add_argument(
+        "--clip-memory-mb", dest="memory_mb", type=int, help="MiB for a clip and its copies"
+    )
 
 
 def _finetune_flags(verb: argparse.ArgumentParser) -> None:
     _work_and_name(verb)
     verb.add_argument("--split", required=True, help="as pipelines/splitting.py names them")
-    verb.add_argument("--network", choices=("vggish", "baseline"), help="or the DCASE CNN")
+    verb.add_argument("--network", choices=(VGGISH, BASELINE), help="or the DCASE CNN")
     verb.add_argument("--start", help="scratch, or folder or URI of a model or of VGGish weights")
     verb.add_argument(
         "--conv-widths", type=int, nargs=4, metavar="N", help="of the convolutions (64 128 256 512)"
@@ -224,6 +231,14 @@ def _changed(training: Any, flags: argparse.Namespace) -> Any:
     return replace(training, **given)
 
 
+@contextmanager
+def _possible() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise CommandError(f"no such network: {error}") from error
+
+
 def _fetch(flags: argparse.Namespace, command: list[str]) -> int:
     from pipelines import fetch
 
@@ -242,7 +257,7 @@ def _prepare(flags: argparse.Namespace, command: list[str]) -> int:
     from pipelines import prepare
     from pipelines.train_config import PrepareJob
 
-    limits = Limits() if flags.clip_timeout is None else Limits(clip_timeout_s=flags.clip_timeout)
+    limits = _given(Limits, flags)
     job = _given(PrepareJob, flags, limits=limits, resources=Resources(cpus=flags.cpus))
     return _tell(prepare.run(job, command).metrics)
 
@@ -250,15 +265,21 @@ def _prepare(flags: argparse.Namespace, command: list[str]) -> int:
 def _finetune(flags: argparse.Namespace, command: list[str]) -> int:
     from pipelines import finetune
     from pipelines.train_config import EXTRACTOR_TRAINING, SCRATCH, ExtractorSpec, FinetuneJob
+    from tagger.baselines import CNN_TRAINING
 
-    network = finetune.vggish_of(flags.start or SCRATCH)
-    if flags.conv_widths:
-        network = replace(network, conv_widths=tuple(flags.conv_widths))
-    if flags.hidden:
-        network = replace(network, hidden=flags.hidden)
-    spec = _given(
-        ExtractorSpec, flags, vggish=network, training=_changed(EXTRACTOR_TRAINING, flags)
-    )
+    widths = flags.conv_widths and tuple(flags.conv_widths)
+    sizes = {"conv_widths": widths, "hidden": flags.hidden}
+    sizes = {name: size for name, size in sizes.items() if size is not None}
+    if flags.network == BASELINE:
+        if sizes:
+            raise CommandError("--conv-widths and --hidden are for VGGish, not for the baseline")
+        spec = _given(ExtractorSpec, flags, training=_changed(CNN_TRAINING, flags))
+    else:
+        network = finetune.vggish_of(flags.start or SCRATCH)
+        with _possible():
+            network = replace(network, **sizes)
+        training = _changed(EXTRACTOR_TRAINING, flags)
+        spec = _given(ExtractorSpec, flags, vggish=network, training=training)
     job = FinetuneJob(work=flags.work, extractors=(spec,), resources=_train_resources(flags))
     return _tell(finetune.run(job, command).metrics)
 
@@ -288,10 +309,8 @@ def _fit(flags: argparse.Namespace, command: list[str]) -> int:
     levels = tuple(flags.levels) if flags.levels else None
     kind = LSTMConfig if flags.kind == LSTM else AttentionConfig
     sizes = argparse.Namespace(n_segments=flags.n_segments, hidden=flags.hidden)
-    try:
+    with _possible():
         network = _given(kind, sizes, levels=levels)
-    except ValueError as error:
-        raise CommandError(f"no such network: {error}") from error
     spec = _given(HeadSpec, flags, network=network, training=_changed(HEAD_TRAINING, flags))
     job = FitJob(
         work=flags.work,

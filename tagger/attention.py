@@ -42,6 +42,8 @@ class AttentionConfig:
             raise ValueError(f"levels {self.levels} are not among 1, 2 and 3")
         if self.n_segments < 1:
             raise ValueError(f"bags of {self.n_segments} segments")
+        if self.hidden < 1:
+            raise ValueError("layers without units")
 
 
 class _TimeNorm(nn.BatchNorm1d):

@@ -28,6 +28,10 @@ class LSTMConfig:
 
     hidden: int = 600
 
+    def __post_init__(self) -> None:
+        if self.hidden < 1:
+            raise ValueError("layers without units")
+
 
 class LSTMHead(nn.Module):
     """One LSTM layer, whose last output a softmax layer classifies."""

@@ -37,6 +37,8 @@ class VGGishConfig:
     def __post_init__(self) -> None:
         if self.embedding_activation not in get_args(EmbeddingActivation):
             raise ValueError(f"embedding activation {self.embedding_activation!r}")
+        if min(*self.conv_widths, self.hidden) < 1:
+            raise ValueError("layers without units")
 
 
 class VGGish(nn.Module):

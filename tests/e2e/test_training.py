@@ -103,6 +103,16 @@ def test_from_recordings_to_a_model_that_tags(
         ("reproduce data --work w --rows bundled", "--publish"),
         ("reproduce data --work w --rows bundled --publish p --seed 1", "leave out"),
         ("finetune --work w --name x --split all --workers 0", "--workers"),
+        ("finetune --work w --name ../x --split all", "letters"),
+        ("finetune --work w --name x --split all --copies -1", "--copies"),
+        ("finetune --work w --name x --split all --hidden 0", "without units"),
+        ("finetune --work w --name x --split all --network baseline --hidden 8", "VGGish"),
+        ("finetune --work w --name x --split all --network baseline --normalise", "VGGish"),
+        ("finetune --work w --name x --split all --start s3://me:secret@b/m", "credentials"),
+        ("reproduce data --work w --start nowhere", "nowhere"),
+        ("fit --work w --extractors x --name classifier", "own head"),
+        ("fit --work w --extractors x --name B --kind lstm --hidden 0", "without units"),
+        ("evaluate --work w --name e --members F:x --publish s3://b/m", "local folder"),
     ],
 )
 def test_what_cannot_be_carried_out_is_told_in_one_line(
