@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines import remote
-from pipelines.cluster import connect
+from pipelines.cluster import connect, plain_errors
 from pipelines.config import Limits
 from pipelines.isolation import Isolated
 from pipelines.prepared import CLIPS, FAILURES, INFO, PATCHES, read_table, shard, write_table
@@ -26,7 +26,7 @@ from pipelines.reading import prefetch
 from pipelines.records import TrainRecord, recorded
 from pipelines.store import Store, open_store
 from pipelines.train_config import PrepareJob
-from pipelines.uris import is_local, local_path
+from pipelines.uris import is_local, local_path, refuse_credentials
 from pipelines.versions import Found, file_version
 from tagger import audio, augment, dataset, logmel, sampling
 from tagger.dataset import Dataset
@@ -67,6 +67,8 @@ class Plan:
 def run(job: PrepareJob, command: list[str]) -> TrainRecord:
     """Carry out ``prepare``; CommandError where the work folder holds something else."""
     data = dataset.load(job.data, layout=job.layout)
+    for uri in data.clips["uri"]:
+        refuse_credentials(uri, job.data)
     store = open_store(job.work)
     with recorded(store, "prepare", command, job, data.fingerprint()) as record:
         plan = make_plan(data, job, store)
@@ -74,8 +76,6 @@ def run(job: PrepareJob, command: list[str]) -> TrainRecord:
         shards = range(len(plan.bounds) - 1)
         missing = [n for n in shards if shard(n) not in done or _may_succeed(store, n)]
         if missing:
-            stale = tuple(shard(n, "") for n in missing)
-            store.remove(path for path in store.list("embeddings") if path.endswith(stale))
             connect(job.resources)
             _carry_out(plan, missing)
         record.metrics |= {"n_shards_made": len(missing)} | _counts(plan, store)
@@ -189,8 +189,9 @@ def _carry_out(plan: Plan, missing: list[int]) -> None:
     shards = ray.data.from_arrow([pa.table({"shard": [n]}) for n in missing])
     write = partial(write_shard, shared=shared)
     written = shards.map_batches(write, batch_size=1, batch_format="pyarrow", num_cpus=1)
-    for _ in written.iter_batches(batch_size=None):
-        pass
+    with plain_errors():
+        for _ in written.iter_batches(batch_size=None):
+            pass
 
 
 def write_shard(row: pa.Table, shared: Any) -> pa.Table:
@@ -208,7 +209,18 @@ def make(plan: Plan, number: int) -> None:
         plan.clips.slice(start, end - start), plan.takes[start:end], plan.limits
     )
     write_table(plan.store, shard(number, "failures"), failures)
-    write_table(plan.store, shard(number), patches)
+    if not _is_there(plan.store, number, patches):  # what failed before may have failed again
+        every = plan.store.list("embeddings")
+        plan.store.remove(path for path in every if path.endswith(shard(number, "")))
+        write_table(plan.store, shard(number), patches)
+
+
+def _is_there(store: Store, number: int, patches: pa.Table) -> bool:
+    try:
+        before = read_table(store, shard(number))
+    except FileNotFoundError:
+        return False
+    return bool(before.equals(patches))
 
 
 def make_shard(

@@ -13,7 +13,7 @@ from pipelines.config import Limits
 from pipelines.prepared import open_prepared, patches_of, shard
 from pipelines.store import open_store
 from pipelines.train_config import PrepareJob
-from tagger import audio, logmel, sampling
+from tagger import audio, dataset, logmel, sampling
 from tagger.errors import CommandError
 from tests.pipelines.small_data import RATE_HZ, tone, write_folds
 
@@ -115,6 +115,30 @@ def test_a_failure_that_may_pass_is_tried_again(tmp_path, monkeypatch, ray_clust
     assert prepare.run(given, []).metrics["failures"] == {}
     assert store.list("embeddings") == []
     assert prepare.run(given, []).metrics["n_shards_made"] == 0
+
+
+def test_a_shard_made_again_drops_its_embeddings_only_if_it_differs(tmp_path):
+    data = write_folds(tmp_path, n_folds=1)
+    given = PrepareJob(data=str(data), work=str(tmp_path / "work"), balance=False)
+    store = open_store(given.work)
+    plan = prepare.make_plan(dataset.load(given.data), given, store)
+    prepare.make(plan, 0)
+    store.write(f"embeddings/x/0/all/{Path(shard(0)).name}", b"of its patches")
+    prepare.make(plan, 0)
+    assert len(store.list("embeddings")) == 1
+    (tmp_path / "1-0-0.wav").unlink()
+    prepare.make(plan, 0)
+    assert store.list("embeddings") == []
+
+
+def test_credentials_in_a_data_set_are_refused_before_they_are_written(tmp_path):
+    (tmp_path / "clips.csv").write_text("uri,label\nhttps://me:secret@h/x.wav,a\ny.wav,b\n")
+    (tmp_path / "y.wav").write_bytes(b"")
+    given = PrepareJob(data=str(tmp_path / "clips.csv"), work=str(tmp_path / "work"))
+    with pytest.raises(CommandError, match="credentials") as told:
+        prepare.run(given, [])
+    assert "secret" not in str(told.value)
+    assert not (tmp_path / "work").exists()
 
 
 @pytest.mark.ray
