@@ -81,6 +81,8 @@ def markdown(
         "",
         "## What the steps cost",
         "",
+        "Runs that were killed are not in it.",
+        "",
         "| step | runs | seconds |",
         "|---|---|---|",
     ]
@@ -92,8 +94,8 @@ def markdown(
 
 
 def _head(figures: dict[str, Any]) -> str:
-    parts = list(figures["usages"]) or ["mean of tests", "±"]
-    first, second = (f"MAP@3 {parts[0]}", f"MAP@3 {parts[1]}" if figures["usages"] else parts[1])
+    usages = [f"MAP@3 {usage}" for usage in figures["usages"]]
+    first, second = usages if len(usages) == 2 else ("MAP@3 mean of tests", "±")
     return (
         f"| row | system | paper | {first} | {second} | MAP@3 all clips | accuracy | "
         "MAP@3 of one member, mean |"
@@ -103,7 +105,8 @@ def _head(figures: dict[str, Any]) -> str:
 def _line(row: Row, figures: dict[str, Any]) -> str:
     paper = "" if row.paper != row.paper else f"{row.paper:.3f}"
     usages = [part["map_at_3"] for part in figures["usages"].values()]
-    two = usages or [figures["mean"]["map_at_3"], figures["spread"]["map_at_3"]]
+    over = [figures["mean"]["map_at_3"], figures["spread"]["map_at_3"]]
+    two = usages if len(usages) == 2 else over
     total = figures["all"]
     return (
         f"| {row.key} | {row.what} | {paper} | {two[0]:.3f} | {two[1]:.3f} | "

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +14,28 @@ from pipelines.fit import load_head
 from pipelines.prepared import Prepared
 from pipelines.records import versions
 from pipelines.splitting import parts
-from pipelines.train_config import PublishJob
+from pipelines.train_config import CLASSIFIER, PublishJob
+from pipelines.uris import local_path
 from tagger import checkpoint
 from tagger.attention import MultiLevelAttention
 from tagger.errors import CommandError
+from tagger.labels import LabelSet
 from tagger.vggish import VGGish, VGGishClassifier
 
 
-def publish(
-    prepared: Prepared,
-    members: Sequence[tuple[str, str]],
-    job: PublishJob,
-    figures: dict[str, Any],
-) -> None:
-    """Write the model to a local folder.
+@dataclass(frozen=True)
+class Model:
+    """What is going to be published."""
+
+    job: PublishJob
+    labels: LabelSet
+    extractors: dict[str, VGGish]
+    heads: list[tuple[str, MultiLevelAttention]]
+    about: dict[str, Any]
+
+
+def assemble(prepared: Prepared, members: Sequence[tuple[str, str]], job: PublishJob) -> Model:
+    """Put the model together.
 
     Raises
     ------
@@ -40,10 +48,13 @@ def publish(
     training: dict[str, Any] = {}
     splits = []
     for head_name, name in chosen:
+        refusal = CommandError(f"{head_name} upon {name}: only attention heads can be published")
+        if head_name == CLASSIFIER:
+            raise refusal
         spec, network = load_extractor(store, name, n_classes)
         head_spec, head = load_head(store, head_name, name, n_classes)
         if not isinstance(network, VGGishClassifier) or not isinstance(head, MultiLevelAttention):
-            raise CommandError(f"{head_name} upon {name}: only attention heads can be published")
+            raise refusal
         extractors[name] = network.extractor
         heads.append((name, head))
         splits.append(spec.split)
@@ -54,20 +65,27 @@ def publish(
     about = {
         "command": shlex.join(("python", "-m", "pipelines", *job.command)),
         "notes": job.notes,
-        "metrics": {key: value for key, value in figures.items() if key != "per_class"},
-        "per_class": figures["per_class"],
         "training": training | {"prepared": prepared.info["settings"]},
         "data": _data(prepared, splits),
         "versions": versions(),
     }
+    return Model(job, prepared.dataset.labels, extractors, heads, about)
+
+
+def write(model: Model, figures: dict[str, Any]) -> None:
+    """Write the model to its folder; ``figures`` are empty where no clip was left to test on."""
+    measured = {
+        "metrics": {key: value for key, value in figures.items() if key != "per_class"},
+        "per_class": figures.get("per_class", []),
+    }
     checkpoint.save(
-        Path(job.folder),
-        job.name,
-        prepared.dataset.labels.labels,
-        extractors,
-        heads,
-        about,
-        torch.float16 if job.float16 else torch.float32,
+        Path(local_path(model.job.folder)),
+        model.job.name,
+        model.labels.labels,
+        model.extractors,
+        model.heads,
+        model.about | measured,
+        torch.float16 if model.job.float16 else torch.float32,
     )
 
 

@@ -37,7 +37,7 @@ class TrainRecord:
     versions: dict[str, str] = field(default_factory=versions)
 
     def write(self, store: Store) -> None:
-        text = json.dumps(asdict(self), indent=2, ensure_ascii=False)
+        text = json.dumps(asdict(self), indent=2, ensure_ascii=False, allow_nan=False)
         store.write(f"{RUNS}/{self.run_id}.json", text.encode())
 
 

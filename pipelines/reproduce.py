@@ -11,9 +11,11 @@ from dataclasses import replace
 from typing import Any, Final
 
 from pipelines import bundle, comparison, embed, evaluate, finetune, fit, prepare
+from pipelines.evaluate import METRICS
 from pipelines.prepared import open_prepared
 from pipelines.recipes import ALL_FOUR, BASELINE, ORIGINAL, ROWS, SETTINGS, Row, Setting
 from pipelines.records import TrainRecord, recorded
+from pipelines.runs import RUNS, RunState
 from pipelines.store import Store, open_store
 from pipelines.train_config import (
     SCRATCH,
@@ -38,6 +40,7 @@ def run(
     if job.setting not in settings:
         raise CommandError(f"no setting {job.setting!r}; there are {', '.join(settings)}")
     rows = chosen(job)
+    finetune.vggish_of(job.start)
     setting = settings[job.setting]
     store = open_store(job.work)
     preparation = setting.prepare(job.data, job.work, job.seed)
@@ -49,13 +52,21 @@ def run(
         _train(job, setting, rows, extractors, command)
         figures = {row.key: _evaluate(job, row, extractors, store, command) for row in rows}
         record.metrics |= {"rows": figures}
-        trained = comparison.networks(store)
-        made_by = shlex.join(("python", "-m", "pipelines", *command))
-        report = comparison.markdown(rows, figures, trained, _costs(store), made_by, _one_row(job))
-        store.write("report/report.md", report.encode())
-        store.write("report/report.json", json.dumps(figures, indent=2).encode())
-        store.write("report/curves.png", comparison.curves(trained))
+        _report(store, shlex.join(("python", "-m", "pipelines", *command)), _one_row(job))
     return record
+
+
+def _report(store: Store, made_by: str, one_row: str) -> None:
+    """The report of all rows that the work folder holds, those of earlier commands too."""
+    done = set(store.list("evaluations"))
+    paths = {row.key: f"evaluations/{row.key}/{METRICS}" for row in ROWS}
+    figures = {key: json.loads(store.read(path)) for key, path in paths.items() if path in done}
+    rows = [row for row in ROWS if row.key in figures]
+    trained = comparison.networks(store)
+    report = comparison.markdown(rows, figures, trained, _costs(store), made_by, one_row)
+    store.write("report/report.md", report.encode())
+    store.write("report/report.json", json.dumps(figures, indent=2, allow_nan=False).encode())
+    store.write("report/curves.png", comparison.curves(trained))
 
 
 def chosen(job: ReproduceJob) -> list[Row]:
@@ -122,9 +133,13 @@ def _evaluate(
 
 
 def _costs(store: Store) -> list[tuple[str, float]]:
-    """Verb and seconds of every step recorded in the work folder, in order."""
-    records = [json.loads(store.read(path)) for path in store.list("_runs")]
-    return [(record["verb"], record["wall_s"]) for record in records if record["verb"] != VERB]
+    """Verb and seconds of every step that ended in the work folder, in order."""
+    records = [json.loads(store.read(path)) for path in store.list(RUNS)]
+    return [
+        (record["verb"], record["wall_s"])
+        for record in records
+        if record["verb"] != VERB and record["state"] != RunState.RUNNING
+    ]
 
 
 def _one_row(job: ReproduceJob) -> str:

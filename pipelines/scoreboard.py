@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from pipelines.scoring import Scored, Scores
 from tagger import metrics
@@ -45,10 +46,14 @@ def figures(dataset: Dataset, scored: Sequence[Scored]) -> dict[str, Any]:
         "single_member_mean": _over(
             [member for test in tests.values() for member in test["members"].values()], np.mean
         ),
-        "per_class": metrics.per_class(ranking, truth[clips], dataset.labels.names).to_dict(
-            "records"
-        ),
+        "per_class": _plain(metrics.per_class(ranking, truth[clips], dataset.labels.names)),
     }
+
+
+def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as JSON has them: None for what is not a number."""
+    rows = table.astype(object).where(table.notna(), None).to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in rows]
 
 
 def _ranking(scores: Scores, members: Scores) -> IndexArray:
@@ -86,7 +91,8 @@ def markdown(name: str, found: dict[str, Any]) -> str:
         lines[-1] += f"MAP@3 {mean['map_at_3']:.3f} ± {spread['map_at_3']:.3f}."
     lines += ["", "| class | clips | MAP@3 | recall | precision |", "|---|---|---|---|---|"]
     for row in found["per_class"]:
-        values = " | ".join(f"{row[key]:.3f}" for key in ("map_at_3", "recall", "precision"))
+        shares = [row[key] for key in ("map_at_3", "recall", "precision")]
+        values = " | ".join("" if share is None else f"{share:.3f}" for share in shares)
         lines.append(f"| {row['label']} | {row['n_clips']} | {values} |")
     return "\n".join([*lines, "", "![confusion matrix](confusion.png)", ""])
 

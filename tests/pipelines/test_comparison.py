@@ -61,3 +61,19 @@ def test_steps_are_differences_test_by_test(report):
 def test_costs_are_means_over_networks_and_sums_over_runs(report):
     assert "| vggish | 2 | 2.0 | 2.00 | 15 |" in report
     assert "| fit | 2 | 15 |" in report
+
+
+@pytest.mark.parametrize(
+    ("usages", "columns"),
+    [
+        (("Public",), "| MAP@3 mean of tests | ± |"),
+        (("Public", "Private"), "| MAP@3 Public | MAP@3 Private |"),
+    ],
+)
+def test_usages_have_columns_where_there_are_both(usages, columns):
+    found = figures((0.6, 0.5)) | {"usages": {usage: {"map_at_3": 0.3} for usage in usages}}
+    (row,) = [row for row in ROWS if row.key == "3-C"]
+    report = comparison.markdown([row], {"3-C": found}, {}, [], "made by", "one")
+    assert columns in report
+    values = "0.300 | 0.300" if len(usages) == 2 else "0.700 | 0.100"
+    assert f"| 3-C | {row.what} | 0.925 | {values} | 0.750 |" in report

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from pipelines import bundle, embed, evaluate, reproduce
-from pipelines.finetune import ExtractorTask
+from pipelines.finetune import ExtractorTask, weights_of
 from pipelines.fit import HeadTask
 from pipelines.prepared import Prepared, open_prepared
-from pipelines.ray_training import save_result
 from pipelines.recipes import ALL_FOUR, BUNDLED_EXTRACTOR, BUNDLED_HEAD, Bundled, Setting
 from pipelines.scoring import score
 from pipelines.store import open_store
@@ -26,9 +25,14 @@ from pipelines.train_config import (
 from tagger.attention import AttentionConfig
 from tagger.errors import CommandError
 from tagger.tagging import Tagger
-from tagger.training import Group, TrainingConfig
+from tagger.training import TrainingConfig
 from tagger.vggish import VGGishConfig
-from tests.pipelines.small_data import prepare_here, write_folds, write_fsdkaggle2018
+from tests.pipelines.small_data import (
+    prepare_here,
+    train_here,
+    write_folds,
+    write_fsdkaggle2018,
+)
 
 pytestmark = [
     pytest.mark.ray,
@@ -95,10 +99,12 @@ def test_copies_raise_every_class_and_stay_out_of_validation(prepared):
     assert len(prepared.failures()) == 0  # the empty clips are ignored ones
 
 
-def test_a_second_run_trains_nothing(job, prepared):
+def test_a_second_run_trains_nothing_and_keeps_the_other_rows_in_the_report(job, prepared):
     before = prepared.store.list("heads") + prepared.store.list("extractors")
     stamps = [Path(job.work, path).stat().st_mtime_ns for path in before]
-    reproduce.run(job, ["reproduce"], {"tiny": TINY})
+    report = prepared.store.read("report/report.json")
+    reproduce.run(replace(job, rows=("3-F",)), ["reproduce"], {"tiny": TINY})
+    assert prepared.store.read("report/report.json") == report
     assert prepared.store.list("heads") + prepared.store.list("extractors") == before
     assert [Path(job.work, path).stat().st_mtime_ns for path in before] == stamps
 
@@ -140,8 +146,12 @@ def test_the_published_ensemble_tags_as_it_was_evaluated(prepared, data, tmp_pat
 
 def test_what_cannot_be_published_or_measured_is_refused(prepared, tmp_path):
     publish = PublishJob(folder=str(tmp_path / "model"), name="tiny")
-    lstm = (("B", "balanced-first"),)
-    for members, text in ((lstm, "only attention heads"), ((("Z", "balanced-first"),), "run fit")):
+    for head, text in (
+        ("B", "only attention heads"),
+        ("classifier", "only attention heads"),
+        ("Z", "run fit"),
+    ):
+        members = ((head, "balanced-first"),)
         given = EvaluateJob(work=prepared.store.root, name="no", members=members, publish=publish)
         with pytest.raises(CommandError, match=text):
             evaluate.run(given, [])
@@ -155,14 +165,6 @@ def test_kaggle_s_layout_prepares_the_same(prepared, tmp_path):
     assert other.info == prepared.info
     for mine, theirs in zip(other.shards(), prepared.shards(), strict=True):
         assert mine.equals(theirs)
-
-
-def train_here(tasks, store):
-    """One epoch each, in this process."""
-    for task in tasks:
-        trainer = task.trainer(store, Group(), "cpu")
-        trainer.epoch()
-        save_result(store, task, trainer)
 
 
 def test_the_bundled_recipe_publishes_what_it_trained_on_everything(tmp_path, ray_cluster):
@@ -189,7 +191,13 @@ def test_the_bundled_recipe_publishes_what_it_trained_on_everything(tmp_path, ra
     train_here([ExtractorTask(spec) for spec in extractors], prepared.store)
     names = tuple(spec.name for spec in extractors)
     embed.run(EmbedJob(work=job.work, extractors=names, copies=1), [])
-    train_here([HeadTask(head, spec.name, spec.split) for spec in extractors], prepared.store)
+    train_here(
+        [
+            HeadTask(head, spec.name, spec.split, weights_of(prepared.store, spec.name))
+            for spec in extractors
+        ],
+        prepared.store,
+    )
     record = bundle.run(job, ["reproduce"], recipe)
     assert record.metrics["all"]["n_clips"] == 18  # each clip by the networks of the other fold
     assert set(record.metrics["tests"]) == {"fold-1", "fold-2"}

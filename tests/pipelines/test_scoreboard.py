@@ -1,5 +1,7 @@
 """Figures of an evaluation against figures worked out by hand."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -52,11 +54,14 @@ def test_figures(dataset, scored):
     assert found["mean"]["map_at_3"] == pytest.approx((0.75 + 0.3333) / 2, abs=1e-4)
     assert found["spread"]["map_at_3"] == pytest.approx((0.75 - 0.3333) / 2, abs=1e-4)
     assert [row["n_clips"] for row in found["per_class"]] == [2, 1, 1, 1]
+    assert [row["precision"] for row in found["per_class"]] == [1 / 3, None, 1.0, None]
+    json.dumps(found, allow_nan=False)
 
 
 def test_report_and_picture(dataset, scored):
     found = scoreboard.figures(dataset, scored)
     report = scoreboard.markdown("x", found)
     assert "| all | 5 | 0.400 | 0.500 |" in report
+    assert "| d | 1 | 0.000 | 0.000 |  |" in report  # never a first tag
     assert "MAP@3 0.542 ± 0.208" in report
     assert scoreboard.picture(dataset, scored).startswith(b"\x89PNG")
