@@ -135,14 +135,23 @@ def _choose(resources: Resources, n_cpus: int, n_gpus: int) -> Workers:
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """Raise what a worker raised for people, instead of Ray's wrapping of it."""
-    from ray.exceptions import RayTaskError
-
     try:
         yield
-    except RayTaskError as error:
-        cause: BaseException = error
-        while isinstance(cause, RayTaskError):
-            cause = cause.cause
-        if isinstance(cause, AccessDenied | StoreUnavailable | CommandError):
-            raise cause from None
+    except Exception as error:
+        for cause in _causes(error):
+            if isinstance(cause, AccessDenied | StoreUnavailable | CommandError):
+                raise cause from None
         raise
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """What is behind the error of a task, or of Ray Train's workers."""
+    from ray.exceptions import RayTaskError
+
+    if isinstance(error, RayTaskError):
+        yield from _causes(error.cause)
+    elif failures := getattr(error, "worker_failures", None):
+        for failure in failures.values():
+            yield from _causes(getattr(failure, "_base_exc", failure))
+    else:
+        yield error

@@ -1,7 +1,7 @@
 """``embed``: patches to 128-dimensional features by each extractor, as Parquet (section 2.2).
 
-``embeddings/<extractor>/`` has a shard for each shard of patches; Ray Data maps one pair of
-extractor and shard to one file, so a repeated run makes only what is missing.
+Below ``embeddings/<extractor>/<weights>/`` is a shard for each shard of patches; Ray Data maps one
+pair of extractor and shard to one file, so a repeated run makes only what is missing.
 """
 
 import time
@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from pipelines.cluster import connect
-from pipelines.finetune import load_extractor, read_spec
+from pipelines.cluster import connect, plain_errors
+from pipelines.finetune import load_extractor, read_spec, weights_of
 from pipelines.prepared import (
     TAKE,
     Prepared,
@@ -26,7 +26,7 @@ from pipelines.prepared import (
     write_table,
 )
 from pipelines.records import TrainRecord, recorded
-from pipelines.store import open_store
+from pipelines.store import Store, open_store
 from pipelines.train_config import EmbedJob
 from tagger.dataset import IndexArray
 from tagger.errors import CommandError
@@ -57,12 +57,10 @@ def run(job: EmbedJob, command: list[str]) -> TrainRecord:
     with recorded(store, "embed", command, job, prepared.info["fingerprint"]) as record:
         pending = []
         for name in job.extractors:
-            done = set(store.list(_folder(name, job.copies)))
-            pending += [
-                (name, number)
-                for number in range(prepared.n_shards)
-                if shard(number, _folder(name, job.copies)) not in done
-            ]
+            folder = _folder(store, name, job.copies)
+            done = set(store.list(folder))
+            numbers = range(prepared.n_shards)
+            pending += [(name, n) for n in numbers if shard(n, folder) not in done]
         start = time.monotonic()
         n_segments = _carry_out(prepared, pending, job) if pending else 0
         seconds = time.monotonic() - start
@@ -70,8 +68,13 @@ def run(job: EmbedJob, command: list[str]) -> TrainRecord:
     return record
 
 
-def _folder(name: str, copies: int | None) -> str:
-    return f"embeddings/{name}/{'all' if copies is None else copies}"
+def _folder(store: Store, name: str, copies: int | None) -> str:
+    return f"{_parent(store, name)}/{'all' if copies is None else copies}"
+
+
+def _parent(store: Store, name: str) -> str:
+    """An extractor trained anew under its old name has embeddings of its own."""
+    return f"embeddings/{name}/{weights_of(store, name)}"
 
 
 def _carry_out(prepared: Prepared, pending: list[tuple[str, int]], job: EmbedJob) -> int:
@@ -91,7 +94,8 @@ def _carry_out(prepared: Prepared, pending: list[tuple[str, int]], job: EmbedJob
         num_gpus=1 if workers.n_gpus else 0,
         fn_constructor_kwargs={"prepared": prepared, "copies": job.copies},
     )
-    return sum(row["n_segments"] for row in embedded.iter_rows())
+    with plain_errors():
+        return sum(row["n_segments"] for row in embedded.iter_rows())
 
 
 class Embedder:
@@ -108,7 +112,8 @@ class Embedder:
         if self._copies is not None:
             patches = patches.filter(pa.array(patches["copy"].to_numpy() <= self._copies))
         table = embed(patches, name, self._network(name), self._device)
-        write_table(self._prepared.store, shard(number, _folder(name, self._copies)), table)
+        store = self._prepared.store
+        write_table(store, shard(number, _folder(store, name, self._copies)), table)
         return pa.table({"n_segments": [len(table)]})
 
     def _network(self, name: str) -> Network:
@@ -148,10 +153,11 @@ def embedded(prepared: Prepared, name: str, copies: int) -> str:
     ------
     CommandError : the extractor was not embedded, or not with so many copies
     """
-    n_shards = Counter(path.split("/")[2] for path in prepared.store.list(f"embeddings/{name}"))
+    parent = _parent(prepared.store, name)
+    n_shards = Counter(path.split("/")[-2] for path in prepared.store.list(parent))
     for part in sorted(n_shards):
         if (part == "all" or int(part) >= copies) and n_shards[part] == prepared.n_shards:
-            return f"embeddings/{name}/{part}"
+            return f"{parent}/{part}"
     raise CommandError(
         f"{prepared.store.root}: extractor {name!r} is not embedded"
         f"{f' with {copies} copies' if copies else ''}; run embed"

@@ -14,18 +14,19 @@ from safetensors.torch import load as load_safetensors
 from torch import nn
 
 from pipelines.prepared import Prepared, open_prepared
-from pipelines.ray_training import WEIGHTS, train
+from pipelines.ray_training import RECORD, WEIGHTS, train
 from pipelines.records import TrainRecord, recorded
 from pipelines.splitting import check_classes, parts
 from pipelines.store import Store, open_store
 from pipelines.train_config import SCRATCH, ExtractorSpec, FinetuneJob
+from pipelines.uris import refuse_credentials
 from tagger import checkpoint
 from tagger.baselines import CNN_FRAMES, CNN_HOP, BaselineCNN
 from tagger.card import read_model
 from tagger.errors import CommandError
 from tagger.examples import Examples, Takes
 from tagger.logmel import N_BANDS, PATCH_FRAMES
-from tagger.training import Group, Trainer
+from tagger.training import Group, Trainer, TrainingConfig
 from tagger.vggish import (
     NormalisedClassifier,
     VGGish,
@@ -54,7 +55,8 @@ class ExtractorTask:
 
     def spec(self) -> dict[str, Any]:
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self.wanted)))
-        return plain
+        start = self.wanted.start
+        return plain | {"start_model": None if start == SCRATCH else _model_id(start)}
 
     def trainer(self, store: Store, group: Group, device: str) -> Trainer:
         prepared = opened(store)
@@ -85,6 +87,7 @@ def run(job: FinetuneJob, command: list[str]) -> TrainRecord:
     prepared = open_prepared(store)
     for spec in job.extractors:
         check_split(prepared, spec)
+        check_start(spec)
     with recorded(store, "finetune", command, job, prepared.info["fingerprint"]) as record:
         tasks = [ExtractorTask(spec) for spec in job.extractors]
         record.metrics |= train(tasks, store, job.resources)
@@ -101,6 +104,14 @@ def check_split(prepared: Prepared, spec: ExtractorSpec) -> None:
         raise CommandError(
             f"split {spec.split} has no validation clips to stop early by: give --epochs and "
             "--patience 0"
+        )
+
+
+def check_start(spec: ExtractorSpec) -> None:
+    """CommandError where the network is of another shape than what it starts from."""
+    if spec.start != SCRATCH and vggish_of(spec.start) != spec.vggish:
+        raise CommandError(
+            f"{spec.start} holds {vggish_of(spec.start)}, but {spec.vggish} was asked for"
         )
 
 
@@ -143,12 +154,13 @@ def initial(spec: ExtractorSpec, takes: Takes) -> nn.Module:
             initialise_from_data(network, sample)
         else:
             initialise(network.classifier)
-            network.extractor.load_state_dict(_weights(spec))
+            network.extractor.load_state_dict(_extractor_of(spec.start).state_dict())
     if spec.normalise and isinstance(network, VGGishClassifier):
         return NormalisedClassifier(network)
     return network
 
 
+@cache
 def vggish_of(start: str) -> VGGishConfig:
     """The widths of the extractor that fine-tuning starts from; the paper's from scratch."""
     if start == SCRATCH:
@@ -156,17 +168,14 @@ def vggish_of(start: str) -> VGGishConfig:
     return _extractor_of(start).config
 
 
-def _weights(spec: ExtractorSpec) -> dict[str, torch.Tensor]:
-    extractor = _extractor_of(spec.start)
-    if extractor.config != spec.vggish:
-        raise CommandError(
-            f"{spec.start} holds {extractor.config}, but {spec.vggish} was asked for"
-        )
-    return dict(extractor.state_dict())
+@cache
+def _model_id(start: str) -> str:
+    return read_model(start).card.model_id
 
 
 def _extractor_of(start: str) -> VGGish:
     """The first extractor of a model."""
+    refuse_credentials(start, "--start")
     return next(iter(checkpoint.build(read_model(start)).extractors.values()))
 
 
@@ -180,14 +189,23 @@ def load_extractor(store: Store, name: str, n_classes: int) -> tuple[ExtractorSp
 
 def read_spec(store: Store, name: str) -> ExtractorSpec:
     """What a finished extractor was trained as."""
-    from tagger.training import TrainingConfig
-
-    try:
-        record = json.loads(store.read(f"{extractor_folder(name)}/record.json"))
-    except FileNotFoundError as error:
-        raise CommandError(f"{store.root}: no extractor {name!r}; run finetune first") from error
-    spec = record["spec"]
+    spec = _record(store, name)["spec"]
+    spec.pop("start_model")
     vggish = spec["vggish"] | {"conv_widths": tuple(spec["vggish"]["conv_widths"])}
     return ExtractorSpec(
         **spec | {"vggish": VGGishConfig(**vggish), "training": TrainingConfig(**spec["training"])}
     )
+
+
+def weights_of(store: Store, name: str) -> str:
+    """The first digits of the sha256 of a finished extractor's weights."""
+    digest: str = _record(store, name)["weights"]
+    return digest[:8]
+
+
+def _record(store: Store, name: str) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = json.loads(store.read(f"{extractor_folder(name)}/{RECORD}"))
+    except FileNotFoundError as error:
+        raise CommandError(f"{store.root}: no extractor {name!r}; run finetune first") from error
+    return record

@@ -12,7 +12,7 @@ from safetensors.torch import load as load_safetensors
 from torch import nn
 
 from pipelines.embed import embedded, embedded_takes
-from pipelines.finetune import read_spec
+from pipelines.finetune import read_spec, weights_of
 from pipelines.prepared import open_prepared
 from pipelines.ray_training import RECORD, WEIGHTS, train
 from pipelines.records import TrainRecord, recorded
@@ -28,11 +28,17 @@ from tagger.training import Group, Trainer, TrainingConfig
 
 @dataclass(frozen=True)
 class HeadTask:
-    """One head as a task of ``ray_training``."""
+    """One head as a task of ``ray_training``.
+
+    Attributes
+    ----------
+    split, weights : the extractor's
+    """
 
     wanted: HeadSpec
     extractor: str
     split: str
+    weights: str
 
     @property
     def folder(self) -> str:
@@ -81,7 +87,7 @@ def run(job: FitJob, command: list[str]) -> TrainRecord:
                     f"split {split} has no validation clips to stop early by: give --epochs and "
                     "--patience 0"
                 )
-            tasks.append(HeadTask(head, name, split))
+            tasks.append(HeadTask(head, name, split, weights_of(store, name)))
     with recorded(store, "fit", command, job, prepared.info["fingerprint"]) as record:
         record.metrics |= train(tasks, store, job.resources)
     return record
@@ -116,6 +122,11 @@ def load_head(
         raise CommandError(
             f"{store.root}: no head {name!r} upon extractor {extractor!r}; run fit first"
         ) from error
+    if record["spec"]["weights"] != weights_of(store, extractor):
+        raise CommandError(
+            f"{store.root}: head {name!r} was fitted upon another extractor {extractor!r}; fit one "
+            "of another name"
+        )
     spec = _read(record["spec"]["wanted"])
     network = build(spec, n_classes)
     network.load_state_dict(load_safetensors(store.read(f"{folder}/{WEIGHTS}")))

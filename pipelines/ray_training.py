@@ -26,7 +26,7 @@ from typing import Any, Final, Protocol
 import torch
 from torch import Tensor
 
-from pipelines.cluster import Workers, connect
+from pipelines.cluster import Workers, connect, plain_errors
 from pipelines.config import Resources
 from pipelines.progress import duration
 from pipelines.store import Store
@@ -37,6 +37,7 @@ from tagger.training import EpochMetrics, Group, Trainer
 MAX_FAILURES: Final = 3  # lost workers, after which a run ends; the next one continues
 RECORD: Final = "record.json"
 WEIGHTS: Final = "network.safetensors"
+MISTAKE: Final = "mistake.txt"  # why a network cannot be trained as asked
 
 
 class Task(Protocol):
@@ -65,7 +66,8 @@ def train(tasks: Sequence[Task], store: Store, resources: TrainResources) -> dic
 
     Raises
     ------
-    CommandError : a network of a task's name exists with other settings
+    CommandError : a network of a task's name exists with other settings, or cannot be trained so;
+        what can be trained is
     """
     if not all([_is_done(task, store) for task in tasks]):
         _check(resources, connect(Resources()))
@@ -132,9 +134,18 @@ def _fit(tasks: Sequence[Task], store: Store, resources: TrainResources) -> None
         ),
     )
     n_epochs = sum(task.epochs for task in tasks if not _is_done(task, store))
-    with _shown(messages, n_epochs):
+    with _shown(messages, n_epochs), plain_errors():
         trainer.fit()
     store.remove(store.list(f"_train/{name}"))  # a run of this name would think itself finished
+    _tell_mistakes([task.folder for task in tasks if not _is_done(task, store)], store)
+
+
+def _tell_mistakes(folders: list[str], store: Store) -> None:
+    """CommandError where a network could not be trained."""
+    told = [f"{folder}: {store.read(f'{folder}/{MISTAKE}').decode()}" for folder in folders]
+    store.remove(f"{folder}/{MISTAKE}" for folder in folders)
+    if told:
+        raise CommandError("; ".join(told))
 
 
 def train_loop(config: dict[str, Any]) -> None:
@@ -177,7 +188,19 @@ class _Worker:
         self._trainer: Trainer | None = None
 
     def work(self, task: Task, writes: bool) -> bool:
-        """Train for one epoch; whether the task is finished, and its result written."""
+        """Train for one epoch; whether the task is finished, and its result written.
+
+        So is one that cannot be trained as asked, however often: why is written instead. Workers
+        that train together all find that at the same place.
+        """
+        try:
+            return self._epoch(task, writes)
+        except (CommandError, FloatingPointError) as mistake:
+            self._store.write(f"{task.folder}/{MISTAKE}", str(mistake).encode())
+            self._task = self._trainer = None
+            return True
+
+    def _epoch(self, task: Task, writes: bool) -> bool:
         if self._trainer is None:
             self._task, self._trainer = task, task.trainer(self._store, self._group, self._device)
             if state := self._states.pop(slug(task), None):
@@ -207,14 +230,16 @@ def save_result(store: Store, task: Task, trainer: Trainer) -> None:
     weights = {name: tensor.contiguous() for name, tensor in task.result(trainer.weights()).items()}
     history = [asdict(metrics) for metrics in trainer.history]
     seconds = sum(metrics.seconds for metrics in trainer.history)
+    data = save(weights)
     record = {
         "spec": task.spec(),
+        "weights": hashlib.sha256(data).hexdigest(),
         "history": history,
         "best_epoch": trainer.best_epoch,
         "seconds": round(seconds, 2),
         "examples_per_s": round(sum(m.n_examples for m in trainer.history) / max(seconds, 0.01), 1),
     }
-    store.write(f"{task.folder}/{WEIGHTS}", save(weights))
+    store.write(f"{task.folder}/{WEIGHTS}", data)
     store.write(f"{task.folder}/{RECORD}", json.dumps(record, indent=2).encode())
 
 

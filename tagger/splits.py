@@ -1,7 +1,6 @@
 """Training and validation parts of a data set (paper section 2.2).
 
-A pitch-shifted copy belongs to its clip: ``Split.rows`` keeps it on that clip's side, so that no
-copy of a clip that is validated on is ever trained on.
+Splits are of clips: a pitch-shifted copy goes where its clip goes.
 """
 
 from dataclasses import dataclass
@@ -22,21 +21,6 @@ class Split:
     name: str
     train: IndexArray
     validation: IndexArray
-
-    def rows(self, clips: IndexArray, copies: IndexArray) -> tuple[IndexArray, IndexArray]:
-        """The split of a table that also has pitch-shifted copies.
-
-        Parameters
-        ----------
-        clips : (n_rows,) the clip that each row of the table comes from
-        copies : (n_rows,) 0 for the clip itself, 1, 2 ... for its copies
-
-        Returns
-        -------
-        rows to train on, with all their copies; rows to validate on, without copies
-        """
-        train = np.flatnonzero(np.isin(clips, self.train))
-        return train, np.flatnonzero(np.isin(clips, self.validation) & (copies == 0))
 
 
 def first(dataset: Dataset, n: int) -> Split:
@@ -111,6 +95,7 @@ def _checked(dataset: Dataset, split: Split) -> Split:
     missing = [name for i, name in enumerate(dataset.labels.names) if i not in present]
     if missing:
         raise CommandError(
-            f"split {split.name} leaves classes without clips to train on: {', '.join(missing)}"
+            f"split {split.name} leaves classes without clips to train on: {', '.join(missing)}; "
+            "put the clips in another order, or give them folds"
         )
     return split

@@ -10,9 +10,9 @@ from tagger.labels import Label
 from tagger.vggish import VGGish, VGGishConfig, initialise
 
 
-def save_tiny_model(folder: Path) -> Path:
-    """Two extractors, two members and three labels, untrained; always the same."""
-    torch.manual_seed(1)
+def save_tiny_model(folder: Path, seed: int = 1) -> Path:
+    """Two extractors, two members and three labels, untrained; the same for a seed."""
+    torch.manual_seed(seed)
     labels = [Label("Rain", "/m/06mb1"), Label("Dog", "/m/0bt9lr"), Label("Unheard of")]
     extractors = {name: VGGish(VGGishConfig((2, 3, 4, 5), 8, "none")) for name in "ab"}
     heads = [(name, MultiLevelAttention(3, AttentionConfig(hidden=8))) for name in "ab"]

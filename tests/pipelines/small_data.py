@@ -1,16 +1,21 @@
 """Small data sets of synthetic sounds, for the tests of the training chain."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import soundfile
 
 from pipelines import prepare
+from pipelines.embed import Embedder
 from pipelines.prepared import Prepared, open_prepared
-from pipelines.store import open_store
+from pipelines.ray_training import Task, save_result
+from pipelines.store import Store, open_store
 from pipelines.train_config import PrepareJob
 from tagger import dataset
 from tagger.labels import FSDKAGGLE2018
+from tagger.training import Group
 
 RATE_HZ = 16_000
 
@@ -44,6 +49,21 @@ def prepare_here(job: PrepareJob) -> Prepared:
     for number in range(len(plan.bounds) - 1):
         prepare.make(plan, number)
     return open_prepared(store)
+
+
+def train_here(tasks: Iterable[Task], store: Store) -> None:
+    """One epoch each, in this process."""
+    for task in tasks:
+        trainer = task.trainer(store, Group(), "cpu")
+        trainer.epoch()
+        save_result(store, task, trainer)
+
+
+def embed_here(prepared: Prepared, name: str, copies: int) -> None:
+    """What ``embed`` does, in this process."""
+    embedder = Embedder(prepared, copies)
+    for number in range(prepared.n_shards):
+        embedder(pa.table({"extractor": [name], "shard": [number]}))
 
 
 def write_fsdkaggle2018(folder: Path, layout: str) -> Path:

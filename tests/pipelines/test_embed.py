@@ -1,5 +1,7 @@
 """Patches to embeddings, and what heads read of them; Ray's part is in test_reproduce."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -41,7 +43,10 @@ def test_one_row_per_patch(prepared, network):
 def test_heads_read_some_clips_and_copies(prepared, network):
     (patches,) = prepared.shards()
     table = embed(patches, "y", network, torch.device("cpu"))
-    write_table(prepared.store, shard(0, "embeddings/y/1"), table)
+    for name in "yz":
+        record = json.dumps({"weights": "0123456789"}).encode()
+        prepared.store.write(f"extractors/{name}/record.json", record)
+    write_table(prepared.store, shard(0, "embeddings/y/01234567/1"), table)
     for copies, n_each in ((0, 1), (1, 2)):
         takes, owners = embedded_takes(prepared, "y", np.array([0, 4]), copies)
         assert owners.tolist() == [0] * n_each + [4] * n_each

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from tagger.errors import CommandError
 from tagger.training import Group, Trainer, TrainingConfig
 from tagger.vggish import VGGishClassifier, VGGishConfig
 from tests.pipelines.small_data import prepare_here, write_folds
+from tests.tiny_model import save_tiny_model
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")
 REPOSITORY = Path(__file__).parents[2]
@@ -198,6 +200,37 @@ def test_a_name_stands_for_one_setting(prepared):
     prepared.store.write(f"{folder}/record.json", json.dumps(record).encode())
     with pytest.raises(CommandError, match="another name"):
         train([task], prepared.store, TrainResources())
+
+
+@pytest.mark.ray
+def test_a_network_that_cannot_be_trained_so_is_told_once_and_the_others_are_trained(
+    prepared, ray_cluster
+):
+    config = replace(TRAINING, epochs=1, patience=None)
+    diverges = replace(SPEC, name="diverges", training=replace(config, learning_rate=1e30))
+    fine = replace(SPEC, name="fine", training=config)
+    job = FinetuneJob(work=prepared.store.root, extractors=(diverges, fine))
+    with pytest.raises(CommandError, match=r"^extractors/diverges: .*lower the learning rate$"):
+        finetune.run(job, [])
+    assert read_spec(prepared.store, "fine") == fine
+    assert prepared.store.list("extractors/diverges") == []
+
+
+def test_an_extractor_of_another_shape_than_its_start_is_refused(prepared, tiny_model):
+    spec = replace(SPEC, start=str(tiny_model), vggish=VGGishConfig((1, 1, 1, 1), 1))
+    with pytest.raises(CommandError, match="was asked for"):
+        finetune.run(FinetuneJob(work=prepared.store.root, extractors=(spec,)), [])
+
+
+def test_other_weights_under_the_same_path_are_other_settings(tmp_path):
+    specs = []
+    for seed in range(2):
+        shutil.rmtree(tmp_path / "start", ignore_errors=True)
+        save_tiny_model(tmp_path / "start", seed=seed)
+        finetune._model_id.cache_clear()  # as in another process
+        specs.append(ExtractorTask(replace(SPEC, start=str(tmp_path / "start"))).spec())
+    assert specs[0]["start"] == specs[1]["start"]
+    assert specs[0] != specs[1]
 
 
 @pytest.mark.ray

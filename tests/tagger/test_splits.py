@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tagger import sampling, splits
+from tagger import splits
 from tagger.dataset import Dataset
 from tagger.errors import CommandError
 from tagger.labels import LabelSet
@@ -96,19 +96,3 @@ def test_everything():
 def test_a_split_that_leaves_something_empty(split, message):
     with pytest.raises(CommandError, match=message):
         split(_dataset("aaaabb"))
-
-
-@given(st.lists(st.sampled_from("abc"), min_size=6, max_size=60), st.data())
-def test_no_copy_crosses_a_split(labels, data):
-    clips = _dataset("abc" + "".join(labels))
-    n = data.draw(st.integers(3, len(labels) + 2))
-    split = splits.first(clips, n)
-    copies = sampling.copies_needed(clips.truth())  # of the whole set, shared by all splits
-    table = [(clip, copy) for clip, more in enumerate(copies) for copy in range(more + 1)]
-    clip, copy = np.array(table).T
-    train, validation = split.rows(clip, copy)
-    assert not set(clip[train]) & set(clip[validation])
-    assert not copy[validation].any()
-    assert sorted(clip[validation]) == sorted(split.validation)
-    assert set(clip[train]) == set(split.train)
-    assert len(train) == (copies[split.train] + 1).sum()

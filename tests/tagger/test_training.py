@@ -187,6 +187,14 @@ class Threads:
         self._barrier.wait()
 
 
+def run_together(workers: list[Trainer]) -> None:
+    threads = [threading.Thread(target=run, args=[worker]) for worker in workers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 @pytest.mark.parametrize("batches", ["balanced", "unbalanced"])
 def test_two_workers_train_as_one(batches):
     """Float32 sums in another order; nothing else differs, mixup's partners included."""
@@ -194,11 +202,7 @@ def test_two_workers_train_as_one(batches):
     alone = run(extractor_trainer(config))
     together = Threads(2)
     workers = [extractor_trainer(config, Group(rank, 2, together.add_up)) for rank in range(2)]
-    threads = [threading.Thread(target=run, args=[worker]) for worker in workers]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_together(workers)
     assert curve(workers[0]) == curve(workers[1])
     np.testing.assert_allclose(curve(workers[0]), curve(alone), rtol=1e-4)
     for name, tensor in alone.weights().items():
@@ -233,15 +237,29 @@ def test_two_workers_keep_one_network_where_there_is_batch_norm(average):
         return Trainer(network, train.single(), validation.single(), config, group)
 
     workers = [trainer(Group(rank, 2, together.add_up)) for rank in range(2)]
-    threads = [threading.Thread(target=run, args=[worker]) for worker in workers]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_together(workers)
     assert_equal_weights(*workers)
     alone = run(trainer(ALONE))
     assert alone.history[-1].validation_map_at_3 > 0.9
     assert workers[0].history[-1].validation_map_at_3 > 0.9
+
+
+def test_a_head_trained_by_two_workers_is_within_the_spread_over_seeds():
+    """Dropout and batch norm work on shares, so the losses are not those of one worker."""
+
+    def trainer(seed: int, group: Group) -> Trainer:
+        config = replace(BAGS, epochs=8, patience=None, batch_size=12, seed=seed)
+        train, validation = embedding_takes(0, 60, 1.0), embedding_takes(1, 60, 1.0)
+        return Trainer(head(seed), train.bags(6), validation.bags(6), config, group)
+
+    alone = [run(trainer(seed, ALONE)).history[-1].validation_loss for seed in range(5)]
+    for seed in range(2):
+        together = Threads(2)
+        workers = [trainer(seed, Group(rank, 2, together.add_up)) for rank in range(2)]
+        run_together(workers)
+        assert_equal_weights(*workers)
+        found = workers[0].history[-1].validation_loss
+        assert abs(found - np.mean(alone)) < 3 * np.std(alone, ddof=1)
 
 
 def test_the_shares_of_a_batch_are_its_parts_and_see_all_classes():
