@@ -93,11 +93,15 @@ class Ledger:
         unpublished = [n for n in numbers if f"{n:08d}.published" not in names]
         wanted = sorted({*unpublished, *range(self._next, len(numbers))})
         result = []
-        for entry in _in_parallel(self._read_entry, wanted):
+        for entry in _in_parallel(self.entry, wanted):
             self._absorb(entry)
             if entry.number in unpublished:
                 result.append(entry)
         return result
+
+    def entry(self, number: int) -> Entry:
+        """Read an entry from the log."""
+        return Entry.from_json(self.store.read(entry_path(self.model_id, number)))
 
     def commit(self, run: Run, staged_files: Sequence[str]) -> Entry | None:
         """Make the rows of these staged files count, those that are void apart.
@@ -124,7 +128,7 @@ class Ledger:
             if self.store.create(entry_path(self.model_id, entry.number), entry.to_json()):
                 self._absorb(entry)
                 return entry
-            self._absorb(self._read_entry(entry.number))
+            self._absorb(self.entry(entry.number))
 
     def staged_leftovers(self) -> tuple[list[str], list[str]]:
         """List the staging folder: files that an entry names, and files that wait for one."""
@@ -134,9 +138,6 @@ class Ledger:
             [file for file in files if file in self._named],
             [file for file in files if file not in self._named],
         )
-
-    def _read_entry(self, number: int) -> Entry:
-        return Entry.from_json(self.store.read(entry_path(self.model_id, number)))
 
     def _absorb(self, entry: Entry) -> None:
         if entry.number < self._next:

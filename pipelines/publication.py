@@ -91,6 +91,15 @@ def publish(store: Store, model_id: str, entry: Entry) -> None:
     store.remove(staging_path(model_id, staged.file) for staged in entry.staged)
 
 
+def published_rows(store: Store, model_id: str, number: int) -> dict[str, int] | None:
+    """Read from an entry's marker how many rows each table has of it; None: not published."""
+    try:
+        marker: dict[str, dict[str, int]] = json.loads(store.read(marker_path(model_id, number)))
+    except FileNotFoundError:
+        return None
+    return marker["rows"]
+
+
 def views_sql(root: str, with_files: Collection[str]) -> str:
     """Return the text of ``views.sql`` in DuckDB's dialect.
 

@@ -72,6 +72,8 @@ def show_status(status: Status, as_json: bool) -> None:
         _print(f"  waiting   {model.n_unpublished} entries, {model.n_staged} staged files")
         for line in model.broken:
             _print(f"  WRONG     {line}")
+        if model.broken:
+            _print("  restore what is lost or changed from a copy, or tag into another output")
 
 
 def print_tags(job: TagJob, as_json: bool) -> None:

@@ -18,6 +18,7 @@ from pipelines.entry import Entry, Run
 from pipelines.ledger import Ledger, recover
 from pipelines.output import Settings, open_output
 from pipelines.publication import publish, stage, views_sql, write_views
+from pipelines.status import status
 from pipelines.store import LocalStore, S3Store, Store, open_store
 from tagger import schema
 from tagger.errors import CommandError
@@ -98,6 +99,28 @@ WHOLE = {"clips": 1, "tags": 2, "embeddings": 6, "timeline": 1}
 """Rows per tagged clip."""
 
 
+def assert_truthful(store: Store, seen: dict[str, Counter[str]]) -> None:
+    """``status --verify`` tells what waits, as log and folders show it; nothing is wrong."""
+    entries = [path for path in store.list("_log") if path.endswith(".json")]
+    markers = [path for path in store.list("_log") if path.endswith(".published")]
+    read = [Entry.from_json(store.read(path)) for path in entries]
+    counted = [clip for entry in read for clip in entry.clip_ids]
+    named = {staged.file for entry in read for staged in entry.staged}
+    waiting = [path for path in store.list("_staging") if path.rsplit("/", 1)[1] not in named]
+    models = status(store, verify=True).models
+    assert len(models) == (1 if entries or waiting else 0)
+    for model in models:
+        assert model.broken == ()
+        assert model.n_tagged == len(counted)
+        assert model.n_unpublished == len(entries) - len(markers)
+        assert model.n_staged == len(waiting)
+        assert sum(model.open_failures.values()) == len(
+            {failed.clip_id for entry in read for failed in entry.failed} - {*counted}
+        )
+        if not model.n_unpublished:
+            assert sorted(seen["clips"]) == sorted(counted)
+
+
 def test_killed_at_every_single_change(
     out_url: str, settings: Settings, staged_table: Build, read_table: ReadTable
 ) -> None:
@@ -117,12 +140,16 @@ def test_killed_at_every_single_change(
         for name, n_rows in WHOLE.items():
             assert set(seen[name].values()) <= {n_rows}, (n, name)
             assert set(seen["clips"]) <= set(seen[name]), (n, name)
+        assert_truthful(store, seen)
         job(store, staged_table)
         found = counts(store, read_table)
         for name, n_rows in WHOLE.items():
             assert found[name] == dict.fromkeys("abce", n_rows), (n, name)
         assert set(found["failures"]) <= {"b", "d"} and found["failures"]["d"] == 1, n
         assert store.list("_staging") == []
+        (model,) = status(store, verify=True).models
+        assert (model.n_tagged, model.n_staged, model.n_unpublished) == (4, 0, 0), n
+        assert model.broken == (), n
         markers = [path for path in store.list("_log") if path.endswith(".published")]
         assert len(markers) == Ledger(store, MODEL).n_entries
         before = store.list("")
