@@ -5,7 +5,7 @@ with any number of writers (``ledger``).
 
 The owner rewrites ``_lock/<model_id>.json`` with a counter that grows. Whoever finds a lock watches
 the counter and compares no clocks: if it moves, the owner lives. An owner that is known to be dead
-(a process of this host) is followed at once.
+(a process of this host) is followed at once. A lock that was removed is made anew.
 """
 
 import json
@@ -24,6 +24,9 @@ from pipelines.store import Store
 from tagger.errors import CommandError
 
 _log = logging.getLogger(__name__)
+
+BEAT_S: Final = 5.0
+SILENCE_S: Final = 20.0
 
 _PATIENCE_S: Final = 2.0
 """A beat that the store does not take is left out, so that a job can end within seconds."""
@@ -49,12 +52,12 @@ class Lock:
         store: Store,
         model_id: str,
         run_id: str,
-        beat_s: float = 5.0,
-        silence_s: float = 20.0,
+        beat_s: float = BEAT_S,
+        silence_s: float = SILENCE_S,
     ) -> None:
         self.lost = False
         self._store = store
-        self._path = f"_lock/{model_id}.json"
+        self._path = _path(model_id)
         self._me: dict[str, Any] = {
             "owner": uuid.uuid4().hex,
             "run_id": run_id,
@@ -70,9 +73,8 @@ class Lock:
 
     def __enter__(self) -> Self:
         while not self._store.create(self._path, self._content()):
-            found = self._find()
-            if found is not None:
-                self._wait_for_silence(found)
+            found = _find(self._store, self._path)
+            if found is not None and self._is_dead(found):
                 self._store.write(self._path, self._content())
                 _log.warning("took over the lock of run %s, which is dead", found["run_id"])
                 break
@@ -101,55 +103,79 @@ class Lock:
     def _content(self) -> bytes:
         return json.dumps({**self._me, "beat": self._beat}).encode()
 
-    def _find(self) -> dict[str, Any] | None:
-        try:
-            found: dict[str, Any] = json.loads(self._store.read(self._path))
-        except FileNotFoundError:
-            return None
-        return found
-
     def _is_mine(self) -> bool:
-        found = self._find()
+        found = _find(self._store, self._path)
         return found is not None and found["owner"] == self._me["owner"]
 
-    def _wait_for_silence(self, first: dict[str, Any]) -> None:
-        """Return when the owner is dead; raise CommandError when it is not."""
-        is_here = first["host"] == self._me["host"]
-        give_up = time.monotonic() + self._silence_s
-        while time.monotonic() < give_up:
-            if is_here and _started(first["pid"]) != first["started"]:
-                return
-            time.sleep(min(1.0, self._beat_s / 4))
-            found = self._find()
-            if found is None:
-                return
-            if found != first:
-                raise CommandError(
-                    f"another job (run {found['run_id']}, process {found['pid']} on "
-                    f"{found['host'].split('/')[0]}) is writing to {self._store.root}: "
-                    "let it end, or stop it"
-                )
+    def _is_dead(self, owner: dict[str, Any]) -> bool:
+        """Watch an owner; False when it has ended meanwhile, CommandError when it is at work."""
+        found = _watch(self._store, self._path, owner, self._beat_s, self._silence_s)
+        if found is not None and found != owner:
+            raise CommandError(
+                f"another job (run {found['run_id']}, process {found['pid']} on "
+                f"{found['host'].split('/')[0]}) is writing to {self._store.root}: "
+                "let it end, or stop it"
+            )
+        return found is not None
 
     def _keep_beating(self) -> None:
         while not self._stop.wait(self._beat_s):
             try:
-                if not self._is_mine():
+                self._beat += 1
+                if self._is_mine():
+                    self._store.write(self._path, self._content())
+                elif not self._store.create(self._path, self._content()):  # else it was removed
                     self.lost = True
                     _log.warning("another job has taken over the lock")
                     return
-                self._beat += 1
-                self._store.write(self._path, self._content())
             except (StoreUnavailable, AccessDenied) as problem:
                 _log.warning("the lock could not be renewed: %s", problem)
 
 
-def holder(store: Store, path: str) -> str | None:
-    """The run that a lock file names; None when it is gone."""
+def is_alive(store: Store, model_id: str, run_id: str, silence_s: float = SILENCE_S) -> bool:
+    """Whether the lock names this run, and its owner is not dead.
+
+    An owner on another host is watched until it beats, or has been silent for ``silence_s``.
+    """
+    owner = _find(store, _path(model_id))
+    if owner is None or owner["run_id"] != run_id:
+        return False
+    if owner["host"] == _host():
+        return not _has_ended(owner)
+    found = _watch(store, _path(model_id), owner, BEAT_S, silence_s)
+    return found is not None and found != owner
+
+
+def _path(model_id: str) -> str:
+    return f"_lock/{model_id}.json"
+
+
+def _find(store: Store, path: str) -> dict[str, Any] | None:
     try:
-        run_id: str = json.loads(store.read(path))["run_id"]
+        found: dict[str, Any] = json.loads(store.read(path))
     except FileNotFoundError:
         return None
-    return run_id
+    return found
+
+
+def _watch(
+    store: Store, path: str, owner: dict[str, Any], beat_s: float, silence_s: float
+) -> dict[str, Any] | None:
+    """What becomes of a lock: ``owner`` again when that is dead, None when the lock is removed."""
+    is_here = owner["host"] == _host()
+    give_up = time.monotonic() + silence_s
+    while time.monotonic() < give_up and not (is_here and _has_ended(owner)):
+        time.sleep(min(1.0, beat_s / 4))
+        found = _find(store, path)
+        if found != owner:
+            return found
+    return owner
+
+
+def _has_ended(owner: dict[str, Any]) -> bool:
+    """Whether an owner on this host has ended."""
+    started: str | None = owner["started"]
+    return _started(owner["pid"]) != started
 
 
 def _host() -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipelines.ledger import Ledger
-from pipelines.lock import holder
+from pipelines.lock import is_alive
 from pipelines.output import read_settings
 from pipelines.runs import RUNS, RunState
 from pipelines.store import Store
@@ -82,10 +82,19 @@ def _model(store: Store, model_id: str, files: list[str] | None) -> ModelStatus:
 
 
 def _runs(store: Store) -> Iterator[dict[str, Any]]:
-    """The records; one that says ``running`` without a lock that names it was killed."""
-    live = {holder(store, path) for path in store.list("_lock")}
+    """The records of tag runs; one that says ``running`` without a living owner was killed."""
     for path in store.list(RUNS):
-        record: dict[str, Any] = json.loads(store.read(path))
-        if record["state"] == RunState.RUNNING and record["run_id"] not in live:
-            record["state"] = "killed"
+        record = _record(store, path)
+        if "model_id" not in record:  # a step of the training
+            continue
+        running = record["state"] == RunState.RUNNING
+        if running and not is_alive(store, record["model_id"], record["run_id"]):
+            record = _record(store, path)  # it may have ended meanwhile
+            if record["state"] == RunState.RUNNING:
+                record["state"] = "killed"
         yield record
+
+
+def _record(store: Store, path: str) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(store.read(path))
+    return record

@@ -152,6 +152,6 @@ class _TagRun:
     def _go_on_alone(self) -> None:
         if self._lock.lost:
             raise CommandError(
-                f"another job has taken over {self._store.root} while this one was silent; "
-                "what this one has staged is kept"
+                f"another job has taken over {self._store.root}: let it end and start this one "
+                "again; what this one has staged is kept"
             )

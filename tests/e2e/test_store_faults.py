@@ -251,7 +251,8 @@ def test_a_store_that_stops_for_longer_than_the_patience_ends_the_job_and_no_mor
     assert tables(out) == {}
     store = open_store(out)
     assert len(store.list("_staging")) >= 1
-    assert [run["state"] for run in status(store).runs] == ["running"]  # its lock is there still
+    assert len(store.list("_lock")) == 1  # which it could not remove
+    assert [run["state"] for run in status(store).runs] == ["killed"]
     assert tag(archive, "--out", out, "--cpus", "1").code == 0
     assert record_of(out)["n_recovered_entries"] == 1
     assert_whole(out, archive, tables(out))

@@ -5,13 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from pipelines.lock import Lock
+from pipelines.lock import Lock, is_alive
 from pipelines.store import Store, open_store
 from tagger.errors import CommandError
 
@@ -115,11 +116,49 @@ def test_owner_on_another_host_is_watched(tmp_path: Path) -> None:
         assert time.monotonic() - began >= 1.0
 
 
-def test_lost_lock_is_told(tmp_path: Path) -> None:
+def test_life_on_another_host_is_seen_by_its_beat(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
+    there = {"owner": "x", "run_id": "run-1", "host": "elsewhere/1/2", "pid": 1, "started": "1"}
+    store.write("_lock/m-1.json", json.dumps(there | {"beat": 7}).encode())
+    assert not is_alive(store, "m-1", "run-1", silence_s=1.5)
+    beat = json.dumps(there | {"beat": 8}).encode()
+    timer = threading.Timer(1.0, store.write, ("_lock/m-1.json", beat))
+    timer.start()
+    assert is_alive(store, "m-1", "run-1", silence_s=60)
+    timer.join()
+    assert not is_alive(store, "m-1", "another run", silence_s=60)
+
+
+def test_lock_given_back_while_it_is_watched_is_no_death(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = open_store(str(tmp_path))
+    there = {"owner": "x", "run_id": "run-1", "host": "elsewhere/1/2", "pid": 1, "beat": 7}
+    store.write("_lock/m-1.json", json.dumps(there).encode())
+    timer = threading.Timer(0.5, store.remove, (["_lock/m-1.json"],))
+    timer.start()
+    with lock(store, silence_s=1000):
+        assert owner_of(store) == "run-2"
+    timer.join()
+    assert caplog.messages == []
+
+
+def test_removed_lock_is_made_anew(out_url: str) -> None:
+    store = open_store(out_url)
     with lock(store) as held:
         store.remove(["_lock/m-1.json"])
-        with lock(store, "run-3"):
-            time.sleep(0.6)
-            assert held.lost
-        assert store.list("_lock") == []
+        time.sleep(0.6)
+        assert owner_of(store) == "run-2"
+        assert not held.lost
+    assert store.list("_lock") == []
+
+
+def test_lost_lock_is_told(tmp_path: Path) -> None:
+    """Removed by hand, and taken by another job before the next beat."""
+    store = open_store(str(tmp_path))
+    with lock(store) as held:
+        another = Lock(store, "m-1", "run-3", beat_s=0.2)
+        store.write("_lock/m-1.json", another._content())
+        time.sleep(0.6)
+        assert held.lost
+    assert owner_of(store) == "run-3"

@@ -2,6 +2,9 @@
 
 import io
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial, reduce
@@ -15,8 +18,10 @@ import pytest
 from pipelines.__main__ import Exit, main
 from pipelines.entry import Run
 from pipelines.ledger import Ledger, recover
+from pipelines.lock import Lock
 from pipelines.output import Settings, open_output
 from pipelines.publication import publish, stage
+from pipelines.records import TrainRecord
 from pipelines.runs import RunRecord, RunState
 from pipelines.status import ModelStatus, status
 from pipelines.store import Store, open_store
@@ -197,13 +202,55 @@ def test_with_a_threshold_clips_may_be_without_tags(
     assert not only_model(store).broken
 
 
-def test_runs_and_how_they_ended(store: Store) -> None:
+def states(store: Store) -> dict[str, str]:
+    return {run["run_id"]: run["state"] for run in status(store).runs}
+
+
+def test_runs_and_how_they_ended(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     for name, state in (("1", RunState.COMPLETE), ("2", RunState.INTERRUPTED), ("3", None)):
         record = RunRecord(name, ["tag"], {}, MODEL)
         if state:
             record.end(state)
         record.write(store)
-    store.write(f"_lock/{MODEL}.json", b'{"run_id": "4"}')
     RunRecord("4", ["tag"], {}, MODEL).write(store)
-    states = {run["run_id"]: run["state"] for run in status(store).runs}
-    assert states == {"1": "complete", "2": "interrupted", "3": "killed", "4": "running"}
+    with Lock(store, MODEL, "4"):
+        seen = states(store)
+    assert seen == {"1": "complete", "2": "interrupted", "3": "killed", "4": "running"}
+    assert states(store)["4"] == "killed", "without a lock"
+    TrainRecord("5", "fit", ["fit"], {}, "").write(store)
+    assert len(states(store)) == 4, "no step of the training"
+    assert main(["status", store.root]) == Exit.DONE
+    assert capsys.readouterr().out.count("run ") == 4
+
+
+def test_a_run_whose_process_was_killed(store: Store) -> None:
+    """It leaves its lock; the process is of this host, and known to be gone."""
+    script = f"""
+import os, signal
+from pipelines.lock import Lock
+from pipelines.records import TrainRecord
+from pipelines.runs import RunRecord
+from pipelines.store import open_store
+store = open_store({store.root!r})
+with Lock(store, {MODEL!r}, "1"):
+    RunRecord("1", ["tag"], {{}}, {MODEL!r}).write(store)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[2])
+    assert done.returncode == -signal.SIGKILL
+    assert len(store.list("_lock")) == 1
+    assert states(store) == {"1": "killed"}
+
+
+def test_a_run_that_ends_while_it_is_looked_at(store: Store) -> None:
+    record = RunRecord("1", ["tag"], {}, MODEL)
+    record.write(store)
+
+    class Late(type(store)):  # type: ignore[misc]
+        def read(self, path: str) -> bytes:
+            if path.startswith("_lock"):
+                record.end(RunState.COMPLETE)
+                record.write(store)
+            return bytes(super().read(path))
+
+    assert states(Late(store.root)) == {"1": "complete"}
