@@ -50,10 +50,7 @@ def open_store(url: str, patience_s: float = PATIENCE_S) -> "Store":
     """
     scheme, separator, rest = url.partition("://")
     if not separator or scheme == "file":
-        folder = Path(rest if separator else url).expanduser().absolute()
-        if folder.exists() and not folder.is_dir():
-            raise CommandError(f"{folder} is a file: give a folder to write to")
-        return LocalStore(str(folder), patience_s)
+        return LocalStore(_folder(rest if separator else url), patience_s)
     bucket = rest.split("/")[0]
     if scheme != "s3":
         raise CommandError(
@@ -64,6 +61,20 @@ def open_store(url: str, patience_s: float = PATIENCE_S) -> "Store":
             "an S3 output is s3://bucket/prefix; credentials come from the environment"
         )
     return S3Store(f"s3://{rest.rstrip('/')}", patience_s)
+
+
+def _folder(path: str) -> str:
+    """The absolute path of a local output; CommandError where no folder can be."""
+    if not path:
+        raise CommandError("the output is empty text: give a local folder or s3://bucket/prefix")
+    try:
+        folder = Path(path).expanduser().absolute()
+        for above in (folder, *folder.parents):
+            if above.exists() and not above.is_dir():
+                raise CommandError(f"{above} is a file: give a folder to write to")
+    except (OSError, RuntimeError) as error:  # no access on the way; no such user's home
+        raise CommandError(f"{path} names no folder ({error}): give another path") from error
+    return str(folder)
 
 
 class Store(ABC):
@@ -146,7 +157,9 @@ class LocalStore(Store):
             raise
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-                raise AccessDenied(f"{self.root}: {error}; check who may write there") from error
+                raise AccessDenied(
+                    f"{self.root}: {error}; check who may read and write there"
+                ) from error
             raise StoreUnavailable(f"{self.root}: {error}") from error
 
     def _read(self, path: str) -> bytes:
@@ -183,7 +196,8 @@ class LocalStore(Store):
 
     def _list(self, folder: str) -> Iterable[str]:
         start = Path(self.root, folder)
-        found = (Path(at, name) for at, _, names in os.walk(start) for name in names)
+        folders = os.walk(start, onerror=_unless_missing)
+        found = (Path(at, name) for at, _, names in folders for name in names)
         return [path.relative_to(self.root).as_posix() for path in found]
 
     def _remove(self, paths: Sequence[str]) -> None:
@@ -199,6 +213,12 @@ class LocalStore(Store):
                 continue
             if abandoned:
                 self.remove([path])
+
+
+def _unless_missing(error: OSError) -> None:
+    """Raise what keeps a folder from being read; it may be missing, or removed meanwhile."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 class S3Store(Store):

@@ -144,7 +144,7 @@ def test_a_disk_that_becomes_read_only_ends_the_job_and_no_more(
     assert process.returncode == 5, said
     last = said.splitlines()[-1]
     assert "Read-only file system" in last
-    assert "check who may write there" in last
+    assert "check who may read and write there" in last
     assert "clips" not in tables(str(out))
     remount("rw")
     assert tag(*command).code == 0

@@ -79,6 +79,9 @@ def test_mistakes_are_told_in_one_line(
     assert "no such file" in refused(capsys, f"{sound}.gone", "--out", out, *model)
     assert "card.json" in refused(capsys, sound, "--out", out, "--model", str(tmp_path))
     assert "is a file" in refused(capsys, sound, "--out", sound, *model)
+    assert "is a file" in refused(capsys, sound, "--out", f"{sound}/x", *model)
+    assert "empty" in refused(capsys, sound, "--out", "", *model)
+    assert "names no folder" in refused(capsys, sound, "--out", "~no such user/x", *model)
     assert "gopher" in refused(capsys, sound, "--out", "gopher://x/y", *model)
     secret = refused(capsys, "s3://id:hush@bucket/x", "--out", out, *model)
     assert "credentials" in secret

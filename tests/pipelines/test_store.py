@@ -1,7 +1,9 @@
 """Stores keep what the log rests on: whole writes, one winner, errors that say what to do."""
 
+import os
 import pickle
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.retry import AccessDenied, StoreUnavailable, n_retries
-from pipelines.store import open_store
+from pipelines.store import LocalStore, open_store
 from tagger.errors import CommandError
 
 
@@ -104,6 +106,52 @@ def test_refuses_a_file_as_folder(tmp_path: Path) -> None:
         open_store(str(tmp_path / "file"))
 
 
+def test_refuses_a_folder_below_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CommandError, match=r"/file is a file: give a folder"):
+        open_store(str(tmp_path / "file" / "x" / "y"))
+
+
+@pytest.mark.parametrize("url", ["", "file://"])
+def test_refuses_empty_text(url: str) -> None:
+    with pytest.raises(CommandError, match="empty"):
+        open_store(url)
+
+
+def test_refuses_the_home_of_nobody() -> None:
+    with pytest.raises(CommandError, match=r"^~no such user/x names no folder"):
+        open_store("~no such user/x")
+
+
+@pytest.fixture
+def without_rights(tmp_path: Path) -> Iterator[Path]:
+    """An output that this process may not read."""
+    user = os.geteuid()
+    folder = tmp_path / "out"
+    open_store(str(folder)).write("clips/1", b"")
+    folder.chmod(0)
+    if user == 0:  # who may read everything
+        os.seteuid(65534)
+    yield folder
+    os.seteuid(user)
+    folder.chmod(0o700)
+
+
+def test_a_folder_that_may_not_be_read_is_not_empty(without_rights: Path) -> None:
+    with pytest.raises(AccessDenied, match="check who may read"):
+        LocalStore(str(without_rights)).list("clips")
+    with pytest.raises(CommandError, match="names no folder"):
+        open_store(str(without_rights / "below"))
+
+
+def test_a_file_where_a_folder_should_be_is_told(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    store.write("clips", b"")
+    assert store.list("missing") == []
+    with pytest.raises(StoreUnavailable):
+        store.list("clips")
+
+
 def test_relative_paths_and_file_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert open_store("out").root == str(tmp_path / "out")
@@ -185,8 +233,6 @@ def test_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_sweep_removes_only_old_leftovers(tmp_path: Path) -> None:
-    import os
-
     store = open_store(str(tmp_path))
     store.write("_tmp/old", b"")
     store.write("_tmp/new", b"")
