@@ -140,11 +140,13 @@ def _whole(groups: pa.Table, column: str, n_rows: pa.ChunkedArray) -> pa.Table:
 
 def _read(store: Store, table: str, path: str) -> pa.Table | None:
     """The columns that identify rows; None where there is no such table file."""
+    columns = _empty(table).schema
     try:
-        part = store.scan(path, lambda opened: pq.ParquetFile(opened).read(_COLUMNS[table]))
-    except (FileNotFoundError, pa.ArrowInvalid):
+        return store.scan(
+            path, lambda opened: pq.ParquetFile(opened).read(columns.names).cast(columns)
+        )
+    except (FileNotFoundError, ValueError):  # Arrow's for what is no Parquet is one
         return None
-    return part.replace_schema_metadata()
 
 
 def _empty(table: str) -> pa.Table:

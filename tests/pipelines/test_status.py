@@ -145,13 +145,17 @@ def test_verify_finds_damage(published: Store, table: str, change: Change, said:
 
 
 @pytest.mark.parametrize("table", ["clips", "tags", "embeddings", "timeline", "failures"])
-@pytest.mark.parametrize("damage", ["gone", "empty", "cut"])
+@pytest.mark.parametrize("damage", ["gone", "empty", "cut", "another table"])
 def test_verify_finds_lost_files(
     published: Store, table: str, damage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (path,) = published.list(table)
     if damage == "gone":
         published.remove([path])
+    elif damage == "another table":
+        rewrite(
+            published, table, lambda rows: rows.rename_columns([n * 2 for n in rows.schema.names])
+        )
     else:
         published.write(path, published.read(path)[:1000] if damage == "cut" else b"")
     broken = only_model(published).broken
