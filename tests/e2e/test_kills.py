@@ -297,14 +297,12 @@ def test_a_killed_raylet_takes_nothing_with_it(
 ) -> None:
     nodes = [head.start(f"--address=127.0.0.1:{head.port}", "--num-cpus=1") for _ in range(2)]
     out = str(tmp_path / "out")
-    process = begin_tag(str(many), "--out", out, *OPTIONS, **head.env)
-    wait_for_staged(process, out)
-    time.sleep(moment.uniform(0, 0.5))
     victim = moment.choice(nodes)
-    at_work = [title(worker) for worker in victim.children()]
+    process = begin_tag(str(many), "--out", out, *OPTIONS, **head.env)
+    await_any(lambda: [p for p in victim.children() if "MapWorker" in title(p)])
+    time.sleep(moment.uniform(0, 0.5))
     victim.kill()
     assert_at_work(out)
-    assert any("MapWorker" in what for what in at_work), at_work
     _, err = process.communicate(timeout=150)
     assert process.returncode == 0, err
     assert_same(tables(out), undisturbed)
