@@ -10,7 +10,8 @@ Further columns go to ``extra`` as JSON. What does not exist is listed all the s
 Trust: a manifest may name any place its reader may read, as the command line may. But a *relative*
 entry stays below the manifest's folder: one that leaves it by ``..`` or through a symbolic link is
 refused, because whoever writes into an archive's folder is not always who runs the job. For the
-same reason a manifest in an object store cannot name local files.
+same reason a manifest in an object store cannot name local files, and no manifest can name what
+wraps another file system, such as ``zip://`` or ``git://``: the stores in ``_STORES`` alone.
 """
 
 import io
@@ -43,6 +44,10 @@ from tagger.errors import CommandError
 
 SUFFIXES: Final = (".txt", ".csv", ".parquet")
 _BATCH_ROWS: Final = 50_000
+_STORES: Final = (
+    *("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss"),
+    *("http", "https", "ftp", "sftp", "hdfs", "webhdfs"),
+)
 
 
 def is_manifest(uri: str) -> bool:
@@ -192,6 +197,11 @@ class _Resolver:
         if not entry:
             raise CommandError(f"{where} has no uri; fill it in or remove the row")
         if not is_local(entry):
+            if scheme_of(entry) not in _STORES:
+                raise CommandError(
+                    f"{where} names something at {scheme_of(entry)}://; a manifest may name local"
+                    f" files and objects of {', '.join(_STORES)}"
+                )
             refuse_credentials(entry, where)
             return canonical(entry)
         if self._is_local:

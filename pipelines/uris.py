@@ -24,6 +24,7 @@ ANSWER_S: Final = 30  # without a byte from the store, after which a request is 
 FILE: Final = "file://"
 FILE_BYTES: Final = "file+bytes://"
 
+_LOCAL: Final = ("file", "local")  # the two that fsspec's local file system answers to
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://", re.ASCII)
 SECRET_PATTERN: Final = (
     r"(?i)s3a?://[^/?#]*[:@]|https?://[^/?#]*@|://[^/?#]*:[^/?#]*@"
@@ -43,7 +44,7 @@ def scheme_of(text: str) -> str:
 
 def is_local(uri: str) -> bool:
     """Whether a path or URI names something in the local file system."""
-    return scheme_of(uri) in ("", "file", "file+bytes")
+    return scheme_of(uri) in ("", "file+bytes", *_LOCAL)
 
 
 def refuse_credentials(text: str, where: str) -> None:
@@ -56,10 +57,10 @@ def refuse_credentials(text: str, where: str) -> None:
 
 
 def local_path(uri: str) -> str:
-    """The path behind a plain path, a ``file://`` or a ``file+bytes://`` URI."""
+    """The path behind a plain path or a URI for which ``is_local`` holds."""
     if uri.startswith(FILE_BYTES):
         return os.fsdecode(unquote_to_bytes(uri[len(FILE_BYTES) :]))
-    return uri[len(FILE) :] if scheme_of(uri) == "file" else uri
+    return uri.partition("://")[2] if scheme_of(uri) in _LOCAL else uri
 
 
 def local_uri(path: str) -> str:

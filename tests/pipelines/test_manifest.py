@@ -100,7 +100,10 @@ def test_a_folder_or_pipe_in_a_manifest_is_listed_as_not_there(archive: Path) ->
         ("e.csv", b"uri,from\na.wav,https://u:SECRET@h/a.wav\n", "credentials; remove"),
         ("e.txt", b"../outside.wav\n", "absolute path"),
         ("e.txt", b"sub/../../outside.wav\n", "absolute path"),
-        ("e.txt", b"nosuchscheme://a.wav\n", "spelt right"),
+        ("e.txt", b"nosuchscheme://a.wav\n", "row 1 names something at nosuchscheme://.*may name"),
+        ("e.txt", b"zip://a.wav::file:///in.zip\n", "at zip://"),
+        ("e.txt", b"GIT://path:main@a.wav\n", "at git://"),
+        ("e.txt", b"memory://a.wav\n", "at memory://"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(
@@ -150,12 +153,32 @@ def test_manifests_on_s3(s3, archive: Path) -> None:
 
 
 @pytest.mark.s3
-@pytest.mark.parametrize("entry", ["/etc/passwd", "file:///etc/passwd", "a/../../b.wav"])
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "/etc/passwd",
+        "file:///etc/passwd",
+        "local:///etc/passwd",
+        "LOCAL:///etc/passwd",
+        "file+bytes:///etc/passwd",
+        "a/../../b.wav",
+    ],
+)
 def test_a_manifest_on_s3_does_not_lead_out(s3, entry: str) -> None:
     prefix = s3.new_prefix()
     filesystem("s3://").pipe(f"{prefix}/list.txt", entry.encode())
     with pytest.raises(CommandError, match="whole URIs"):
         gather([f"{prefix}/list.txt"])
+
+
+@pytest.mark.s3
+def test_chains_of_fsspec_are_names_like_any_other(s3) -> None:
+    prefix = s3.new_prefix()
+    wrapped = "simplecache::file:///etc/passwd"
+    filesystem("s3://").pipe(f"{prefix}/list.txt", f"{wrapped}\n{prefix}/a::{wrapped}".encode())
+    rows = gather([f"{prefix}/list.txt"]).to_pylist()
+    assert [row["uri"] for row in rows] == [f"{prefix}/{wrapped}", f"{prefix}/a::{wrapped}"]
+    assert [row["version"] for row in rows] == ["", ""]
 
 
 @pytest.mark.s3

@@ -62,6 +62,7 @@ def test_relative_paths_and_dots_are_resolved(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert canonical("a/../b#%.wav") == f"file://{tmp_path}/b#%.wav"
+    assert canonical(f"LOCAL://{tmp_path}/b.wav") == f"file://{tmp_path}/b.wav"
     assert canonical("S3://bucket/a//../b") == "s3://bucket/a//../b"
     assert canonical("gs://bucket/a/../b") == "gs://bucket/a/../b"
 
