@@ -1,9 +1,9 @@
 """The bytes of one clip, of the very version that was listed (design 4, "Failures").
 
 Small objects come as ``bytes``. Larger local files come as their path; larger remote ones are
-copied in ranges into a temporary file that is removed afterwards. What concerns this clip alone is
-a ``ClipError`` at stage READ: VANISHED, CHANGED_DURING_RUN, UNREADABLE. A store that does not
-answer is not: it is retried, then ``StoreUnavailable`` ends the job.
+copied in ranges into a temporary file without a name, of which a killed worker leaves nothing. What
+concerns this clip alone is a ``ClipError`` at stage READ: VANISHED, CHANGED_DURING_RUN, UNREADABLE.
+A store that does not answer is not: it is retried, then ``StoreUnavailable`` ends the job.
 
 The version is compared by the request itself on S3 (``If-Match``), and before and after the use
 elsewhere: a local file that is rewritten while it is decoded ends as CHANGED_DURING_RUN.
@@ -22,7 +22,15 @@ from typing import IO, Any, Final, NoReturn
 
 import pyarrow as pa
 
-from pipelines.retry import PATIENCE_S, StoreUnavailable, error_code, with_retries
+from pipelines.retry import (
+    PATIENCE_S,
+    AccessDenied,
+    StoreUnavailable,
+    error_code,
+    one_line,
+    store_errors,
+    with_retries,
+)
 from pipelines.uris import filesystem, is_local, is_s3, local_path, split_s3
 from pipelines.versions import file_version, info_version, plain_etag
 from tagger.errors import ClipError, Reason, Stage
@@ -189,11 +197,16 @@ def _same_file(path: str, version: str) -> None:
 def _spooled(
     read: Callable[[int, int | None], bytes], size_bytes: int, spool_dir: Path | None
 ) -> Iterator[Source]:
-    with tempfile.NamedTemporaryFile(prefix="clip-", dir=spool_dir) as file:
+    with tempfile.TemporaryFile(dir=spool_dir) as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, size_bytes)
+        except OSError as error:
+            detail = f"{size_bytes} bytes do not fit the temporary folder: {error.strerror}"
+            _fail(Reason.UNREADABLE, detail, error)
         for start in range(0, size_bytes, RANGE_BYTES):
             file.write(read(start, min(start + RANGE_BYTES, size_bytes)))
         file.flush()
-        yield Path(file.name)
+        yield Path(f"/proc/{os.getpid()}/fd/{file.fileno()}")  # the decoding process opens it too
 
 
 def _s3_reader(uri: str, version: str) -> Callable[[int, int | None], bytes]:
@@ -233,19 +246,24 @@ def _fsspec_reader(uri: str, version: str) -> Callable[[int, int | None], bytes]
 
 
 def _as_clip_error(call: Callable[[], bytes], uri: str, patience_s: float) -> bytes:
-    """What the store says of this one object, as the clip's failure; the rest passes."""
+    """What the store says of this one object, as the clip's failure."""
     try:
         return with_retries(call, f"reading {uri!r}", patience_s)
+    except (AccessDenied, StoreUnavailable):
+        raise
     except FileNotFoundError as error:
         if error_code(error) == "NoSuchBucket":
             raise StoreUnavailable(f"reading {uri!r}: the bucket is gone") from error
         _fail(Reason.VANISHED, "no such object", error)
     except PermissionError as error:
         _fail(Reason.UNREADABLE, error_code(error) or "access denied", error)
-    except OSError as error:
-        if error_code(error) not in ("PreconditionFailed", "412", "InvalidRange"):
-            raise
-        _fail(Reason.CHANGED_DURING_RUN, "another version than the one listed", error)
+    except store_errors() as error:
+        code = error_code(error)
+        if code in ("PreconditionFailed", "412", "InvalidRange"):
+            _fail(Reason.CHANGED_DURING_RUN, "another version than the one listed", error)
+        if isinstance(error, OSError) and error.errno in _MACHINE_TROUBLE:
+            raise StoreUnavailable(f"reading {uri!r}: {one_line(error)}") from error
+        _fail(Reason.UNREADABLE, f"{code or type(error).__name__}: {one_line(error)}", error)
 
 
 def _same(version: Any, listed: str) -> None:

@@ -11,7 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from pipelines.retry import AccessDenied, StoreUnavailable, error_code, store_errors, with_retries
+from pipelines.retry import (
+    AccessDenied,
+    StoreUnavailable,
+    error_code,
+    one_line,
+    store_errors,
+    with_retries,
+)
 from pipelines.uris import N_CONNECTIONS, filesystem, is_s3, split_s3
 from pipelines.versions import Found, info_version, plain_etag
 from tagger.errors import CommandError
@@ -71,7 +78,7 @@ def _asked(call: Callable[[], _T], place: str) -> _T:
     except store_errors() as error:
         if error_code(error) in _ELSEWHERE:
             raise CommandError(f"{place} lies in another region; set AWS_REGION") from error
-        raise CommandError(f"{place} cannot be listed: {' '.join(str(error).split())}") from error
+        raise CommandError(f"{place} cannot be listed: {one_line(error)}") from error
 
 
 def _s3_objects(bucket: str, prefix: str, **options: Any) -> Iterator[Found]:

@@ -94,14 +94,14 @@ def with_retries(call: Callable[[], _T], what: str, patience_s: float = PATIENCE
             raise
         except store_errors() as error:
             if refused_credentials(error):
-                raise AccessDenied(f"{what}: {_one_line(error)}; {_HOW_TO_LOG_IN}") from error
+                raise AccessDenied(f"{what}: {one_line(error)}; {_HOW_TO_LOG_IN}") from error
             if not is_transient(error):
                 raise
             if time.monotonic() + pause_s > deadline:
                 raise StoreUnavailable(
-                    f"{what}: no answer in {patience_s:.0f} s: {_one_line(error)}"
+                    f"{what}: no answer in {patience_s:.0f} s: {one_line(error)}"
                 ) from error
-            _log.info("%s: trying again after %s", what, _one_line(error))
+            _log.info("%s: trying again after %s", what, one_line(error))
         _repeated.add()
         time.sleep(pause_s * random.uniform(0.5, 1.0))
         pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
@@ -169,6 +169,7 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in (errno.EREMOTEIO, errno.ENETUNREACH)
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """What an exception says, for a message."""
     text = " ".join(str(error).split())
     return text or type(error).__name__

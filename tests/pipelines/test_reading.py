@@ -4,6 +4,7 @@ import os
 import re
 import socket
 import struct
+import subprocess
 import threading
 import time
 import uuid
@@ -92,10 +93,19 @@ def test_small_and_large_clips(place: str, small_limits: None, tmp_path: Path) -
     for row in clips.select(["uri", "version", "size_bytes"]).to_pylist():
         with open_clip(**row, spool_dir=spool) as source:
             kinds.append(type(source) is bytes)
-            remote_and_large = "://" in place and not kinds[-1]
-            assert len(list(spool.iterdir())) == remote_and_large
+            assert list(spool.iterdir()) == []  # nothing that a killed worker would leave
+            if isinstance(source, Path):
+                by_another_process = subprocess.check_output(["cat", source])
+                assert by_another_process == contents[Path(row["uri"]).name]
     assert kinds == [True, True, True, False, False, False]
-    assert list(spool.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["memory"], indirect=True)
+def test_a_clip_that_does_not_fit_the_disk(place: str) -> None:
+    clip = clip_of(put(place, "a.wav", b"abc")) | {"size_bytes": 1 << 60}
+    with pytest.raises(ClipError, match="do not fit the temporary folder") as caught:
+        open_clip(**clip).__enter__()
+    assert caught.value.reason is Reason.UNREADABLE
 
 
 @pytest.mark.parametrize("size", [100, 5000])
@@ -201,7 +211,7 @@ class FaultyProxy:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 return
             if fault and fault != "cut":
-                status, code = re.fullmatch(r"(\d+) (\w+)", fault).groups()
+                status, code = re.fullmatch(r"(\d+) (\S+)", fault).groups()
                 body = f"<Error><Code>{code}</Code><Message>injected</Message></Error>"
                 head = f"HTTP/1.1 {status} x\r\nContent-Length: {len(body)}\r\n"
                 client.sendall(f"{head}Connection: close\r\n\r\n{body}".encode())
@@ -278,8 +288,17 @@ def test_denied_objects_and_denied_credentials_differ(
     clip = clip_of(put(s3.new_prefix(), "a.wav", b"abc"))
     proxy.faults = ["403 AccessDenied"]
     assert reason(clip) is Reason.UNREADABLE
-    proxy.faults = ["403 InvalidObjectState"]
-    assert reason(clip) is Reason.UNREADABLE
+    for fault in [
+        "403 InvalidObjectState",
+        "400 InvalidRequest",
+        "400 InvalidArgument",
+        "400 KMS.DisabledException",
+        "400 KMS.NotFoundException",
+    ]:
+        proxy.faults = [fault]
+        with pytest.raises(ClipError, match=fault.split()[1]) as caught, open_clip(**clip):
+            pass
+        assert caught.value.reason is Reason.UNREADABLE
     proxy.faults = ["400 ExpiredToken"]
     with pytest.raises(AccessDenied, match="AWS_PROFILE"), open_clip(**clip):
         pass
