@@ -7,12 +7,13 @@ tasks.
 
 Every operator turns one row (a batch of clips) into one row, so that a replay after a lost node
 gives as many rows and blocks as before. The last row of a batch is its receipt: the name of the
-staged file, and what the batch came to.
+staged file, how many of the clips are in it, and what they came to.
 """
 
 import json
+import logging
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,7 +28,7 @@ from pipelines.config import Limits
 from pipelines.publication import stage
 from pipelines.retry import n_retries
 from pipelines.rows import RowSettings
-from pipelines.stages import ClipTagger, Preprocessor, Tally, pack, unpack
+from pipelines.stages import MOST_PATCHES, ClipTagger, Preprocessor, Tally, pack, unpack
 from pipelines.store import Store
 from tagger.card import ModelFiles
 
@@ -42,6 +43,8 @@ GPU_ACTOR_CPUS: Final = 0.1
 STAGING_CPUS: Final = 0.05
 NO_PROGRESS_S: Final = 6 * 3600.0  # no single recording takes longer
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -52,6 +55,7 @@ class Plan:
     clips : all clips to work on, schema ``LISTING``
     bounds : (n_batches + 1,) int64; batch i is rows ``bounds[i]`` to ``bounds[i + 1]``
     precision : arithmetic of the extractors; None: what the hardware computes in
+    most_patches : with which a batch ends, leaving clips over
     """
 
     clips: pa.Table
@@ -60,9 +64,15 @@ class Plan:
     rows: RowSettings
     limits: Limits
     precision: "Precision | None"
+    most_patches: int = MOST_PATCHES
 
     def batch(self, number: int) -> pa.Table:
         return self.clips.slice(self.bounds[number], self.bounds[number + 1] - self.bounds[number])
+
+    @property
+    def limited(self) -> tuple[Limits, float, int]:
+        """What a ``Preprocessor`` is told."""
+        return self.limits, self.store.patience_s, self.most_patches
 
     @property
     def patch_dtype(self) -> str:
@@ -79,14 +89,26 @@ class Shared:
 
 
 def receipts(plan: Plan, model: ModelFiles, workers: Workers) -> Iterator[tuple[str, Tally]]:
-    """Carry out the plan; yields each batch's staged file and what it came to, as it is done."""
+    """Carry out the plan; yields each staged file and what it came to, as it is done.
+
+    Clips that are left over, as their batch held far more audio than it looked, follow one by one.
+    """
+    left: list[int] = []
     shared = Shared(ray.put(plan), ray.put(model))
     rows = dataset(shared, len(plan.bounds) - 1, workers)
     block: Any
     for block in rows.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
         for text in block["receipt"].to_pylist():
             receipt = json.loads(text)
+            begin, end = plan.bounds[receipt["batch"] :][:2].tolist()
+            left += range(begin + receipt["n_clips"], end)
             yield receipt["file"], Tally(**receipt["tally"])
+    if left:
+        _log.info("%d clips follow one by one: their batches held too much audio", len(left))
+        clips = plan.clips.take(pa.array(left))
+        yield from receipts(
+            replace(plan, clips=clips, bounds=np.arange(len(left) + 1)), model, workers
+        )
 
 
 def dataset(shared: Shared, n_batches: int, workers: Workers) -> ray.data.Dataset:
@@ -137,13 +159,14 @@ class TagOnCpu:
 
     def __init__(self, shared: Shared) -> None:
         self._plan: Plan = ray.get(shared.plan)
-        self._preprocess = Preprocessor(self._plan.limits, self._plan.store.patience_s)
+        self._preprocess = Preprocessor(*self._plan.limited)
         self._tag = _clip_tagger(self._plan, shared)
 
     def __call__(self, row: pa.Table) -> pa.Table:
         n_before = n_retries()
         clips = self._plan.batch(_batch(row))
-        return _receipt(self._plan, *self._tag(clips, self._preprocess(clips)), n_before)
+        table, tally = self._tag(clips, self._preprocess(clips))
+        return _receipt(self._plan, row, table, tally, n_before)
 
 
 def preprocess(row: pa.Table, shared: Shared) -> pa.Table:
@@ -152,7 +175,7 @@ def preprocess(row: pa.Table, shared: Shared) -> pa.Table:
     plan: Plan = ray.get(shared.plan)
     tally = Tally()
     with tally.timed("patches"):
-        events = _preprocessor(plan.limits, plan.store.patience_s)(plan.batch(_batch(row)))
+        events = _preprocessor(*plan.limited)(plan.batch(_batch(row)))
         order, patches = pack(events, plan.patch_dtype)
     tally.n_retries = n_retries() - n_before
     return pa.table(
@@ -166,7 +189,7 @@ def preprocess(row: pa.Table, shared: Shared) -> pa.Table:
 
 
 class TagOnGpu:
-    """Second operator of the GPU plan: {batch, order, patches, tally} -> {staged, tally}."""
+    """Second operator of the GPU plan: {batch, order, patches, tally} -> {batch, staged, tally}."""
 
     def __init__(self, shared: Shared) -> None:
         self._plan: Plan = ray.get(shared.plan)
@@ -183,6 +206,7 @@ class TagOnGpu:
             writer.write_table(table)
         return pa.table(
             {
+                "batch": row["batch"],
                 "staged": _large_binary(sink.getvalue()),
                 "tally": [json.dumps(asdict(tally))],
             }
@@ -190,17 +214,20 @@ class TagOnGpu:
 
 
 def write_staged(row: pa.Table, shared: Shared) -> pa.Table:
-    """Third operator of the GPU plan: {staged, tally} -> {receipt}."""
+    """Third operator of the GPU plan: {batch, staged, tally} -> {receipt}."""
     with pa.ipc.open_stream(row["staged"].chunk(0)[0].as_buffer()) as reader:
         table = reader.read_all()
-    return _receipt(ray.get(shared.plan), table, _tally(row), n_retries())
+    return _receipt(ray.get(shared.plan), row, table, _tally(row), n_retries())
 
 
-def _receipt(plan: Plan, table: pa.Table, tally: Tally, n_retries_before: int) -> pa.Table:
+def _receipt(
+    plan: Plan, row: pa.Table, table: pa.Table, tally: Tally, n_retries_before: int
+) -> pa.Table:
     with tally.timed("staging"):
         file = stage(table, plan.store, plan.rows.model_id)
     tally.n_retries += n_retries() - n_retries_before
-    return pa.table({"receipt": [json.dumps({"file": file, "tally": asdict(tally)})]})
+    receipt = {"batch": _batch(row), "file": file, "n_clips": len(table), "tally": asdict(tally)}
+    return pa.table({"receipt": [json.dumps(receipt)]})
 
 
 def _tally(row: pa.Table) -> Tally:
@@ -222,9 +249,9 @@ def _clip_tagger(plan: Plan, shared: Shared) -> ClipTagger:
 
 
 @cache
-def _preprocessor(limits: Limits, patience_s: float) -> Preprocessor:
+def _preprocessor(limits: Limits, patience_s: float, most_patches: int) -> Preprocessor:
     """One per worker process, so that its decoding process outlives the task."""
-    return Preprocessor(limits, patience_s)
+    return Preprocessor(limits, patience_s, most_patches)
 
 
 def _batch(row: pa.Table) -> int:

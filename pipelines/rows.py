@@ -148,7 +148,7 @@ def _embedding_rows(
 def _lists(parts: Sequence[FloatArray], values: Any, schema: pa.Schema, column: str) -> pa.Array:
     """A list column with as many of ``values``, in order, as each part has elements."""
     kind = schema.field(column).type
-    offsets = np.concatenate([[0], np.cumsum([part.size for part in parts])]).astype(np.int32)
+    offsets = np.concatenate([[0], np.cumsum([part.size for part in parts])])
     if isinstance(values, np.ndarray):
         values = pa.array(values.astype(kind.value_type.to_pandas_dtype()), kind.value_type)
-    return pa.ListArray.from_arrays(pa.array(offsets), values, type=kind)
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values, type=kind)

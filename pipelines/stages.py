@@ -8,6 +8,9 @@ known, then its patches some at a time; or the ``ClipError`` that ended it. Even
 of the clips. On a CPU-only machine both run in one actor, and a recording of ten hours passes
 through in pieces; between machines ``pack`` makes one record of a batch's events and ``unpack``
 replays them.
+
+How much audio a clip holds shows only when it is decoded: a few bytes may be a day. So a batch ends
+after the clip with which it has ``MOST_PATCHES``; its other clips have no events and no rows.
 """
 
 import json
@@ -17,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Event = tuple[int, audio.Signal | FloatArray | ClipError]
 
+MOST_PATCHES: Final = 16_384  # more than four hours; 200 MB as float16
 POOLED_PATCHES = 128  # patches of several clips that pass through the extractors together
 
 
@@ -49,16 +53,30 @@ def decode_patches(source: bytes | Path, max_hours: float) -> Iterator[audio.Sig
 
 
 class Preprocessor:
-    """Clips to events; owns the process in which clips are decoded."""
+    """Clips to events; owns the process in which clips are decoded.
 
-    def __init__(self, limits: Limits, patience_s: float = PATIENCE_S) -> None:
+    Parameters
+    ----------
+    most_patches : with which a batch ends
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        patience_s: float = PATIENCE_S,
+        most_patches: int = MOST_PATCHES,
+    ) -> None:
         self._limits = limits
         self._patience_s = patience_s
+        self._most_patches = most_patches
         self._isolated = Isolated(limits.clip_timeout_s, limits.memory_mb << 20)
 
     def __call__(self, clips: pa.Table) -> Iterator[Event]:
-        """Events of a batch, a table of schema ``LISTING``."""
+        """Events of a batch, a table of schema ``LISTING``, or of its first clips."""
+        n_patches = 0
         for row, clip in enumerate(prefetch(clips, patience_s=self._patience_s)):
+            if n_patches >= self._most_patches:
+                return
             try:
                 with clip as source:
                     items = self._isolated.run(decode_patches, source, self._limits.max_hours)
@@ -66,6 +84,8 @@ class Preprocessor:
                         if isinstance(item, audio.Signal):
                             hours = item.duration_s / 3600
                             self._isolated.allow(hours * self._limits.clip_timeout_s)
+                        else:
+                            n_patches += len(item)
                         yield row, item
             except ClipError as error:
                 yield row, error
@@ -167,8 +187,13 @@ class ClipTagger:
         self._settings = settings
 
     def __call__(self, clips: pa.Table, events: Iterable[Event]) -> tuple[pa.Table, Tally]:
-        """One row of schema ``staged`` per clip of the batch (schema ``LISTING``), in order."""
-        tally = Tally(size_bytes=pc.sum(clips["size_bytes"]).as_py())
+        """One row of schema ``staged`` per clip that has events, the first ones of the batch.
+
+        Parameters
+        ----------
+        clips : the batch, schema ``LISTING``
+        """
+        tally = Tally()
         signals: dict[int, audio.Signal] = {}
         outcomes: dict[int, TaggedClip | ClipError] = {}
         embedded: dict[int, list[FloatArray]] = defaultdict(list)
@@ -185,11 +210,13 @@ class ClipTagger:
             predictions = self._tagger.predict(embeddings)
         for row, vectors, prediction in zip(tagged, embeddings, predictions, strict=True):
             outcomes[row] = TaggedClip(signals[row], vectors, prediction)
-        ordered = [outcomes[row] for row in range(len(clips))]
+        ordered = [outcomes[row] for row in range(len(outcomes))]
+        done = clips.slice(0, len(outcomes))
+        tally.size_bytes = pc.sum(done["size_bytes"]).as_py()
         for outcome in ordered:
             tally.count(outcome)
         with tally.timed("rows"):
-            return staged_rows(clips, ordered, self._tagger, self._settings), tally
+            return staged_rows(done, ordered, self._tagger, self._settings), tally
 
     def _embed(self, events: Iterable[Event], tally: Tally) -> Iterator[Event]:
         """The events with embeddings (n_extractors, n, 128) in place of patches (n, 96, 64).

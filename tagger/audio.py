@@ -24,6 +24,7 @@ from tagger.logmel import SAMPLE_RATE_HZ, FloatArray
 from tagger.source import Source
 
 MAX_HOURS: Final = 24.0
+MIN_RATE_HZ: Final = 1_000  # below it no sound is left, and a few bytes would be hours
 
 TRIM_FRAME: Final = 2_048  # samples at the recording's own rate, as all TRIM constants
 TRIM_HOP: Final = 512
@@ -165,6 +166,8 @@ def _survey(source: Source, max_hours: float) -> _Survey:
     survey = _Survey(rate, channels, Envelope(), 0.0, None, [])
     try:
         with closing(blocks):
+            if rate < MIN_RATE_HZ:
+                raise ClipError(Reason.UNSUPPORTED, f"a sample rate of {rate} Hz")
             for block in blocks:
                 _take(survey, block)
                 if survey.envelope.n_samples > max_hours * 3600.0 * rate:

@@ -33,7 +33,7 @@ assert workers == cluster.Workers(2, 1), workers
 assert cluster.connect(Resources(gpus=0)) == cluster.Workers(2, 0)
 clips, store = listing.gather([collection]), open_store(out)
 rows = RowSettings.of(TagJob(inputs=(), out="", timeline=True), "tiny", "run")
-plan = operators.Plan(clips, np.array([0, 3, 4, len(clips)]), store, rows, Limits(), "float32")
+plan = operators.Plan(clips, np.array([0, 3, 4, len(clips)]), store, rows, Limits(), "float32", 4)
 
 def rows_of(workers):
     with warnings.catch_warnings():
@@ -46,7 +46,8 @@ def rows_of(workers):
     return sorted(len(table) for table in tables), table.to_pylist()
 
 on_cpu, on_gpu = rows_of(cluster.Workers(2, 0)), rows_of(workers)
-assert on_cpu[0] == on_gpu[0] == [1, 3, 3], (on_cpu[0], on_gpu[0])
+# of [3, 1, 3] clips with 1, 1, 2 | none | 3, 4, none patches the last one is left over
+assert on_cpu[0] == on_gpu[0] == [1, 1, 2, 3], (on_cpu[0], on_gpu[0])
 for one, other in zip(on_cpu[1], on_gpu[1], strict=True):
     np.testing.assert_allclose(one.pop("embedding_values"), other.pop("embedding_values"), 1e-5)
     for kind in ("tags", "timeline"):

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from pipelines.config import TagJob
-from pipelines.rows import RowSettings, TaggedClip, staged_rows
+from pipelines.rows import RowSettings, TaggedClip, _lists, staged_rows
 from tagger import schema
 from tagger.audio import Signal
 from tagger.errors import ClipError, Reason, Stage
@@ -97,6 +97,12 @@ def test_embeddings_are_halved_or_left_out(tagger: Tagger) -> None:
     (without,) = rows_of(tagger, [clip], embeddings=False).to_pylist()
     assert without["embedding_rows"] == without["embedding_values"] == []
     assert without["n_segments"] == 2
+
+
+def test_more_values_than_a_list_column_holds_are_no_silent_wrap(tagger: Tagger) -> None:
+    part = np.broadcast_to(np.float32(0), (2**30,))
+    with pytest.raises(pa.ArrowInvalid, match="not in range"):
+        _lists([part, part], pa.nulls(0), schema.staged("float32"), "embedding_rows")
 
 
 def test_top_k_and_threshold_choose_the_tags(tagger: Tagger) -> None:

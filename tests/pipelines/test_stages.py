@@ -115,6 +115,16 @@ def test_packed_and_unpacked_events_give_the_same_rows(
     assert plain(packed) == plain(direct)
 
 
+def test_a_batch_ends_when_it_holds_too_many_patches(clips: pa.Table, tagger: Tagger) -> None:
+    tag = ClipTagger(tagger, settings())
+    for most, n_rows in {1: 2, 3: 2, 4: 4, 5: 5, 12: 5, 13: 6}.items():
+        preprocess = Preprocessor(Limits(), most_patches=most)
+        rows, tally = tag(clips, preprocess(clips))
+        assert rows["clip_id"].to_pylist() == clips["clip_id"].to_pylist()[:n_rows]
+        assert tally.n_tagged + tally.n_failed == n_rows
+        assert tally.size_bytes == sum(clips["size_bytes"].to_pylist()[:n_rows])
+
+
 def test_packing_keeps_errors_signals_and_the_order() -> None:
     signal = Signal(1.5, 44_100, 2, 0.25, 1.25, 0.5, "cut off")
     patches = np.random.default_rng(0).standard_normal((3, 96, 64)).astype(np.float32)

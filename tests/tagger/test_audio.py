@@ -138,6 +138,14 @@ def test_channels_that_cancel_out_are_silent(encode) -> None:
     assert caught.value.reason is Reason.SILENT
 
 
+def test_rates_that_no_sound_has_are_unsupported(encode) -> None:
+    assert load(encode(_noise(4_000), 1_000))[0].duration_s == 4.0
+    for rate in (1, 999):
+        with pytest.raises(ClipError, match=f"rate of {rate} Hz") as caught:
+            load(encode(_noise(4_000), rate))
+        assert caught.value.reason is Reason.UNSUPPORTED
+
+
 @pytest.mark.parametrize("kind", ["FLAC", "MP3"])
 def test_the_limit_is_on_decoded_hours(encode, kind: str) -> None:
     data = encode(_noise(16_000 * 40), 16_000, kind)
