@@ -45,9 +45,14 @@ MOST_PATCHES: Final = 16_384  # more than four hours; 200 MB as float16
 POOLED_PATCHES = 128  # patches of several clips that pass through the extractors together
 
 
-def decode_patches(source: bytes | Path, max_hours: float) -> Iterator[audio.Signal | FloatArray]:
-    """The signal and then the patches of one clip; runs in the isolated process."""
-    signal, blocks = audio.load(source, max_hours)
+def decode_patches(
+    source: bytes | Path, max_hours: float
+) -> Iterator[float | audio.Signal | FloatArray]:
+    """Hours as they are decoded, then the signal, then the patches of one clip.
+
+    Runs in the isolated process.
+    """
+    signal, blocks = yield from audio.loading(source, max_hours)
     yield signal
     yield from stream_patches(blocks)
 
@@ -81,10 +86,10 @@ class Preprocessor:
                 with clip as source:
                     items = self._isolated.run(decode_patches, source, self._limits.max_hours)
                     for item in items:
-                        if isinstance(item, audio.Signal):
-                            hours = item.duration_s / 3600
-                            self._isolated.allow(hours * self._limits.clip_timeout_s)
-                        else:
+                        if isinstance(item, float):
+                            self._isolated.allow(item * self._limits.clip_timeout_s)
+                            continue
+                        if isinstance(item, np.ndarray):
                             n_patches += len(item)
                         yield row, item
             except ClipError as error:

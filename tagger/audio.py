@@ -9,10 +9,10 @@ in between; longer ones are decoded twice, a block at a time, and give the very 
 Times are seconds in the original recording: its first decoded sample is at 0.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,8 @@ TRIM_FRAME: Final = 2_048  # samples at the recording's own rate, as all TRIM co
 TRIM_HOP: Final = 512
 TRIM_RATIO: Final = 1e-6  # in power: 60 dB below the loudest frame
 TRIM_FLOOR: Final = 1e-10  # in power: librosa measures nothing quieter
+
+_T = TypeVar("_T")
 
 _KEEP_SAMPLES: Final = 2**24  # 64 MiB, 6 minutes at 44.1 kHz
 _HUGE: Final = 1e15  # amplitudes whose squares leave float32
@@ -78,7 +80,17 @@ def load(source: Source, max_hours: float = MAX_HOURS) -> tuple[Signal, Iterator
         ``SILENT``, ``TOO_LONG``)
     OSError : the source itself cannot be read
     """
-    signal, pieces = _normalised(source, max_hours)
+    return _returned(loading(source, max_hours))
+
+
+def loading(
+    source: Source, max_hours: float = MAX_HOURS
+) -> Generator[float, None, tuple[Signal, Iterator[FloatArray]]]:
+    """``load`` that yields on its way how many hours more have been decoded, about one at a time.
+
+    They sum up to the duration; what ``load`` returns is returned at the end.
+    """
+    signal, pieces = yield from _normalised(source, max_hours)
     return signal, _resampled(pieces, signal.sample_rate_hz)
 
 
@@ -90,8 +102,18 @@ def waveform(source: Source, max_hours: float = MAX_HOURS) -> tuple[Signal, Floa
 
 def original(source: Source, max_hours: float = MAX_HOURS) -> tuple[Signal, FloatArray]:
     """The signal in one piece before it is resampled, (n,) float32: what pitch shifting takes."""
-    signal, pieces = _normalised(source, max_hours)
+    signal, pieces = _returned(_normalised(source, max_hours))
     return signal, np.concatenate(list(pieces))
+
+
+def _returned(steps: Generator[float, None, _T]) -> _T:
+    """What is returned at the end of all steps."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: _T = end.value
+            return result
 
 
 class Envelope:
@@ -141,11 +163,18 @@ class _Survey:
     peak: float
     damage: str | None
     kept: list[FloatArray] | None  # the decoded recording, None if it is long
+    told_hours: float = 0.0
+
+    @property
+    def hours(self) -> float:
+        return self.envelope.n_samples / self.sample_rate_hz / 3600.0
 
 
-def _normalised(source: Source, max_hours: float) -> tuple[Signal, Iterator[FloatArray]]:
+def _normalised(
+    source: Source, max_hours: float
+) -> Generator[float, None, tuple[Signal, Iterator[FloatArray]]]:
     """The recording's description, and its content with a peak of 1, at its own rate."""
-    survey = _survey(source, max_hours)
+    survey = yield from _survey(source, max_hours)
     rate = survey.sample_rate_hz
     start, end = survey.envelope.bounds()
     signal = Signal(
@@ -161,17 +190,12 @@ def _normalised(source: Source, max_hours: float) -> tuple[Signal, Iterator[Floa
     return signal, _cut(blocks, start, end, survey.peak)
 
 
-def _survey(source: Source, max_hours: float) -> _Survey:
+def _survey(source: Source, max_hours: float) -> Generator[float, None, _Survey]:
     rate, channels, blocks = decode_blocks(source)
     survey = _Survey(rate, channels, Envelope(), 0.0, None, [])
     try:
         with closing(blocks):
-            if rate < MIN_RATE_HZ:
-                raise ClipError(Reason.UNSUPPORTED, f"a sample rate of {rate} Hz")
-            for block in blocks:
-                _take(survey, block)
-                if survey.envelope.n_samples > max_hours * 3600.0 * rate:
-                    raise ClipError(Reason.TOO_LONG, f"more than {max_hours:g} hours of audio")
+            yield from _go_through(blocks, survey, max_hours)
     except ClipError as error:
         if error.reason is not Reason.DECODE_ERROR or survey.envelope.n_samples == 0:
             raise
@@ -180,7 +204,23 @@ def _survey(source: Source, max_hours: float) -> _Survey:
         raise ClipError(Reason.EMPTY, "no samples")
     if survey.peak == 0.0:
         raise ClipError(Reason.SILENT, "every sample is zero")
+    yield survey.hours - survey.told_hours
     return survey
+
+
+def _go_through(
+    blocks: Iterable[FloatArray], survey: _Survey, max_hours: float
+) -> Generator[float]:
+    """Survey all blocks; yields the hours that are new, once they are one or more."""
+    if survey.sample_rate_hz < MIN_RATE_HZ:
+        raise ClipError(Reason.UNSUPPORTED, f"a sample rate of {survey.sample_rate_hz} Hz")
+    for block in blocks:
+        _take(survey, block)
+        if survey.hours > max_hours:
+            raise ClipError(Reason.TOO_LONG, f"more than {max_hours:g} hours of audio")
+        if survey.hours >= survey.told_hours + 1.0:
+            yield survey.hours - survey.told_hours
+            survey.told_hours = survey.hours
 
 
 def _take(survey: _Survey, block: FloatArray) -> None:

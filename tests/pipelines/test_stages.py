@@ -177,9 +177,12 @@ def test_a_vanished_clip_is_told_from_its_neighbours(clips: pa.Table) -> None:
     assert {row for row, _ in found[1:]} == {1}
 
 
-def test_the_time_limit_grows_with_the_hours_that_a_clip_holds(
-    clips: pa.Table, monkeypatch: pytest.MonkeyPatch
+def test_the_time_limit_grows_with_each_hour_that_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    samples = np.zeros(2_250 * 3600, np.int16)
+    samples[:4_000] = 10_000
+    soundfile.write(tmp_path / "long.wav", samples, 1_000)
     granted: list[float] = []
     preprocess = Preprocessor(Limits(clip_timeout_s=60.0))
     original: Callable[[float], None] = preprocess._isolated.allow
@@ -189,8 +192,11 @@ def test_the_time_limit_grows_with_the_hours_that_a_clip_holds(
         original(seconds)
 
     monkeypatch.setattr(preprocess._isolated, "allow", allow)
-    list(preprocess(clips.slice(4, 1)))
-    assert granted == [pytest.approx(60 * 8.0 / 3600)]
+    events = preprocess(listing.gather([str(tmp_path)]))
+    assert isinstance(next(events)[1], Signal)
+    assert granted == [pytest.approx(minutes, abs=0.2) for minutes in (60, 60, 15)]
+    assert len(list(events)) == 1
+    assert sum(granted) == pytest.approx(60 * 2.25)
 
 
 def test_tallies_add_up() -> None:

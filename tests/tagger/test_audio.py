@@ -14,7 +14,7 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tagger.audio import Envelope, load, waveform
+from tagger.audio import Envelope, load, loading, waveform
 from tagger.decoding import decode_blocks
 from tagger.errors import ClipError, Reason
 from tagger.logmel import SAMPLE_RATE_HZ
@@ -176,6 +176,16 @@ def test_long_recordings_give_the_same_samples_as_whole_ones(long_flac: Path) ->
     signal, pieces = load(long_flac)
     assert np.array_equal(np.concatenate(list(pieces)), expected)  # no tolerance needed
     assert (signal.content_start_s, signal.content_end_s) == (start / rate, end / rate)
+
+
+def test_decoded_hours_are_told_before_the_recording_has_been_gone_through(encode) -> None:
+    samples = np.zeros(2_100 * 3600, np.int16)
+    samples[:4_000] = 10_000
+    steps = loading(encode(samples, 1_000))
+    assert [next(steps), next(steps), next(steps)] == pytest.approx([1.0, 1.0, 0.1], abs=0.003)
+    with pytest.raises(StopIteration) as end:
+        next(steps)
+    assert end.value.value[0].duration_s == 2.1 * 3600
 
 
 def test_long_recordings_need_bounded_memory(long_flac: Path) -> None:
