@@ -4,6 +4,8 @@
     .csv      a header line with a column ``uri``; every other column is kept as text
     .parquet  a column ``uri``; every other column is kept as it is
 
+Text that begins with the byte order mark of UTF-16 is read as that.
+
 Further columns go to ``extra`` as JSON. What does not exist is listed all the same, with version
 "" and size 0, so that it ends in ``failures`` as vanished and not in nothing.
 
@@ -14,8 +16,10 @@ same reason a manifest in an object store cannot name local files, and no manife
 wraps another file system, such as ``zip://`` or ``git://``: the stores in ``_STORES`` alone.
 """
 
+import codecs
 import io
 import json
+import math
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -64,7 +68,11 @@ def read_manifest(uri: str) -> Iterator[Found]:
     n_rows = 0
     resolver = _Resolver(uri)
     for batch in _batches(uri):
-        names, extras = _columns(batch, uri)
+        try:
+            names, extras = _columns(batch, uri)
+        except UnicodeDecodeError:
+            where = f"{uri!r} below row {n_rows}"
+            raise CommandError(f"{where} has text that is not UTF-8; save it as UTF-8") from None
         rows = range(n_rows + 1, n_rows + 1 + len(names))
         n_rows += len(names)
         uris = [resolver.resolve(name, row) for name, row in zip(names, rows, strict=True)]
@@ -112,20 +120,22 @@ def _content(uri: str) -> bytes:
 def _batches(uri: str) -> Iterator[pa.RecordBatch]:
     """Rows with a column ``uri``; never says what is in them, for it may be a secret."""
     data = _content(uri)
-    if uri.lower().endswith(".txt"):
-        yield from _lines(data)
-        return
-    is_csv = uri.lower().endswith(".csv")
+    kind = uri.lower().rpartition(".")[2]
+    read, expected = _KINDS[kind]
     try:
-        yield from _csv(data) if is_csv else _parquet(data)
-    except (pa.ArrowInvalid, OSError):
-        how = "UTF-8, commas, a header line" if is_csv else "a Parquet file"
-        raise CommandError(f"{uri!r} cannot be read: expected {how}") from None
+        yield from read(data if kind == "parquet" else _utf8(data))
+    except (pa.ArrowException, OSError, UnicodeDecodeError):
+        raise CommandError(f"{uri!r} cannot be read: expected {expected}") from None
+
+
+def _utf8(data: bytes) -> bytes:
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16").encode()
+    return data.removeprefix(codecs.BOM_UTF8)
 
 
 def _lines(data: bytes) -> Iterator[pa.RecordBatch]:
-    lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    names = [line.removesuffix(b"\r") for line in lines if line.strip()]
+    names = [line.removesuffix(b"\r") for line in data.split(b"\n") if line.strip()]
     for start in range(0, len(names), _BATCH_ROWS):
         column = pa.array(names[start : start + _BATCH_ROWS], pa.binary())
         yield pa.RecordBatch.from_arrays([column], ["uri"])
@@ -149,6 +159,13 @@ def _parquet(data: bytes) -> Iterator[pa.RecordBatch]:
         yield from file.iter_batches(_BATCH_ROWS)
 
 
+_KINDS: Final = {
+    "txt": (_lines, "lines of UTF-8"),
+    "csv": (_csv, "UTF-8, commas, a header line"),
+    "parquet": (_parquet, "a Parquet file"),
+}
+
+
 def _columns(batch: pa.RecordBatch, uri: str) -> tuple[list[str], list[str | None]]:
     """The names in a batch, and the further columns of each row as JSON."""
     if batch.schema.names.count("uri") != 1:
@@ -158,7 +175,7 @@ def _columns(batch: pa.RecordBatch, uri: str) -> tuple[list[str], list[str | Non
     if not further.num_columns:
         return names, [None] * len(names)
     extras: list[str | None] = [
-        json.dumps(row, ensure_ascii=False, default=str) for row in _finite(further).to_pylist()
+        json.dumps(_finite(row), ensure_ascii=False, default=str) for row in further.to_pylist()
     ]
     if pc.any(pc.match_substring_regex(pa.array(extras), SECRET_PATTERN)).as_py():
         raise CommandError(f"{uri!r}: a column beside uri holds URIs with credentials; remove it")
@@ -169,14 +186,21 @@ def _text(name: Any) -> str:
     return os.fsdecode(name) if isinstance(name, bytes) else str(name or "")
 
 
-def _finite(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """NaN and infinity as null: JSON has neither."""
-    for index, field in enumerate(batch.schema):
-        if pa.types.is_floating(field.type):
-            column = batch.column(index)
-            finite = pc.if_else(pc.is_finite(column), column, pa.scalar(None, field.type))
-            batch = batch.set_column(index, field, finite)
-    return batch
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _finite(value: Any) -> Any:
+    """The value with null for NaN and infinity, at any depth: JSON has neither."""
+    if isinstance(value, dict):
+        return {name: _finite(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class _Resolver:
@@ -196,6 +220,9 @@ class _Resolver:
         where = f"{self._manifest!r} row {row}"
         if not entry:
             raise CommandError(f"{where} has no uri; fill it in or remove the row")
+        any_bytes = self._is_local and is_local(entry)
+        if "\0" in entry or not (any_bytes or _is_text(entry)):
+            raise CommandError(f"{where} holds no text in UTF-8; save the manifest as UTF-8")
         if not is_local(entry):
             if scheme_of(entry) not in _STORES:
                 raise CommandError(

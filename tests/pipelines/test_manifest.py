@@ -38,6 +38,14 @@ def test_text(archive: Path) -> None:
     assert (rows["gone.wav"]["version"], rows["gone.wav"]["size_bytes"]) == ("", 0)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf16_with_a_byte_order_mark(archive: Path, encoding: str) -> None:
+    (archive / "list.txt").write_bytes("\ufeffa b.wav\r\nü#%20?.ogg\r\n".encode(encoding))
+    assert listed(archive / "list.txt").keys() == {"a b.wav", "ü#%20?.ogg"}
+    (archive / "list.csv").write_bytes("\ufeffuri,ort\r\na b.wav,Köln\r\n".encode(encoding))
+    assert listed(archive / "list.csv")["a b.wav"]["extra"] == '{"ort": "Köln"}'
+
+
 def test_text_with_names_that_are_not_utf8(archive: Path) -> None:
     Path(os.fsdecode(os.fsencode(archive) + b"/caf\xe9.wav")).write_bytes(b"abc")
     (archive / "list.txt").write_bytes(b"caf\xe9.wav\n")
@@ -64,14 +72,25 @@ def test_parquet(archive: Path) -> None:
             "uri": ["a b.wav", "sub/c.wav"],
             "gain": [math.nan, 0.5],
             "where": [{"lat": 1.5}, None],
+            "series": [{"t": [math.nan, math.inf, 1.0]}, {"t": []}],
             "at": pa.array([0, 1], pa.timestamp("us")),
         }
     )
     pq.write_table(table, archive / "list.parquet")
     extras = [json.loads(row["extra"]) for row in listed(archive / "list.parquet").values()]
     assert extras == [
-        {"gain": None, "where": {"lat": 1.5}, "at": "1970-01-01 00:00:00"},
-        {"gain": 0.5, "where": None, "at": "1970-01-01 00:00:00.000001"},
+        {
+            "gain": None,
+            "where": {"lat": 1.5},
+            "series": {"t": [None, None, 1.0]},
+            "at": "1970-01-01 00:00:00",
+        },
+        {
+            "gain": 0.5,
+            "where": None,
+            "series": {"t": []},
+            "at": "1970-01-01 00:00:00.000001",
+        },
     ]
 
 
@@ -94,6 +113,12 @@ def test_a_folder_or_pipe_in_a_manifest_is_listed_as_not_there(archive: Path) ->
         ("e.csv", b"uri\nSECRET,2\n", "header line"),
         ("e.csv", b"uri\n\xff\xfe\n", "UTF-8"),
         ("e.csv", b"s3://K:SECRET@b/a.wav\ns3://K:SECRET@b/b.wav\n", "column named uri"),
+        ("e.csv", b"uri,caf\xe9\na.wav,1\n", "UTF-8"),
+        ("e.csv", b"uri\na.wav\nb\0.wav\n", "row 2.*save the manifest as UTF-8"),
+        ("e.txt", b"a.wav\nb\0.wav\n", "row 2.*save the manifest as UTF-8"),
+        ("e.txt", "a.wav\nb.wav\n".encode("utf-16-le"), "row 1.*save the manifest as UTF-8"),
+        ("e.txt", b"\xff\xfea", "expected lines of UTF-8"),
+        ("e.txt", b"caf\xe9.wav\nhttps://h/caf\xe9.wav\n", "row 2.*save the manifest as UTF-8"),
         ("e.parquet", b"PAR1 not", "Parquet"),
         ("e.txt", b"a b.wav\ns3://K:SECRET@bucket/b.wav\n", "row 2.*environment"),
         ("e.txt", b"https://h/a.wav?X-Amz-Signature=SECRET\n", "row 1.*environment"),
@@ -114,6 +139,15 @@ def test_what_is_wrong_is_said_in_one_line(
         gather([f"{archive}/{name}"])
     assert "\n" not in str(caught.value)
     assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.string()])
+def test_a_parquet_manifest_that_is_not_utf8(archive: Path, kind: pa.DataType) -> None:
+    names = pa.array([b"https://h/a.wav", b"https://h/caf\xe9.wav"])
+    column = pa.Array.from_buffers(kind, 2, names.buffers())
+    pq.write_table(pa.table({"uri": column}), archive / "list.parquet")
+    with pytest.raises(CommandError, match=r"row [02] .*as UTF-8"):
+        gather([f"{archive}/list.parquet"])
 
 
 def test_links_do_not_lead_out_unless_written_out(archive: Path, tmp_path: Path) -> None:
