@@ -26,10 +26,12 @@ FILE_BYTES: Final = "file+bytes://"
 
 _LOCAL: Final = ("file", "local")  # the two that fsspec's local file system answers to
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://", re.ASCII)
+_IN_NAME: Final = r'[^=&?/"\s]*'  # of a query parameter
 SECRET_PATTERN: Final = (
     r"(?i)s3a?://[^/?#]*[:@]|https?://[^/?#]*@|://[^/?#]*:[^/?#]*@"
-    r"|://[^\n]*[?&](x-amz-(signature|credential|security-token)|x-goog-(signature|credential)"
-    r"|awsaccesskeyid|signature|sig|token|access_?token|access_?key|secret_?key|password|api_?key)="
+    r'|://[^/?#:@\["\s]*:\d*[^\d/?#"\s][^"\s]*@'  # a password with a slash in it, and no port
+    rf"|://[^\n]*\?([^\n]*[?&])?({_IN_NAME}key([-_]?id)?|({_IN_NAME}[-_.])?(auth|creds?|pass|pwd|sig)"
+    rf"|{_IN_NAME}(authori[sz]ation|credential|jwt|passw|secret|signature|token){_IN_NAME})="
 )
 """Matches a URI with a password, a key or a signature in it (the same in ``re`` and in Arrow)."""
 

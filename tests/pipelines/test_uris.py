@@ -33,6 +33,17 @@ SECRETS = [
     "https://account.blob.core.windows.net/c/a.wav?sv=2020&sig=abc",
     "https://storage.googleapis.com/b/a.wav?x-goog-credential=abc",
     "s3://bucket/p?access_key=abc&secret_key=def",
+    "ftp://user:p/w@host/a.wav",
+    "sftp://user:1p/w?2@host/a.wav",
+    *(
+        f"https://host/a.wav?n=1&{name}=abc"
+        for name in (
+            *("key", "api_key", "api-key", "apikey", "x-api-key", "AWSAccessKeyId", "key-id"),
+            *("client_secret", "secret", "token", "access-token", "accessToken", "X-Auth-Token"),
+            *("auth", "x-auth", "authorization", "jwt", "pass", "passwd", "user_password", "pwd"),
+            *("sig", "Signature", "x-goog-signature", "X-Amz-Credential", "cred"),
+        )
+    ),
 ]
 HARMLESS = [
     "s3://bucket/who? me.wav",
@@ -40,6 +51,12 @@ HARMLESS = [
     "https://host:8443/a.wav?track=3",
     "abfs://container@account.dfs.core.windows.net/a.wav",
     "gs://bucket/design=4/a.wav",
+    "s3://bucket/who? my key=4.wav",
+    "s3://bucket/AT&T-key=3.wav",
+    "s3://bucket/a?design=4&author=bach&signal=2&passage=3&keys=88.wav",
+    "s3://bucket/what?/token=3/a@b.wav",
+    "https://host:8443/a@b.wav",
+    "hdfs://host:8020/a:b@c.wav",
 ]
 
 
