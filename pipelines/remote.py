@@ -159,9 +159,12 @@ def _others(uri: str) -> Iterator[Found]:
     found = _asked(lambda: fs.find(uri, detail=True), uri)
     if not found and not _asked(lambda: fs.exists(uri), uri):
         raise CommandError(f"{uri} does not exist; check the name")
-    base, base_name = uri.rstrip("/"), fs._strip_protocol(uri)
-    for name in sorted(found):
-        yield _found(base + name[len(base_name) :], found[name])
+    base, base_name = uri.rstrip("/"), fs._strip_protocol(uri).rstrip("/")
+    infos = {base + name[len(base_name) :]: found[name] for name in sorted(found)}
+    unknown = [name for name, info in infos.items() if info.get("size") is None]  # as of http
+    known = {row[0]: row for row in look_up(unknown)}
+    for name, info in infos.items():
+        yield known.get(name) or _found(name, info)
 
 
 def _others_known(uris: Sequence[str]) -> dict[str, Found]:

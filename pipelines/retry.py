@@ -160,6 +160,8 @@ def is_transient(error: BaseException) -> bool:
     )
     if isinstance(error, passing):
         return True
+    if isinstance(error, FileNotFoundError) and error.__cause__:  # fsspec's http says nothing else
+        return is_transient(error.__cause__)
     if isinstance(error, aiohttp.ClientResponseError):
         return error.status == 429 or error.status >= 500
     code = error_code(error)

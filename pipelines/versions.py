@@ -14,7 +14,15 @@ Found = tuple[str, str, int, str | None]
 """uri, version, size in bytes, extra as JSON; version "" and size 0 where there is nothing."""
 
 _CHECKSUMS: Final = ("etag", "md5hash", "md5", "content_md5", "checksum", "crc32c")
-_TIMES: Final = ("mtime", "lastmodified", "last_modified", "updated", "modified", "created")
+_TIMES: Final = (
+    "mtime",
+    "lastmodified",
+    "last_modified",
+    "last-modified",
+    "updated",
+    "modified",
+    "created",
+)
 
 
 def file_version(status: os.stat_result) -> str:

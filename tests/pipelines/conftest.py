@@ -1,11 +1,16 @@
-"""For the tests of downloads: a real HTTP server on loopback that fails when told to."""
+"""For the tests of downloads and HTTP inputs: real servers on loopback that fail when told to."""
 
 import http.server
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
 
 import pytest
+
+_Server = TypeVar("_Server", bound=http.server.ThreadingHTTPServer)
 
 
 class FileServer(http.server.ThreadingHTTPServer):
@@ -75,9 +80,59 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
+class FolderServer(http.server.ThreadingHTTPServer):
+    """Serves and lists a folder as Python's own server does: with HEAD, without ranges.
+
+    Attributes
+    ----------
+    faults : numbers that the coming requests are answered with
+    """
+
+    daemon_threads = True
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(("127.0.0.1", 0), _FolderHandler)
+        self.folder = folder
+        self.faults: list[int] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _FolderHandler(http.server.SimpleHTTPRequestHandler):
+    server: FolderServer
+
+    def parse_request(self) -> bool:
+        self.directory = str(self.server.folder)
+        if not super().parse_request():
+            return False
+        if self.server.faults:
+            self.send_error(self.server.faults.pop(0))
+            return False
+        return True
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def folder_server(tmp_path: Path) -> Iterator[FolderServer]:
+    """Of the folder ``served`` in ``tmp_path``."""
+    (tmp_path / "served").mkdir()
+    with _serving(FolderServer(tmp_path / "served")) as server:
+        yield server
+
+
 @pytest.fixture
 def file_server() -> Iterator[FileServer]:
-    with FileServer() as server:
+    with _serving(FileServer()) as server:
+        yield server
+
+
+@contextmanager
+def _serving(server: _Server) -> Iterator[_Server]:
+    with server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         yield server

@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -177,6 +178,20 @@ def test_other_fsspec_schemes(tmp_path: Path) -> None:
     assert len(gather(["memory://listing/*.wav"])) == 1
     with pytest.raises(CommandError, match="check the name"):
         gather(["memory://missing"])
+
+
+def test_a_folder_of_an_http_server(folder_server: Any) -> None:
+    fill(folder_server.folder, "in/a b.wav", "in/deep/c.ogg", "in/notes.txt")
+    folder_server.faults = [503]
+    rows = gather([f"{folder_server.url}/in/"]).to_pylist()
+    found = {row["uri"].removeprefix(f"{folder_server.url}/in/"): row for row in rows}
+    assert found.keys() == {"a%20b.wav", "deep/c.ogg"}
+    assert [row["size_bytes"] for row in rows] == [len("in/a b.wav"), len("in/deep/c.ogg")]
+    assert all(row["version"] for row in rows)
+    assert gather([rows[0]["uri"]]).to_pylist() == rows[:1]
+    os.utime(folder_server.folder / "in/a b.wav", (1, 1))
+    assert gather([rows[0]["uri"]])["version"].to_pylist() != [rows[0]["version"]]
+    assert folder_server.faults == []
 
 
 def test_chunks_are_bounded_and_join_to_one_table() -> None:

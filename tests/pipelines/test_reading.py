@@ -108,6 +108,30 @@ def test_a_clip_that_does_not_fit_the_disk(place: str) -> None:
     assert caught.value.reason is Reason.UNREADABLE
 
 
+def test_an_http_server_without_ranges_that_fails_at_first(
+    folder_server: Any, small_limits: None
+) -> None:
+    data = os.urandom(2500)
+    (folder_server.folder / "a.wav").write_bytes(data)
+    clip = clip_of(f"{folder_server.url}/a.wav")
+    assert clip["size_bytes"] == 2500
+    folder_server.faults = [503, 503]  # HEAD and GET of one look-up
+    with open_clip(**clip) as source:
+        assert isinstance(source, Path)
+        assert source.read_bytes() == data
+    assert folder_server.faults == []
+    (folder_server.folder / "a.wav").unlink()
+    assert reason(clip) is Reason.VANISHED
+
+
+def test_an_http_server_that_is_down_is_no_clips_failure(folder_server: Any) -> None:
+    (folder_server.folder / "a.wav").write_bytes(b"abc")
+    clip = clip_of(f"{folder_server.url}/a.wav")
+    folder_server.server_close()
+    with pytest.raises(StoreUnavailable, match="no answer in 1 s"):
+        open_clip(**clip, patience_s=1.0).__enter__()
+
+
 @pytest.mark.parametrize("size", [100, 5000])
 def test_changed_and_vanished(place: str, small_limits: None, size: int) -> None:
     clip = clip_of(put(place, "a.wav", b"a" * size))
