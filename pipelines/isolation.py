@@ -4,12 +4,14 @@ Ray repeats a task whose process died for ever, and knows no time limit per clip
 keeps one child, and what the child does to itself becomes the clip's failure:
 
     no answer within the time limit        TIMEOUT         the child is killed
+    not started within ``START_LIMIT_S``   TIMEOUT         the child is killed
     MemoryError at the memory limit        OUT_OF_MEMORY
-    SIGKILL from outside (kernel's killer) OUT_OF_MEMORY
+    SIGKILL, SIGTERM, SIGHUP from outside  OUT_OF_MEMORY   as killers of the kernel and others send
     any other end of the process           CRASHED
 
 Each of them is recorded only after one more try alone in a fresh child. ``ClipError`` arrives as
-itself; other exceptions too: they are defects and end the job. The child dies with its parent.
+itself; other exceptions too: they are defects and end the job, as does a child that cannot start.
+The child dies with its parent.
 """
 
 import json
@@ -27,6 +29,7 @@ from pipelines.isolation_child import ERROR, ITEM, MEMORY, Channel
 from tagger.errors import ClipError, Reason
 
 START_LIMIT_S: Final = 120.0
+_FROM_OUTSIDE: Final = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP)
 _OUT_OF_BAND_BYTES: Final = 64 << 10
 _BOOT: Final = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]);"
@@ -148,6 +151,10 @@ class _Child:
         self.channel.patience_s = START_LIMIT_S
         try:
             self.channel.receive()
+        except TimeoutError:
+            raise _LostError(
+                Reason.TIMEOUT, f"no process to decode in within {START_LIMIT_S:g} s"
+            ) from None
         except (EOFError, OSError):
             self._raise_ended(starting=True)
 
@@ -175,13 +182,12 @@ class _Child:
             code = self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:
             raise _LostError(Reason.CRASHED, "closed its line but lives on") from None
-        if starting and code > 0:
-            raise RuntimeError(f"a child process did not start (exit code {code})")
-        if code == -signal.SIGKILL:
-            raise _LostError(
-                Reason.OUT_OF_MEMORY, "killed from outside, as by the kernel for memory"
-            )
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        if code in _FROM_OUTSIDE:
+            detail = f"ended from outside with {name}, as by the kernel for memory"
+            raise _LostError(Reason.OUT_OF_MEMORY, detail)
+        if starting:
+            raise RuntimeError(f"a child process did not start ({name})")
         raise _LostError(Reason.CRASHED, f"ended its process with {name}")
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipelines import isolation
 from pipelines.isolation import Isolated
 from tagger.errors import ClipError, Reason, Stage
 
@@ -205,6 +206,8 @@ def test_a_long_clip_may_be_granted_more_time(tmp_path: Path) -> None:
         (end, (signal.SIGABRT,), Reason.CRASHED),
         (leave, (), Reason.CRASHED),
         (end, (signal.SIGKILL,), Reason.OUT_OF_MEMORY),
+        (end, (signal.SIGTERM,), Reason.OUT_OF_MEMORY),
+        (end, (signal.SIGHUP,), Reason.OUT_OF_MEMORY),
         (hold, (900 * MIB,), Reason.OUT_OF_MEMORY),
     ],
 )
@@ -213,6 +216,24 @@ def test_a_lost_child_is_named(
 ) -> None:
     assert failure(isolated, function, *args).reason is reason
     assert list(isolated.run(numbers, 2)) == [0, 1]
+
+
+def test_a_child_that_is_slow_to_start_is_no_crash(
+    isolated: Isolated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(isolation, "START_LIMIT_S", 0.001)
+        assert failure(isolated, numbers, 1).reason is Reason.TIMEOUT
+    assert list(isolated.run(numbers, 1)) == [0]
+
+
+@pytest.mark.parametrize("how", [f"os.kill(os.getpid(), {signal.SIGSEGV})", "os._exit(3)"])
+def test_a_child_that_cannot_start_is_a_defect(
+    isolated: Isolated, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(isolation, "_BOOT", f"import os; {how}")
+    with pytest.raises(RuntimeError, match="did not start"):
+        list(isolated.run(numbers, 1))
 
 
 def test_memory_below_the_limit_is_granted(isolated: Isolated) -> None:
