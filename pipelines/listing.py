@@ -99,6 +99,8 @@ def without_duplicates(tables: Sequence[pa.Table], skipped: Counter[str]) -> pa.
 
 def _find(text: str, skipped: Counter[str]) -> Iterator[Found]:
     refuse_credentials(text, "INPUT")
+    if not local_path(text):
+        raise CommandError("INPUT is empty; name a file, a folder, a glob or a prefix")
     if is_local(text):
         return _find_local(os.path.abspath(os.path.expanduser(local_path(text))), skipped)  # noqa: PTH100, PTH111
     return _find_remote(canonical(text), skipped)

@@ -180,6 +180,12 @@ def test_other_fsspec_schemes(tmp_path: Path) -> None:
         gather(["memory://missing"])
 
 
+@pytest.mark.parametrize("text", ["", "file://"])
+def test_an_empty_name_is_not_the_working_directory(text: str) -> None:
+    with pytest.raises(CommandError, match="INPUT is empty; name a file"):
+        gather([text])
+
+
 def test_a_folder_of_an_http_server(folder_server: Any) -> None:
     fill(folder_server.folder, "in/a b.wav", "in/deep/c.ogg", "in/notes.txt")
     folder_server.faults = [503]
