@@ -10,8 +10,7 @@ from pipelines.config import TagJob
 from pipelines.ledger import Ledger
 from pipelines.store import Store, open_store
 from pipelines.uris import canonical
-from pipelines.work import listed, pending
-from tagger.card import read_model
+from pipelines.work import listed, model_of, pending
 from tagger.errors import CommandError
 
 
@@ -35,9 +34,7 @@ class Preview:
 
 def preview(job: TagJob) -> Preview:
     """What ``tag`` would do; CommandError and NoAudioError as ``tag`` raises them."""
-    card = read_model(job.model).card
-    card.require_members()
-    model_id = card.model_id
+    model_id = model_of(job).card.model_id
     clips = listed(job)
     store = open_store(job.out)
     try:

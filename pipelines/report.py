@@ -11,7 +11,7 @@ from pipelines.progress import duration
 from pipelines.rows import RowSettings
 from pipelines.runs import RunRecord
 from pipelines.status import Status
-from pipelines.work import listed
+from pipelines.work import listed, model_of
 
 MOST_NAMES: Final = 20
 
@@ -78,11 +78,12 @@ def show_status(status: Status, as_json: bool) -> None:
 
 def print_tags(job: TagJob, as_json: bool) -> None:
     """Tags of a few clips straight to the terminal; no Ray, no tables."""
+    model = model_of(job)
     clips = listed(job).slice(0, job.limit)
     from pipelines.stages import ClipTagger, Preprocessor
     from tagger.tagging import Tagger
 
-    tagger = Tagger.load(job.model)
+    tagger = Tagger(model)
     preprocess = Preprocessor(job.limits)
     tag = ClipTagger(tagger, RowSettings.of(job, tagger.card.model_id, ""))
     for i in range(len(clips)):

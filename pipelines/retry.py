@@ -39,7 +39,7 @@ _TRANSIENT_CODES: Final = frozenset(
     | {"ConditionalRequestConflict", "OperationAborted"}  # two creations at the same moment
     | {"BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch"}  # cut or garbled on its way
 )
-_HOW_TO_LOG_IN: Final = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE"
+HOW_TO_LOG_IN: Final = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE"
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ def with_retries(call: Callable[[], _T], what: str, patience_s: float = PATIENCE
             raise
         except store_errors() as error:
             if refused_credentials(error):
-                raise AccessDenied(f"{what}: {one_line(error)}; {_HOW_TO_LOG_IN}") from error
+                raise AccessDenied(f"{what}: {one_line(error)}; {HOW_TO_LOG_IN}") from error
             if not is_transient(error):
                 raise
             if time.monotonic() + pause_s > deadline:

@@ -28,9 +28,9 @@ from pipelines.retry import AccessDenied, StoreUnavailable, n_retries
 from pipelines.rows import RowSettings
 from pipelines.runs import RunRecord, RunState, new_run_id
 from pipelines.store import Store, open_store
-from pipelines.work import divide, listed, pending
+from pipelines.work import divide, listed, model_of, pending
 from tagger import schema
-from tagger.card import ModelFiles, read_model
+from tagger.card import ModelFiles
 from tagger.errors import CommandError
 from tagger.logmel import FRONT_END
 
@@ -46,7 +46,7 @@ def tag(job: TagJob, command: list[str]) -> RunRecord:
     AccessDenied, StoreUnavailable : a store gave out; what was staged by then is kept
     """
     n_before = n_retries()
-    model = _checked_model(job.model)
+    model = _checked_model(job)
     clips = listed(job)
     store = open_store(job.out, job.store_patience_s)
     open_output(store, _settings(job))
@@ -67,11 +67,10 @@ def tag(job: TagJob, command: list[str]) -> RunRecord:
     return record
 
 
-def _checked_model(url: str) -> ModelFiles:
+def _checked_model(job: TagJob) -> ModelFiles:
     from tagger.checkpoint import build  # torch: seconds that a wrong command need not cost
 
-    model = read_model(url)
-    model.card.require_members()
+    model = model_of(job)
     build(model)
     return model
 

@@ -1,4 +1,4 @@
-"""What there is to do, and in which portions (design 4.1, 7).
+"""What there is to do, with which model, and in which portions (design 4.1, 7).
 
 A batch is what one worker takes at a time and what one staged file holds: some seconds of work, so
 that Ray's cost per task does not show and little is lost with a worker. A recording that fills a
@@ -17,7 +17,10 @@ import pyarrow.compute as pc
 from pipelines import listing
 from pipelines.config import TagJob
 from pipelines.ledger import Ledger
-from tagger.errors import NoAudioError
+from pipelines.retry import HOW_TO_LOG_IN, AccessDenied, refused_credentials
+from pipelines.uris import is_local
+from tagger.card import ModelFiles, read_model
+from tagger.errors import CommandError, NoAudioError
 
 LONGEST_BATCH_S: Final = 1800.0  # audio; some 10 s of work for a core with the bundled model
 SHORTEST_BATCH_S: Final = 60.0
@@ -30,6 +33,21 @@ _BYTES_PER_S: Final = {
     r"\.(mp4|m4v|mov|mkv|webm|avi)$": 200_000.0,
 }
 _COMPRESSED_BYTES_PER_S: Final = 16_000.0
+
+
+def model_of(job: TagJob) -> ModelFiles:
+    """The model to tag with, verified; CommandError and AccessDenied say what is wrong with it."""
+    try:
+        model = read_model(job.model)
+    except CommandError as error:
+        cause = error.__cause__
+        if cause is None or is_local(job.model):
+            raise
+        if isinstance(cause, PermissionError) or refused_credentials(cause):
+            raise AccessDenied(f"{error}; {HOW_TO_LOG_IN}") from error
+        raise
+    model.card.require_members()
+    return model
 
 
 def listed(job: TagJob) -> pa.Table:

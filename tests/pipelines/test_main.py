@@ -5,10 +5,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+from fsspec import get_filesystem_class
 
 from pipelines.__main__ import Exit, main
 from pipelines.store import Store
@@ -87,6 +89,30 @@ def test_mistakes_are_told_in_one_line(
     assert "credentials" in secret
     assert "hush" not in secret
     assert not Path(out).exists()
+
+
+@pytest.mark.s3
+@pytest.mark.parametrize("how", ["--print", "--dry-run", "--verbose"])
+def test_a_model_whose_store_refuses_the_credentials(
+    s3: Any,
+    how: str,
+    sound: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def code() -> int:
+        get_filesystem_class("s3").clear_instance_cache()  # it would keep the credentials
+        return main(["tag", sound, "--out", "nowhere", "--model", f"s3://{s3.bucket}/model", how])
+
+    assert code() == Exit.COMMAND
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    assert code() == Exit.ACCESS_DENIED
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    assert code() == Exit.ACCESS_DENIED
+    assert capsys.readouterr().err.count("check AWS_ACCESS_KEY_ID") == 2
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense", "ray://127.0.0.1:1"])
