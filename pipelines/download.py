@@ -79,9 +79,9 @@ def download(
     patience_s : seconds without any progress after which to give up
     """
     check_url(url, "download")
-    if checksum and checksum.matches(target):
-        return
     with writing(target.parent):
+        if checksum and checksum.matches(target):
+            return
         target.parent.mkdir(parents=True, exist_ok=True)
     transfer = _Transfer(url, target, checksum is not None, max_bytes)
     resumed = transfer.have() > 0

@@ -42,6 +42,19 @@ def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
     return s3_server
 
 
+@pytest.fixture
+def drop_root() -> Iterator[Callable[[], None]]:
+    """``drop_root()``: from now on the test has the rights of an ordinary user."""
+    user = os.geteuid()
+
+    def drop() -> None:
+        if user == 0:
+            os.seteuid(65534)
+
+    yield drop
+    os.seteuid(user)
+
+
 @pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.s3)])
 def out_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty output: a local folder, then an S3 prefix."""
