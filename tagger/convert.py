@@ -153,7 +153,8 @@ def _our_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _width(weight: Tensor) -> int:
-    return int(weight.shape[0]) if weight.ndim else 0
+    """How many units a layer has; one where the shape is none of a layer's, and is told as wrong."""
+    return max(1, int(weight.shape[0])) if weight.ndim else 1
 
 
 def _refuse(what: str, which: list[str]) -> None:

@@ -52,6 +52,8 @@ def hang_with_the_gil() -> Iterator[int]:
 
 def end(signal_number: int) -> Iterator[int]:
     yield 1
+    if signal_number != signal.SIGKILL:
+        signal.signal(signal_number, signal.SIG_DFL)  # nohup has it ignored
     os.kill(os.getpid(), signal_number)
     time.sleep(1000)
 

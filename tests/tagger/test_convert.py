@@ -106,7 +106,6 @@ def test_without_the_activation(state):
         (lambda s: s.update({"features.0.weight": torch.zeros(0, 1, 3, 3)}), "wrong shape"),
     ],
 )
-@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
 def test_states_that_are_no_vggish(state, change: Callable[[State], object], complaint):
     change(state)
     with pytest.raises(CommandError, match=f"^the file .*{complaint}") as caught:
