@@ -153,7 +153,7 @@ def _our_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _width(weight: Tensor) -> int:
-    """How many units a layer has; one where the shape is none of a layer's, and is told as wrong."""
+    """Units of a layer; one where the shape, no layer's, is going to be told as wrong."""
     return max(1, int(weight.shape[0])) if weight.ndim else 1
 
 
