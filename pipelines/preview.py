@@ -36,7 +36,7 @@ def preview(job: TagJob) -> Preview:
     """What ``tag`` would do; CommandError and NoAudioError as ``tag`` raises them."""
     model_id = model_of(job).card.model_id
     clips = listed(job)
-    store = open_store(job.out)
+    store = open_store(job.out, job.store_patience_s)
     try:
         begun = store.list(f"_log/{model_id}")
     except FileNotFoundError as error:

@@ -84,7 +84,7 @@ def print_tags(job: TagJob, as_json: bool) -> None:
     from tagger.tagging import Tagger
 
     tagger = Tagger(model)
-    preprocess = Preprocessor(job.limits)
+    preprocess = Preprocessor(job.limits, job.store_patience_s)
     tag = ClipTagger(tagger, RowSettings.of(job, tagger.card.model_id, ""))
     for i in range(len(clips)):
         clip = clips.slice(i, 1)
