@@ -29,7 +29,7 @@ demo: $(READY)
 	$(BIN)/python -m pipelines demo $(if $(AUDIO),'$(AUDIO)')
 
 test: $(READY)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 check: $(READY)
 	$(BIN)/ruff check .
