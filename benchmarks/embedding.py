@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from torchvggish.torchvggish import VGG, make_layers
 
 from benchmarks.reporting import show, write
-from tagger.vggish import VGGish, VGGishConfig, initialise
+from tagger.configs import VGGishConfig
+from tagger.vggish import VGGish, initialise
 from tagger.winograd import FastVGGish
 
 Way = Callable[[Tensor], Tensor]

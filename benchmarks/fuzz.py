@@ -24,10 +24,11 @@ import numpy as np
 import soundfile
 
 from benchmarks.reporting import show, write
-from pipelines.config import Limits, TagJob
-from pipelines.listing import gather
-from pipelines.rows import RowSettings
-from pipelines.stages import ClipTagger, Event, Preprocessor
+from pipelines.inputs.listing import gather
+from pipelines.runtime.limits import Limits
+from pipelines.tagging.job import TagJob
+from pipelines.tagging.staged_rows import RowSettings
+from pipelines.tagging.stages import ClipTagger, Event, Preprocessor
 from tagger.errors import Reason
 from tagger.tagging import Tagger
 

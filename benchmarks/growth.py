@@ -32,7 +32,7 @@ import pyarrow.parquet as pq
 import soundfile
 
 from benchmarks.reporting import show, write
-from pipelines.config import TagJob
+from pipelines.tagging.job import TagJob
 
 RATE_HZ = 44_100
 
@@ -69,29 +69,31 @@ def apart(measure: Any, *arguments: Any) -> Any:
 
 def schedule(n: int, out: Path) -> dict[str, Any]:
     """Seconds from found objects to the first batch that is done."""
-    from pipelines import cluster, listing
-    from pipelines.config import Limits, Resources
-    from pipelines.ledger import Ledger
-    from pipelines.output import Settings, open_output
-    from pipelines.rows import RowSettings
-    from pipelines.store import open_store
-    from pipelines.work import divide, pending
+    from pipelines.inputs import listing
+    from pipelines.output.commit_log import CommitLog
+    from pipelines.output.settings import Settings, open_output
+    from pipelines.runtime import cluster
+    from pipelines.runtime.limits import Limits, Resources
+    from pipelines.storage.store import open_store
+    from pipelines.tagging.batches import divide
+    from pipelines.tagging.selection import pending
+    from pipelines.tagging.staged_rows import RowSettings
     from tagger.card import read_model
 
     def found(text: str, skipped: object) -> Iterator[tuple[str, str, int, None]]:
         return ((f"file:///nowhere/{i:07d}.flac", f"{i}-1", 900_000, None) for i in range(n))
 
     workers = cluster.connect(Resources())
-    from pipelines import operators  # Ray reads its settings when it is imported
+    from pipelines.tagging import operators  # Ray reads its settings when it is imported
 
     store, model = open_store(str(out)), read_model()
     open_output(store, Settings(("tags", "failures", "clips"), 3, 0.0, "float32", "benchmark"))
     task = TagJob(inputs=("nowhere",), out=str(out))
     start = time.perf_counter()
-    with patch("pipelines.listing._find", found):
+    with patch("pipelines.inputs.listing._find", found):
         clips = listing.gather(task.inputs)
     listed = time.perf_counter()
-    todo = pending(clips, Ledger(store, model.card.model_id), task)
+    todo = pending(clips, CommitLog(store, model.card.model_id), task)
     table, bounds = divide(todo.clips, workers.n_cpus)
     divided = time.perf_counter()
     rows = RowSettings.of(task, model.card.model_id, "run")

@@ -32,13 +32,13 @@ import pyarrow.parquet as pq
 import soundfile
 
 from benchmarks.reporting import show, write
-from pipelines.status import status
-from pipelines.store import Store, open_store
-from pipelines.uris import filesystem
+from pipelines.output.status import status
+from pipelines.storage.filesystems import filesystem
+from pipelines.storage.store import Store, open_store
 from tagger.errors import ClipError
 from tagger.tagging import Result, Tagger
-from tests.s3_server import S3Server
-from tests.tiny_model import save_tiny_model
+from tests.support.s3_server import S3Server
+from tests.support.tiny_model import save_tiny_model
 
 N_CONTENTS: Final = 40
 PAUSE_S: Final = (4.0, 25.0)  # between two kills

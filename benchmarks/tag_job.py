@@ -22,9 +22,9 @@ from torchvggish import vggish_input
 from torchvggish.torchvggish import VGG, make_layers
 
 from benchmarks.reporting import show, write
-from pipelines.config import TagJob
-from pipelines.demo_sounds import SOUNDS
-from pipelines.tag import tag
+from pipelines.demo.sounds import SOUNDS
+from pipelines.tagging.job import TagJob
+from pipelines.tagging.run import tag
 from tagger.attention import MultiLevelAttention
 from tagger.card import BUNDLED
 from tagger.checkpoint import save

@@ -9,41 +9,15 @@ concatenation" of section 4.1 (rows of Table 2, row A of Table 3). With ``levels
 single-level attention of Kong et al. 2017.
 """
 
-from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
+from tagger.configs import AttentionConfig
 from tagger.schema import EMBEDDING_SIZE
 
 WEIGHT_FLOOR = 1e-7  # v is kept in [floor, 1 - floor] before it is normalised
-
-
-@dataclass(frozen=True)
-class AttentionConfig:
-    """What may vary in the head; the defaults are the paper's best row.
-
-    Attributes
-    ----------
-    n_segments : segments in a bag
-    levels : which of the three hidden layers an attention module reads
-    hidden : units of each hidden layer
-    dropout : ratio after each hidden layer
-    """
-
-    n_segments: int = 6
-    levels: tuple[int, ...] = (1, 2, 3)
-    hidden: int = 600
-    dropout: float = 0.4
-
-    def __post_init__(self) -> None:
-        if not self.levels or not set(self.levels) <= {1, 2, 3}:
-            raise ValueError(f"levels {self.levels} are not among 1, 2 and 3")
-        if self.n_segments < 1:
-            raise ValueError(f"bags of {self.n_segments} segments")
-        if self.hidden < 1:
-            raise ValueError("layers without units")
 
 
 class _TimeNorm(nn.BatchNorm1d):

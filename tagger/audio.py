@@ -18,10 +18,11 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 
+from tagger.arrays import FloatArray
 from tagger.decoding import decode_blocks
 from tagger.errors import ClipError, Reason, Stage
-from tagger.logmel import SAMPLE_RATE_HZ, FloatArray
-from tagger.source import Source
+from tagger.logmel import SAMPLE_RATE_HZ
+from tagger.recording import Source
 
 MAX_HOURS: Final = 24.0
 MIN_RATE_HZ: Final = 1_000  # below it no sound is left, and a few bytes would be hours

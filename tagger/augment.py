@@ -17,9 +17,9 @@ import numpy.typing as npt
 import scipy.fft
 import soxr
 
+from tagger.arrays import FloatArray
 from tagger.logmel import SAMPLE_RATE_HZ
 
-FloatArray = npt.NDArray[np.float32]
 ComplexArray = npt.NDArray[np.complex64]
 
 _WINDOW_LENGTH: Final = 2048  # librosa's defaults: periodic Hann window, hop of a quarter

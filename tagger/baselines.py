@@ -5,32 +5,17 @@ every 0.125 s; its clip score is the mean over windows. Here it reads the same 1
 VGGish, so its logarithm has VGGish's offset (PAPER.md says what that changes).
 """
 
-from dataclasses import dataclass
 from typing import Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
+from tagger.configs import LSTMConfig
 from tagger.schema import EMBEDDING_SIZE
-from tagger.training import TrainingConfig
 
 CNN_FRAMES: Final = 25
 CNN_HOP: Final = 12.5  # frames, 0.125 s
-CNN_TRAINING: Final = TrainingConfig(
-    epochs=5, patience=None, batches="examples", batch_size=64, learning_rate=1e-4
-)
-
-
-@dataclass(frozen=True)
-class LSTMConfig:
-    """The paper: one layer of 600 units upon the embeddings of a whole clip."""
-
-    hidden: int = 600
-
-    def __post_init__(self) -> None:
-        if self.hidden < 1:
-            raise ValueError("layers without units")
 
 
 class LSTMHead(nn.Module):

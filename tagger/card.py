@@ -25,6 +25,7 @@ CARD_FILE: Final = "card.json"
 BUNDLED: Final = Path(__file__).parent / "models" / "esc10"
 
 HeadKind = Literal["attention"]
+Read = Callable[[str, str], bytes]
 _Part = TypeVar("_Part")
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # also part of folder and file names
@@ -114,8 +115,8 @@ class Card:
         """CommandError where there is nothing to tag with."""
         if not self.members:
             raise CommandError(
-                f"model {self.name} holds extractors only and cannot tag: it is what finetune "
-                "starts from; tag with a model that evaluate --publish wrote"
+                f"model {self.name} holds extractors only and cannot tag: it is what "
+                "fine-tuning starts from; tag with a model that has members"
             )
 
     @property
@@ -152,8 +153,12 @@ def to_json(card: Card) -> dict[str, Any]:
     }
 
 
-def read_model(url: str | Path = BUNDLED) -> ModelFiles:
+def read_model(url: str | Path = BUNDLED, read: Read | None = None) -> ModelFiles:
     """Read and verify the model at a folder or URI.
+
+    Parameters
+    ----------
+    read : gives the bytes of a file, by the model's ``url`` and its name; None: fsspec
 
     Raises
     ------
@@ -161,10 +166,11 @@ def read_model(url: str | Path = BUNDLED) -> ModelFiles:
         another format, or made for another front end
     """
     url = str(url).rstrip("/")
-    card = _parse(read_file(url, CARD_FILE), url)
+    read = read or read_file
+    card = _parse(read(url, CARD_FILE), url)
     weights = {}
     for part in card.parts:
-        data = weights[part.weights] = read_file(url, part.weights)
+        data = weights[part.weights] = read(url, part.weights)
         if (found := hashlib.sha256(data).hexdigest()) != part.sha256:
             raise CommandError(
                 f"model {url}: {part.weights} has sha256 {found[:12]}…, the card says "
@@ -180,7 +186,7 @@ def read_file(url: str, name: str) -> bytes:
             data: bytes = file.read()
     except _unreadable() as error:
         raise CommandError(
-            f"model {url}: cannot read {name} ({type(error).__name__}); --model takes a folder or "
+            f"model {url}: cannot read {name} ({type(error).__name__}); a model is a folder or "
             f"URI that holds {CARD_FILE} and its weight files"
         ) from error
     return data

@@ -14,11 +14,12 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import nn
 
-from tagger.attention import AttentionConfig, MultiLevelAttention
+from tagger.attention import MultiLevelAttention
 from tagger.card import CARD_FILE, Card, ExtractorCard, MemberCard, ModelFiles, to_json
+from tagger.configs import AttentionConfig, VGGishConfig
 from tagger.errors import CommandError
 from tagger.labels import Label
-from tagger.vggish import VGGish, VGGishConfig
+from tagger.vggish import VGGish
 
 _Network = TypeVar("_Network", bound=nn.Module)
 

@@ -23,10 +23,14 @@ from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 from torch import Tensor
 
+from tagger.arrays import FloatArray
 from tagger.card import read_file, read_model
+from tagger.configs import EmbeddingActivation, VGGishConfig
 from tagger.errors import CommandError
-from tagger.logmel import FloatArray, patches
-from tagger.published import (
+from tagger.logmel import patches
+from tagger.schema import EMBEDDING_SIZE
+from tagger.vggish import VGGish
+from tagger.vggish_reference import (
     LONG_TONE_RATE_HZ,
     PUBLISHED,
     Published,
@@ -34,8 +38,6 @@ from tagger.published import (
     long_tone,
     short_tone,
 )
-from tagger.schema import EMBEDDING_SIZE
-from tagger.vggish import EmbeddingActivation, VGGish, VGGishConfig
 
 PCA_FILE: Final = "pca.safetensors"
 EMBEDDING_TOLERANCE: Final = 0.05  # of the embedding's length; see ``verify``

@@ -21,14 +21,12 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from tagger import layouts
+from tagger.arrays import IndexArray
 from tagger.errors import CommandError
 from tagger.labels import LabelSet
-
-IndexArray = npt.NDArray[np.int64]
 
 IGNORED: Final = "Ignored"
 _SPLITS: Final = ("train", "validation", "test")

@@ -19,9 +19,9 @@ from typing import Final
 import numpy as np
 import soundfile
 
+from tagger.arrays import FloatArray
 from tagger.errors import ClipError, Reason
-from tagger.logmel import FloatArray
-from tagger.source import Decoded, Reader, Source, block_length, mono
+from tagger.recording import Decoded, Reader, Source, block_length, mono
 
 _FOR_FFMPEG: Final = re.compile(rb"ID3|\xff[\xe0-\xff]|caff")  # tag or sync word of mp3; CAF
 _OGG_PAGE: Final = re.compile(rb"OggS\0(.).{8}(.{4})", re.DOTALL)  # flags, serial of its stream

@@ -7,7 +7,7 @@ with its head.
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float32]
+from tagger.arrays import FloatArray
 
 LOG_FLOOR = 1e-8  # added before the logarithm, so that one member's zero is no veto
 

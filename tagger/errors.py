@@ -2,6 +2,7 @@
 
     CommandError    the command cannot be carried out as given; one line for its author, exit code 2
       NoAudioError  its inputs hold no audio; exit code 3
+      OptionError   an option, by name, has a value that it cannot have
     ClipError       one clip cannot be tagged; becomes a row of the ``failures`` table
 
 Anything else is a defect or an outage and ends the job; what was staged by then is kept.
@@ -16,6 +17,24 @@ class CommandError(ValueError):
 
 class NoAudioError(CommandError):
     """The inputs exist, but hold no audio; an exit code of its own tells schedulers."""
+
+
+class OptionError(CommandError):
+    """An option of a job or a configuration has a value that it cannot have.
+
+    Parameters
+    ----------
+    option : name of the field; the command line says its flag instead
+    problem : what is wrong, as the end of a sentence about the option
+    """
+
+    def __init__(self, option: str, problem: str) -> None:
+        super().__init__(option, problem)  # all arguments, so that it pickles
+        self.option = option
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.option} {self.problem}"
 
 
 class Stage(StrEnum):

@@ -10,19 +10,18 @@ Conventions: takes are numbered from 0 and their values lie one after the other;
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from tagger import sampling
+from tagger.arrays import FloatArray, IndexArray
+from tagger.configs import Batches
 from tagger.segments import bags
 
 Values = npt.NDArray[np.floating]
-FloatArray = npt.NDArray[np.float32]
-IndexArray = npt.NDArray[np.int64]
 
-Batches = Literal["balanced", "unbalanced", "examples"]
 
 PADDING: Final = -1  # in ``Examples.index``: nothing here, zeros
 

@@ -18,9 +18,9 @@ import numpy as np
 from av import AudioFrame
 from av.container import InputContainer
 
+from tagger.arrays import FloatArray
 from tagger.errors import ClipError, Reason
-from tagger.logmel import FloatArray
-from tagger.source import Decoded, Reader, block_length, mono
+from tagger.recording import Decoded, Reader, block_length, mono
 
 _CONTAINERS: Final = (
     "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dts,eac3,flac,flv,loas,matroska,mov,mp3,mpc,mpc8,mpeg,"

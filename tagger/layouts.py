@@ -15,7 +15,7 @@ import pandas as pd
 
 from tagger.errors import CommandError
 from tagger.labels import ESC_10, ESC_10_OF_ESC_50, ESC_50, FSDKAGGLE2018, LabelSet
-from tagger.source import AUDIO_SUFFIXES
+from tagger.recording import AUDIO_SUFFIXES
 
 RAW: Final = (
     "uri",

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float32]
+from tagger.arrays import FloatArray
 
 SAMPLE_RATE_HZ: Final = 16_000
 WINDOW_LENGTH: Final = 400  # samples, 25 ms

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-IndexArray = npt.NDArray[np.int64]
+from tagger.arrays import IndexArray
 
 PLACES: Final = 3
 

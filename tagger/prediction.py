@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from tagger.examples import Examples, IndexArray
+from tagger.arrays import IndexArray
+from tagger.examples import Examples
 
 BATCH: Final = 512  # examples
 

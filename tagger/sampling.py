@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-IndexArray = npt.NDArray[np.int64]
+from tagger.arrays import IndexArray
 
 SEMITONES: Final = tuple(n for n in range(-12, 13) if n != 0)
 """The shifts to draw from: "a integer number between (-12, 12)" (section 3.2), none of them 0."""

@@ -7,10 +7,10 @@ one attention pass looks at, six consecutive segments in the paper.
 import numpy as np
 import numpy.typing as npt
 
+from tagger.arrays import IndexArray
 from tagger.logmel import SEGMENT_S
 
 TimeArray = npt.NDArray[np.float64]
-IndexArray = npt.NDArray[np.int64]
 
 
 def segment_times(

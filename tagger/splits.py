@@ -6,12 +6,10 @@ Splits are of clips: a pitch-shifted copy goes where its clip goes.
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from tagger.arrays import IndexArray
 from tagger.dataset import Dataset
 from tagger.errors import CommandError
-
-IndexArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

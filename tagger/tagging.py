@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 
 from tagger import audio, ensemble, segments
+from tagger.arrays import FloatArray
 from tagger.attention import MultiLevelAttention
 from tagger.card import BUNDLED, Card, ModelFiles, read_model
 from tagger.checkpoint import build
-from tagger.ensemble import FloatArray
 from tagger.logmel import stream_patches
 from tagger.schema import EMBEDDING_SIZE
 from tagger.vggish import VGGish

@@ -23,57 +23,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from tagger import metrics, mixup
+from tagger.arrays import IndexArray
+from tagger.configs import TrainingConfig
 from tagger.errors import CommandError
-from tagger.examples import Batches, Examples, IndexArray, batches
+from tagger.examples import Examples, batches
 from tagger.prediction import inputs, predict
 
 ONE_CYCLE_RISE: Final = 0.1  # of all steps
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingConfig:
-    """How a network is trained.
-
-    Attributes
-    ----------
-    epochs : passes over the training clips, at most
-    patience : stop after so many epochs without a better validation loss and keep the best
-        weights; None: no early stopping, the weights after the last epoch
-    batches : ``balanced`` one clip of each class; ``unbalanced`` ``batch_size`` clips drawn at
-        random, both with all their examples; ``examples`` ``batch_size`` examples of any clips
-    learning_rate, weight_decay : of Adam, the decay decoupled
-    one_cycle : raise the learning rate during the first tenth of all steps, then lower it to 0
-    average : decay per step of a running mean of the weights, which is then what is evaluated and
-        kept; 0: none
-    mixup : alpha of mixup; 0: none
-    bfloat16 : compute in bfloat16 where torch deems it safe, weights stay float32
-    """
-
-    epochs: int = 100
-    patience: int | None = 10
-    batches: Batches = "examples"
-    batch_size: int = 128
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.0
-    one_cycle: bool = False
-    average: float = 0.0
-    mixup: float = 0.0
-    bfloat16: bool = False
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """CommandError where a number makes no sense, in the words of the command line."""
-        for wrong, told in (
-            (self.epochs < 0, "--epochs must be 0 or more"),
-            (self.patience is not None and self.patience < 1, "--patience must be 0 or more"),
-            (self.batch_size < 1, "--batch-size must be greater than 0"),
-            (self.learning_rate < 0, "--learning-rate must not be negative"),
-            (self.weight_decay < 0, "--weight-decay must not be negative"),
-            (not 0 <= self.average < 1, "--average must be 0 or more, and less than 1"),
-            (self.mixup < 0, "--mixup must not be negative"),
-        ):
-            if wrong:
-                raise CommandError(told)
 
 
 @dataclass(frozen=True)

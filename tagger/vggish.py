@@ -5,40 +5,14 @@ and shapes of the parameters are those of torchvggish (``features.N.*``, ``embed
 published weights load as they are.
 """
 
-from dataclasses import dataclass
-from typing import Literal, get_args
-
 import torch
 from torch import Tensor, nn
 
+from tagger.configs import VGGishConfig
 from tagger.logmel import N_BANDS, PATCH_FRAMES
 from tagger.schema import EMBEDDING_SIZE
 
 CLASSIFIER_UNITS = 100  # the hidden layer added for fine-tuning, section 2.2
-
-EmbeddingActivation = Literal["relu", "none"]
-
-
-@dataclass(frozen=True)
-class VGGishConfig:
-    """What may vary in an extractor; the defaults are Table 1.
-
-    Attributes
-    ----------
-    conv_widths : channels of the four convolution groups
-    hidden : units of the two fully connected layers before the embedding
-    embedding_activation : ``relu`` as in the paper, or ``none`` as in the current public release
-    """
-
-    conv_widths: tuple[int, int, int, int] = (64, 128, 256, 512)
-    hidden: int = 4096
-    embedding_activation: EmbeddingActivation = "relu"
-
-    def __post_init__(self) -> None:
-        if self.embedding_activation not in get_args(EmbeddingActivation):
-            raise ValueError(f"embedding activation {self.embedding_activation!r}")
-        if min(*self.conv_widths, self.hidden) < 1:
-            raise ValueError("layers without units")
 
 
 class VGGish(nn.Module):

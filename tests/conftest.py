@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.output import Settings
-from pipelines.store import Store
+from pipelines.output.settings import Settings
+from pipelines.storage.store import Store
 from tagger import schema
 from tagger.errors import Reason
-from tests.s3_server import S3Server
+from tests.support.s3_server import S3Server
 
 # Of the tests' own clusters; read when ray is imported. The second has them bind to loopback.
 os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
@@ -92,7 +92,7 @@ def ray_cluster(s3_server: S3Server) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of two extractors, two members and three labels, small and untrained."""
-    from tests.tiny_model import save_tiny_model
+    from tests.support.tiny_model import save_tiny_model
 
     return save_tiny_model(tmp_path_factory.mktemp("model"))
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from pipelines.__main__ import Exit, parser
+from pipelines.cli.main import Exit, parser
 from tagger import schema
 from tagger.labels import ESC_10
 

@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from pipelines.__main__ import main
-from pipelines.store import open_store
-from tests.s3_server import free_ports
+from pipelines.cli.main import main
+from pipelines.storage.store import open_store
+from tests.support.s3_server import free_ports
 
 ROOT = Path(__file__).parents[2]
 SEVERAL_NODES = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"}  # undoes what binds Ray to loopback

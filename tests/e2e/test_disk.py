@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.status import status
-from pipelines.store import open_store
+from pipelines.output.status import status
+from pipelines.storage.store import open_store
 
 pytestmark = pytest.mark.ray
 
@@ -43,7 +43,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture(autouse=True)
 def _several_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.work.SHORTEST_BATCH_S", 16.0)
+    monkeypatch.setattr("pipelines.tagging.work.SHORTEST_BATCH_S", 16.0)
 
 
 class Ballast:

@@ -10,9 +10,9 @@ import pytest
 import soundfile
 
 from benchmarks.fuzz import BAD, LIMITS, JobPath, inputs, originals
-from pipelines.config import Limits
-from pipelines.status import status
-from pipelines.store import open_store
+from pipelines.output.status import status
+from pipelines.runtime.limits import Limits
+from pipelines.storage.store import open_store
 
 Tables = dict[str, list[dict[str, Any]]]
 

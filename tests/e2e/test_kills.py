@@ -21,9 +21,9 @@ import numpy as np
 import psutil
 import pytest
 
-from pipelines.status import status
-from pipelines.store import open_store
-from pipelines.uris import filesystem
+from pipelines.output.status import status
+from pipelines.storage.filesystems import filesystem
+from pipelines.storage.store import open_store
 
 pytestmark = pytest.mark.ray
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from pipelines.retry import n_retries
-from pipelines.status import status
-from pipelines.store import open_store
-from pipelines.uris import filesystem
-from tests.s3_proxy import Fault, S3Proxy
+from pipelines.output.status import status
+from pipelines.storage.filesystems import filesystem
+from pipelines.storage.retry import RetryCount
+from pipelines.storage.store import open_store
+from tests.support.s3_proxy import Fault, S3Proxy
 
 pytestmark = [pytest.mark.ray, pytest.mark.s3]
 
@@ -43,7 +43,7 @@ def at_the_port(s3_server: Any, ray_cluster: str) -> Iterator[S3Proxy]:
 @pytest.fixture
 def proxy(s3: Any, at_the_port: S3Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Proxy]:
     monkeypatch.setenv("AWS_ENDPOINT_URL", at_the_port.url)
-    monkeypatch.setattr("pipelines.work.SHORTEST_BATCH_S", 16.0)  # six batches
+    monkeypatch.setattr("pipelines.tagging.work.SHORTEST_BATCH_S", 16.0)  # six batches
     at_the_port.spoilt.clear()
     yield at_the_port
     at_the_port.faults = ()
@@ -205,11 +205,11 @@ def test_credentials_that_end_on_the_way_leave_nothing_by_halves(
 def test_a_part_that_fails_once(s3: Any, proxy: S3Proxy) -> None:
     store = open_store(s3.new_prefix())
     data = os.urandom(1 << 20) * 102
-    n_before = n_retries()
+    retries = RetryCount()
     proxy.faults = [Fault("503 SlowDown", r"PUT .*partNumber=2", times=1)]
     store.write("large", data)
     assert proxy.spoilt["503 SlowDown"] == 1
-    assert n_retries() == n_before + 1
+    assert retries.n == 1
     assert store.scan("large", lambda file: file.read()) == data
     left = filesystem(store.root).call_s3("list_multipart_uploads", Bucket=s3.bucket)
     assert left.get("Uploads", []) == []
@@ -219,15 +219,15 @@ def test_a_part_that_fails_once(s3: Any, proxy: S3Proxy) -> None:
 def test_a_request_that_is_never_answered_is_repeated(
     s3: Any, proxy: S3Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.uris.ANSWER_S", 3)
+    monkeypatch.setattr("pipelines.storage.uris.ANSWER_S", 3)
     monkeypatch.setenv("AWS_SDK_UA_APP_ID", "impatient")  # another environment, another client
     store = open_store(s3.new_prefix())
-    n_before = n_retries()
+    retries = RetryCount()
     proxy.faults = [Fault("silent", "PUT .*/x", times=1), Fault("silent", "GET .*/x", times=1)]
     store.write("x", b"data")
     assert store.read("x") == b"data"
     assert proxy.spoilt["silent"] == 2
-    assert n_retries() >= n_before + 2
+    assert retries.n >= 2
 
 
 def test_a_store_that_stops_for_longer_than_the_patience_ends_the_job_and_no_more(

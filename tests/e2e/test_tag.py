@@ -15,9 +15,9 @@ import pyarrow.dataset
 import pytest
 import soundfile
 
-from pipelines import cluster
-from pipelines.store import Store, open_store
-from pipelines.uris import filesystem
+from pipelines.runtime import cluster
+from pipelines.storage.filesystems import filesystem
+from pipelines.storage.store import Store, open_store
 from tagger import schema
 
 pytestmark = pytest.mark.ray

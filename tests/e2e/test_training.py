@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from pipelines.__main__ import Exit, main
+from pipelines.cli.main import Exit, main
 from tagger import checkpoint
 from tagger.card import read_model
-from tagger.vggish import VGGish, VGGishConfig, initialise
-from tests.pipelines.small_data import write_folds
+from tagger.configs import VGGishConfig
+from tagger.vggish import VGGish, initialise
+from tests.support.small_data import write_folds
 
 pytestmark = [
     pytest.mark.ray,

@@ -9,8 +9,9 @@ import pytest
 import soundfile
 import torch
 
-from tagger.attention import AttentionConfig, MultiLevelAttention
-from tagger.vggish import VGGish, VGGishConfig, initialise
+from tagger.attention import MultiLevelAttention
+from tagger.configs import AttentionConfig, VGGishConfig
+from tagger.vggish import VGGish, initialise
 
 Encode = Callable[..., bytes]
 

@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tagger.attention import AttentionConfig, MultiLevelAttention
+from tagger.attention import MultiLevelAttention
+from tagger.configs import AttentionConfig
 
 EPSILON = 1e-5  # of batch normalisation
 

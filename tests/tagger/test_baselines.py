@@ -3,7 +3,8 @@
 import numpy as np
 import torch
 
-from tagger.baselines import CNN_FRAMES, CNN_HOP, BaselineCNN, LSTMConfig, LSTMHead
+from tagger.baselines import CNN_FRAMES, CNN_HOP, BaselineCNN, LSTMHead
+from tagger.configs import LSTMConfig
 
 
 def _plain_lstm(weights: dict[str, np.ndarray], clip: np.ndarray) -> np.ndarray:

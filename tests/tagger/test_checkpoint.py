@@ -9,11 +9,10 @@ import torch
 from safetensors.torch import save as save_safetensors
 
 from tagger import checkpoint
-from tagger.attention import AttentionConfig
 from tagger.card import read_model
+from tagger.configs import AttentionConfig, VGGishConfig
 from tagger.errors import CommandError
 from tagger.labels import Label
-from tagger.vggish import VGGishConfig
 
 LABELS = [Label("Rain", "/m/06mb1"), Label("Dog"), Label("Bell")]
 EXTRACTOR = VGGishConfig((2, 3, 4, 5), 6, "none")

@@ -12,12 +12,13 @@ import torch
 
 from tagger import checkpoint, convert
 from tagger.card import read_model
+from tagger.configs import VGGishConfig
 from tagger.convert import PCA
 from tagger.errors import CommandError
 from tagger.logmel import patches
-from tagger.published import PUBLISHED, Published, as_resampy_02, long_tone, short_tone
 from tagger.tagging import Tagger
-from tagger.vggish import VGGish, VGGishConfig
+from tagger.vggish import VGGish
+from tagger.vggish_reference import PUBLISHED, Published, as_resampy_02, long_tone, short_tone
 
 NARROW = VGGishConfig(conv_widths=(2, 3, 4, 5), hidden=6)
 State = dict[str, torch.Tensor]

@@ -11,12 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tagger import audio, checkpoint, logmel, segments
-from tagger.attention import AttentionConfig
 from tagger.card import read_model
+from tagger.configs import AttentionConfig, VGGishConfig
 from tagger.errors import ClipError, CommandError, Reason
 from tagger.labels import Label
 from tagger.tagging import EXTRACTOR_BATCH, HEAD_BATCH, Tagger
-from tagger.vggish import VGGishConfig
 
 LABELS = [Label("Rain", "/m/06mb1"), Label("Dog"), Label("Bell"), Label("Saw", "/m/01b82r")]
 EXTRACTOR = VGGishConfig((2, 3, 4, 5), 6, "none")

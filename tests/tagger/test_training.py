@@ -9,18 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from tagger.attention import AttentionConfig, MultiLevelAttention
-from tagger.baselines import LSTMConfig, LSTMHead
+from tagger.attention import MultiLevelAttention
+from tagger.baselines import LSTMHead
+from tagger.configs import AttentionConfig, LSTMConfig, TrainingConfig, VGGishConfig
 from tagger.errors import CommandError
 from tagger.examples import Examples, Takes
-from tagger.training import Group, Trainer, TrainingConfig, one_cycle
-from tagger.vggish import (
-    NormalisedClassifier,
-    VGGish,
-    VGGishClassifier,
-    VGGishConfig,
-    initialise_from_data,
-)
+from tagger.training import Group, Trainer, one_cycle
+from tagger.vggish import NormalisedClassifier, VGGish, VGGishClassifier, initialise_from_data
 
 N_CLASSES = 3
 ALONE = Group()

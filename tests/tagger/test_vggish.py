@@ -6,11 +6,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from tagger.configs import VGGishConfig
 from tagger.vggish import (
     NormalisedClassifier,
     VGGish,
     VGGishClassifier,
-    VGGishConfig,
     initialise,
     initialise_from_data,
 )

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from tagger.vggish import VGGishConfig
+from tagger.configs import VGGishConfig
 from tagger.winograd import FastVGGish, _Direct, _Winograd
 
 GENERATOR = torch.Generator().manual_seed(0)

@@ -1,0 +1,186 @@
+"""Listing object stores: S3 page by page, other fsspec schemes as fsspec does it.
+
+S3 pages are read as they come and turned into rows at once: no object of Python's per file lives
+longer than its page.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from pipelines.inputs.versions import Found, info_version, plain_etag
+from pipelines.storage.errors import (
+    AccessDenied,
+    StoreUnavailable,
+    error_code,
+    one_line,
+    store_errors,
+)
+from pipelines.storage.filesystems import N_CONNECTIONS, filesystem
+from pipelines.storage.retry import with_retries
+from pipelines.storage.uris import is_s3, split_s3
+from tagger.errors import CommandError
+
+_PAGE_PER_HEADS: Final = 20  # a listing page may cost as much as this many single look-ups
+_ELSEWHERE: Final = frozenset(
+    {"301", "307", "PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed"}
+)
+
+_T = TypeVar("_T")
+
+
+def find_below(uri: str) -> Iterator[Found]:
+    """Every object below a prefix that is meant as a folder, or in a whole bucket."""
+    if is_s3(uri):
+        bucket, key = split_s3(uri)
+        return _s3_objects(bucket, key if not key or key.endswith("/") else f"{key}/")
+    return _others(uri)
+
+
+def find_from(literal: str) -> Iterator[Found]:
+    """Every object whose URI may begin with the letters ``literal``; others too outside S3."""
+    if is_s3(literal):
+        return _s3_objects(*split_s3(literal))
+    return _others(literal.rpartition("/")[0])
+
+
+def look_up(uris: Sequence[str]) -> list[Found]:
+    """The versions and sizes of named objects, in order; version "" where there is none."""
+    by_place = defaultdict(list)
+    for uri in uris:
+        by_place["/".join(uri.split("/")[:3])].append(uri)
+    known: dict[str, Found] = {}
+    for place, wanted in by_place.items():
+        known |= _s3_known(place[5:], wanted) if is_s3(place) else _others_known(wanted)
+    return [known.get(uri, Found(uri)) for uri in uris]
+
+
+def _asked(call: Callable[[], _T], place: str) -> _T:
+    """The store's answer, or in one line what is wrong with the place itself."""
+    from botocore.exceptions import ParamValidationError
+
+    try:
+        return with_retries(call, f"listing {place}")
+    except (AccessDenied, StoreUnavailable):
+        raise
+    except ParamValidationError as error:
+        raise CommandError(f"{place} is not a bucket name; write s3://bucket/prefix") from error
+    except FileNotFoundError as error:
+        raise CommandError(
+            f"{place} does not exist; check the name, AWS_ENDPOINT_URL and AWS_PROFILE"
+        ) from error
+    except PermissionError as error:
+        raise AccessDenied(
+            f"{place} may not be listed; the credentials need s3:ListBucket on it"
+        ) from error
+    except store_errors() as error:
+        if error_code(error) in _ELSEWHERE:
+            raise CommandError(f"{place} lies in another region; set AWS_REGION") from error
+        raise CommandError(f"{place} cannot be listed: {one_line(error)}") from error
+
+
+def _s3_objects(bucket: str, prefix: str, **options: Any) -> Iterator[Found]:
+    for page in _s3_pages(bucket, prefix, **options):
+        for entry in page:
+            uri = f"s3://{bucket}/{entry['Key']}"
+            yield Found(uri, plain_etag(entry["ETag"]), entry["Size"])
+
+
+def _s3_pages(bucket: str, prefix: str, **options: Any) -> Iterator[list[dict[str, Any]]]:
+    fs = filesystem("s3://")
+    request = {"Bucket": bucket, "Prefix": prefix, **options}
+    while True:
+        page = _asked(lambda: fs.call_s3("list_objects_v2", **request), f"s3://{bucket}")
+        yield page.get("Contents", [])
+        if not page.get("IsTruncated"):
+            return
+        request["ContinuationToken"] = page["NextContinuationToken"]
+
+
+def _s3_known(bucket: str, uris: Sequence[str]) -> dict[str, Found]:
+    """Look up objects of one bucket: whole folders where many are wanted, else one by one."""
+    folders = defaultdict(set)
+    for uri in uris:
+        folders[uri.rpartition("/")[0]].add(uri)
+    known: dict[str, Found] = {}
+    rest: set[str] = set()
+    for folder, wanted in folders.items():
+        prefix = split_s3(f"{folder}/")[1]
+        pages = _s3_pages(bucket, prefix, Delimiter="/")
+        for _ in range(len(wanted) // _PAGE_PER_HEADS):
+            page = next(pages, None)
+            if page is None or not wanted:
+                break
+            for entry in page:
+                uri = f"s3://{bucket}/{entry['Key']}"
+                if uri in wanted:
+                    wanted.remove(uri)
+                    known[uri] = Found(uri, plain_etag(entry["ETag"]), entry["Size"])
+        rest |= wanted
+    return known | _s3_heads(bucket, sorted(rest))
+
+
+def _s3_heads(bucket: str, uris: Sequence[str]) -> dict[str, Found]:
+    """Look up objects one by one, many at a time.
+
+    By a listing of length one, not HEAD: it needs the right to list only, and says why it fails.
+    The first key that begins with a key is that key itself, if it exists.
+    """
+    from fsspec.asyn import sync
+
+    fs = filesystem("s3://")
+    limit = asyncio.Semaphore(N_CONNECTIONS)
+
+    async def one(uri: str) -> dict[str, Any]:
+        async with limit:
+            answer: dict[str, Any] = await fs._call_s3(
+                "list_objects_v2", Bucket=bucket, Prefix=split_s3(uri)[1], MaxKeys=1
+            )
+            return answer
+
+    async def several(some: Sequence[str]) -> list[dict[str, Any]]:
+        return await asyncio.gather(*map(one, some))
+
+    known: dict[str, Found] = {}
+    for start in range(0, len(uris), 1000):
+        some = uris[start : start + 1000]
+        answers = _asked(partial(sync, fs.loop, several, some), f"s3://{bucket}")
+        for uri, answer in zip(some, answers, strict=True):
+            for entry in answer.get("Contents", []):
+                if uri == f"s3://{bucket}/{entry['Key']}":
+                    known[uri] = Found(uri, plain_etag(entry["ETag"]), entry["Size"])
+    return known
+
+
+def _others(uri: str) -> Iterator[Found]:
+    fs = filesystem(uri)
+    found = _asked(lambda: fs.find(uri, detail=True), uri)
+    if not found and not _asked(lambda: fs.exists(uri), uri):
+        raise CommandError(f"{uri} does not exist; check the name")
+    base, base_name = uri.rstrip("/"), fs._strip_protocol(uri).rstrip("/")
+    infos = {base + name[len(base_name) :]: found[name] for name in sorted(found)}
+    unknown = [name for name, info in infos.items() if info.get("size") is None]  # as of http
+    known = {row.uri: row for row in look_up(unknown)}
+    for name, info in infos.items():
+        yield known.get(name) or _found(name, info)
+
+
+def _others_known(uris: Sequence[str]) -> dict[str, Found]:
+    fs = filesystem(uris[0])
+
+    def one(uri: str) -> Found | None:
+        try:
+            info = with_retries(lambda: fs.info(uri), f"looking up {uri}")
+        except (FileNotFoundError, IsADirectoryError):
+            return None
+        return _found(uri, info) if info.get("type") == "file" else None
+
+    with ThreadPoolExecutor(N_CONNECTIONS) as pool:
+        return {found.uri: found for found in pool.map(one, uris) if found}
+
+
+def _found(uri: str, info: dict[str, Any]) -> Found:
+    return Found(uri, info_version(info), int(info.get("size") or 0))

@@ -1,0 +1,125 @@
+"""Where the parts of an output lie. Every path in an output is built and parsed here.
+
+    _output.json                                   settings that hold for all runs
+    _log/<model_id>/00000042.json                  entry 42 of the log
+    _log/<model_id>/00000042.published             its marker: the entry's tables are complete
+    _staging/<model_id>/<random>.parquet           rows of one batch, which wait for an entry
+    _lock/<model_id>.json                          who is at work
+    _runs/<run_id>.json                            record of a run; also in a work folder
+    <table>/model=<model_id>/run_date=YYYY-MM-DD/00000042-0.parquet
+    views.sql                                      views over the tables
+
+Names that begin with ``_`` lie outside the tables.
+"""
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple, Self
+
+from tagger import schema
+
+SETTINGS: Final = "_output.json"
+RUNS: Final = "_runs"
+LOGS: Final = "_log"
+STAGING: Final = "_staging"
+VIEWS: Final = "views.sql"
+
+_ENTRY: Final = ".json"
+_MARKER: Final = ".published"
+
+
+class TableFile(NamedTuple):
+    """One file of a table: ``part`` of the rows of ``entry``."""
+
+    table: str
+    model_id: str
+    run_date: str
+    entry: int
+    part: int
+
+    @property
+    def path(self) -> str:
+        folder = f"{model_tables(self.table, self.model_id)}/run_date={self.run_date}"
+        return f"{folder}/{self.entry:08d}-{self.part}.parquet"
+
+    @classmethod
+    def parse(cls, path: str) -> Self:
+        """Raises ValueError for a path that is not one of a table file."""
+        table, model, date, name = path.split("/")
+        entry, part = map(int, name.removesuffix(".parquet").split("-"))
+        found = cls(
+            table, model.removeprefix("model="), date.removeprefix("run_date="), entry, part
+        )
+        if found.path != path or table not in schema.tables("float32"):
+            raise ValueError(f"{path} is no file of a table")
+        return found
+
+
+def model_tables(table: str, model_id: str) -> str:
+    """The folder of a table's files of one model."""
+    return f"{table}/model={model_id}"
+
+
+def model_of_table(path: str) -> str:
+    """The model that a path below a table's folder belongs to."""
+    return path.split("/")[1].removeprefix("model=")
+
+
+def models_below(paths: Iterable[str]) -> set[str]:
+    """The models that paths below ``LOGS`` or ``STAGING`` belong to."""
+    return {path.split("/")[1] for path in paths}
+
+
+def log(model_id: str) -> str:
+    """The folder of a model's log."""
+    return f"{LOGS}/{model_id}"
+
+
+def entry(model_id: str, number: int) -> str:
+    """An entry of the log."""
+    return f"{log(model_id)}/{number:08d}{_ENTRY}"
+
+
+def marker(model_id: str, number: int) -> str:
+    """The marker that says that an entry is published."""
+    return f"{log(model_id)}/{number:08d}{_MARKER}"
+
+
+class LogFiles(NamedTuple):
+    """The numbers that a log holds."""
+
+    entries: list[int]
+    published: set[int]
+
+    @classmethod
+    def parse(cls, paths: Iterable[str]) -> Self:
+        """From the paths of all files of a log."""
+        names = [path.rpartition("/")[2] for path in paths]
+        return cls(
+            sorted(int(name[: -len(_ENTRY)]) for name in names if name.endswith(_ENTRY)),
+            {int(name[: -len(_MARKER)]) for name in names if name.endswith(_MARKER)},
+        )
+
+
+def staging(model_id: str) -> str:
+    """The folder of a model's staged files."""
+    return f"{STAGING}/{model_id}"
+
+
+def staged(model_id: str, file: str) -> str:
+    """A staged file."""
+    return f"{staging(model_id)}/{file}"
+
+
+def lock(model_id: str) -> str:
+    """The lock of a model's tables."""
+    return f"_lock/{model_id}.json"
+
+
+def run_record(run_id: str) -> str:
+    """The record of a run."""
+    return f"{RUNS}/{run_id}.json"
+
+
+def probe(name: str) -> str:
+    """A file that is written and removed to learn what the store can do."""
+    return f"_probe/{name}"

@@ -1,0 +1,158 @@
+"""From staged rows to tables.
+
+Publishing an entry writes, part by part, files whose names and bytes follow from the entry alone,
+``clips`` last, then the entry's marker, then removes the staged files. Killed anywhere, it is
+repeated from the start and replaces each file by the same bytes, so readers see whole files and no
+clip twice. A publisher that comes late and finds staged files gone finds the marker too, since it
+is written before any removal.
+"""
+
+import io
+import json
+import uuid
+from collections.abc import Sequence
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipelines.output import layout
+from pipelines.output.log_entry import Entry, Staged
+from pipelines.output.settings import Settings, read_settings
+from pipelines.storage.store import Store
+from tagger import schema
+from tagger.errors import CommandError
+
+_CLIP_KEY: Final = ["clip_id", "uri", "version", "model_id"]
+_ROW_GROUP_ROWS: Final = 1 << 16
+
+
+def stage(table: pa.Table, store: Store, model_id: str) -> str:
+    """Write one staged file, under a name that no other attempt uses; return the name.
+
+    Parameters
+    ----------
+    table : one row per clip, ``schema.staged``; all rows of one run
+    """
+    file = f"{uuid.uuid4().hex}.parquet"
+    store.write(layout.staged(model_id, file), _parquet(table, {}))
+    return file
+
+
+def publish(store: Store, model_id: str, entry: Entry) -> None:
+    """Write the entry's part of the tables; nothing is left to do when it returns."""
+    marker = layout.marker(model_id, entry.number)
+    if not store.exists(marker):
+        try:
+            rows = _write_tables(store, model_id, entry)
+        except FileNotFoundError as error:
+            if not store.exists(marker):  # else another publisher was faster
+                raise CommandError(
+                    f"{store.root}: a staged file of entry {entry.number}, which is not yet "
+                    f"published, is gone: restore it, or give another output ({error})"
+                ) from error
+        else:
+            store.write(marker, json.dumps({"rows": rows}).encode())
+    store.remove(layout.staged(model_id, staged.file) for staged in entry.staged)
+
+
+def published_rows(store: Store, model_id: str, number: int) -> dict[str, int] | None:
+    """Read from an entry's marker how many rows each table has of it; None: not published."""
+    try:
+        marker: dict[str, dict[str, int]] = json.loads(store.read(layout.marker(model_id, number)))
+    except FileNotFoundError:
+        return None
+    return marker["rows"]
+
+
+def _write_tables(store: Store, model_id: str, entry: Entry) -> dict[str, int]:
+    """Write all files of the entry; return rows per table."""
+    settings = read_settings(store)
+    metadata = {
+        "model_id": model_id,
+        "run_id": entry.run_id,
+        "entry": str(entry.number),
+        "committed_at": entry.committed_at,
+    }
+    files = [layout.TableFile.parse(path) for paths in entry.outputs.values() for path in paths]
+    paths = {(file.table, file.part): file.path for file in files}
+    counts = dict.fromkeys(entry.outputs, 0)
+    last: list[tuple[str, bytes]] = []
+    for part in sorted({staged.part for staged in entry.staged if staged.rows}):
+        of_part = [s for s in entry.staged if s.part == part and s.rows]
+        tables = _take_apart(_read_rows(store, model_id, of_part, settings), settings)
+        for table, content in tables.items():
+            path = paths.get((table, part))
+            if path is None:
+                continue
+            counts[table] += content.num_rows
+            if table == "clips":
+                last.append((path, _parquet(content, metadata)))
+            else:
+                store.write(path, _parquet(content, metadata))
+    for path, data in last:
+        store.write(path, data)
+    return counts
+
+
+def _read_rows(
+    store: Store, model_id: str, staged: Sequence[Staged], settings: Settings
+) -> pa.Table:
+    """Read the rows that count, in the order of the entry."""
+    tables = [schema.staged(settings.embedding_dtype).empty_table()]
+    for file, counting, _ in staged:
+        data = store.read(layout.staged(model_id, file))
+        tables.append(pq.read_table(io.BytesIO(data)).take(pa.array(counting, pa.int64())))
+    return pa.concat_tables(tables).combine_chunks()
+
+
+def _take_apart(rows: pa.Table, settings: Settings) -> dict[str, pa.Table]:
+    """Turn staged rows into tables, in the order of publication."""
+    tagged = rows.filter(pc.is_null(rows["reason"]))
+    failed = rows.filter(pc.is_valid(rows["reason"]))
+    embeddings = _unnest(tagged, ["clip_id"], "embedding_rows")
+    values = _single(tagged["embedding_values"]).flatten()
+    vectors = pa.FixedSizeListArray.from_arrays(values, schema.EMBEDDING_SIZE)
+    found = {
+        "tags": _unnest(tagged, _CLIP_KEY, "tags"),
+        "embeddings": embeddings.append_column("embedding", vectors),
+        "timeline": _unnest(tagged, ["clip_id"], "timeline"),
+        "failures": failed.append_column("attempted_at", failed["processed_at"]),
+        "clips": tagged,
+    }
+    return {
+        name: found[name].select(wanted.names).cast(wanted)
+        for name, wanted in schema.tables(settings.embedding_dtype).items()
+        if name in settings.tables
+    }
+
+
+def _unnest(rows: pa.Table, keys: list[str], column: str) -> pa.Table:
+    """Give each struct of a list column its own row, with the keys of the row it came from."""
+    lists = _single(rows[column])
+    table = rows.select(keys).take(pc.list_parent_indices(lists))
+    structs = lists.flatten()
+    for field, values in zip(structs.type, structs.flatten(), strict=True):
+        table = table.append_column(field.name, values)
+    return table
+
+
+def _single(column: pa.ChunkedArray) -> pa.Array:
+    chunks = column.combine_chunks()
+    return chunks.combine_chunks() if isinstance(chunks, pa.ChunkedArray) else chunks
+
+
+def _parquet(table: pa.Table, metadata: dict[str, str]) -> bytes:
+    """Encode; the same table and metadata give the same bytes."""
+    texts = [field.name for field in table.schema if pa.types.is_string(field.type)]
+    described = {"schema_version": str(schema.SCHEMA_VERSION), **metadata}
+    buffer = io.BytesIO()
+    pq.write_table(
+        table.replace_schema_metadata(described),
+        buffer,
+        compression="zstd",
+        use_dictionary=texts,
+        row_group_size=_ROW_GROUP_ROWS,
+    )
+    return buffer.getvalue()

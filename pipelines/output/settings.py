@@ -1,0 +1,92 @@
+"""What is fixed for an output as a whole: ``_output.json``."""
+
+import json
+import uuid
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from pipelines.output import layout
+from pipelines.storage.store import Store
+from tagger.errors import CommandError
+from tagger.schema import SCHEMA_VERSION
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all runs of an output share.
+
+    Parameters
+    ----------
+    tables : names of the tables that are written
+    top_k : most tags per clip
+    threshold : least score of a tag
+    embedding_dtype : "float32" or "float16"
+    front_end : names the way from bytes to patches and its constants
+    """
+
+    tables: tuple[str, ...]
+    top_k: int
+    threshold: float
+    embedding_dtype: str
+    front_end: str
+
+    def to_json(self) -> bytes:
+        return json.dumps({"schema_version": SCHEMA_VERSION, **asdict(self)}, indent=1).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Self:
+        fields: dict[str, Any] = json.loads(data)
+        if fields.pop("schema_version") > SCHEMA_VERSION:
+            raise CommandError("the output was written by a newer version: update this one")
+        return cls(**{**fields, "tables": tuple(fields["tables"])})
+
+
+def open_output(store: Store, settings: Settings) -> None:
+    """Make sure that jobs with these settings may write here; pins them in a new output.
+
+    Raises
+    ------
+    CommandError : pinned otherwise, written by a newer version, no such bucket, or a store on
+        which creating a file does not fail when it exists
+    AccessDenied, StoreUnavailable : from the store
+    """
+    try:
+        _probe(store)
+    except FileNotFoundError as error:
+        raise CommandError(f"{store.root}: no such bucket: create it first") from error
+    if store.create(layout.SETTINGS, settings.to_json()):
+        store.sweep()
+        return
+    pinned = read_settings(store)
+    for name, value in asdict(pinned).items():
+        if getattr(settings, name) != value:
+            raise CommandError(
+                f"{store.root} was begun with {name}={_plain(value)}, this command asks for "
+                f"{_plain(getattr(settings, name))}: keep to the first, or give another output"
+            )
+    store.sweep()
+
+
+def read_settings(store: Store) -> Settings:
+    """Read what ``open_output`` pinned; raises CommandError when that never happened."""
+    try:
+        return Settings.from_json(store.read(layout.SETTINGS))
+    except FileNotFoundError as error:
+        raise CommandError(f"{store.root} holds no output of this program") from error
+
+
+def _probe(store: Store) -> None:
+    """Refuse a store whose create-if-absent overwrites: two jobs would undo each other."""
+    path = layout.probe(uuid.uuid4().hex)
+    try:
+        if not store.create(path, b"first") or store.create(path, b"second"):
+            raise CommandError(
+                f"{store.root}: this store cannot create a file only if it is absent "
+                "(S3: If-None-Match), which keeps the tables right: give another output"
+            )
+    finally:
+        store.remove([path])
+
+
+def _plain(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,101 @@
+"""``status``: what an output holds, what waits, and whether every invariant holds (design 4)."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipelines.output import layout
+from pipelines.output.commit_log import CommitLog
+from pipelines.output.lock import is_alive
+from pipelines.output.run_records import RunState
+from pipelines.output.settings import read_settings
+from pipelines.output.verification import broken, table_files
+from pipelines.storage.store import Store
+
+
+@dataclass(frozen=True)
+class ModelStatus:
+    """What an output holds of one model.
+
+    Attributes
+    ----------
+    n_tagged : clips that the log counts
+    open_failures : clips whose last attempt failed, by reason
+    n_unpublished : entries of the log whose tables are not complete yet
+    n_staged : staged files that no entry counts yet
+    broken : invariants that do not hold, one line each; empty unless they were verified
+    """
+
+    model_id: str
+    n_entries: int
+    n_tagged: int
+    open_failures: dict[str, int]
+    n_unpublished: int
+    n_staged: int
+    broken: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class Status:
+    """An output: its models, and its runs from the oldest to the newest."""
+
+    models: tuple[ModelStatus, ...]
+    runs: tuple[dict[str, Any], ...]
+
+
+def status(store: Store, verify: bool = False) -> Status:
+    """Read what an output says of itself; with ``verify`` count all tables against the log.
+
+    Raises
+    ------
+    CommandError : not an output of this program
+    """
+    read_settings(store)
+    files: dict[str, list[str]] = defaultdict(list)
+    for path in table_files(store) if verify else ():
+        files[layout.model_of_table(path)].append(path)
+    logs = layout.models_below(store.list(layout.LOGS))
+    staged = layout.models_below(store.list(layout.STAGING))
+    models = tuple(
+        _model(store, model_id, files[model_id] if verify else None)
+        for model_id in sorted(logs | staged | files.keys())
+    )
+    return Status(models, tuple(_runs(store)))
+
+
+def _model(store: Store, model_id: str, files: list[str] | None) -> ModelStatus:
+    """One model; verified where ``files``, those of its tables, are given."""
+    commit_log = CommitLog(store, model_id)
+    unpublished = commit_log.refresh()
+    _, waiting = commit_log.staged_leftovers()
+    failed = commit_log.failed()
+    return ModelStatus(
+        model_id,
+        commit_log.n_entries,
+        len(commit_log.tagged()),
+        dict(Counter(failed["reason"].to_pylist())),
+        len(unpublished),
+        len(waiting),
+        () if files is None else tuple(broken(store, commit_log, files)),
+    )
+
+
+def _runs(store: Store) -> Iterator[dict[str, Any]]:
+    """The records of tag runs; one that says ``running`` without a living owner was killed."""
+    for path in store.list(layout.RUNS):
+        record = _record(store, path)
+        if "model_id" not in record:  # a step of the training
+            continue
+        running = record["state"] == RunState.RUNNING
+        if running and not is_alive(store, record["model_id"], record["run_id"]):
+            record = _record(store, path)  # it may have ended meanwhile
+            if record["state"] == RunState.RUNNING:
+                record["state"] = "killed"
+        yield record
+
+
+def _record(store: Store, path: str) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(store.read(path))
+    return record

@@ -1,0 +1,58 @@
+"""What clips came to: the counts of a batch, and of a run as their sum."""
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass
+class Tally:
+    """What a batch came to; ``seconds`` tells where its time went."""
+
+    n_tagged: int = 0
+    audio_s: float = 0.0
+    n_segments: int = 0
+    size_bytes: int = 0
+    n_retries: int = 0  # of calls to stores
+    failures: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def n_failed(self) -> int:
+        return sum(self.failures.values())
+
+    @contextmanager
+    def timed(self, what: str) -> Iterator[None]:
+        """Add the time spent inside to ``seconds[what]``."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - start
+            self.seconds[what] = self.seconds.get(what, 0.0) + spent
+
+    def waiting(self, items: Iterable[T], what: str) -> Iterator[T]:
+        """Pass on ``items``, adding the time it takes to get each to ``seconds[what]``."""
+        iterator = iter(items)
+        while True:
+            with self.timed(what):
+                item = next(iterator, None)
+            if item is None:
+                return
+            yield item
+
+    def add(self, other: "Tally") -> None:
+        """Add another batch."""
+        self.n_tagged += other.n_tagged
+        self.audio_s += other.audio_s
+        self.n_segments += other.n_segments
+        self.size_bytes += other.size_bytes
+        self.n_retries += other.n_retries
+        for reason, n in other.failures.items():
+            self.failures[reason] = self.failures.get(reason, 0) + n
+        for what, seconds in other.seconds.items():
+            self.seconds[what] = self.seconds.get(what, 0.0) + seconds

@@ -1,0 +1,6 @@
+"""What the jobs run on: Ray, limits, signals, a child process to decode in, the progress line.
+
+Knows storage's errors and nothing of what the jobs do. Only ``cluster`` imports Ray, when a job
+joins or starts it. Start with ``cluster``; ``isolation`` says what becomes of a decoder that hangs,
+crashes or eats all memory.
+"""

@@ -1,0 +1,109 @@
+"""What object stores answer when they fail, and what it means.
+
+Each failure is one of three kinds. It may pass, as a 503 or a lost connection does
+(``is_transient``); it rejects who we are (``refused_credentials``); or it concerns one object only:
+missing, changed, not permitted.
+"""
+
+import errno
+import http.client
+from typing import Final
+
+_CREDENTIAL_CODES: Final = frozenset(
+    {
+        "AccountProblem",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InvalidAccessKeyId",
+        "InvalidSecurity",
+        "InvalidToken",
+        "RequestTimeTooSkewed",
+        "SignatureDoesNotMatch",
+        "TokenRefreshRequired",
+    }
+)
+_TRANSIENT_CODES: Final = frozenset(
+    {"InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown", "Throttling", "429"}
+    | {"500", "502", "503", "504"}
+    | {"ConditionalRequestConflict", "OperationAborted"}  # two creations at the same moment
+    | {"BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch"}  # cut or garbled on its way
+)
+HOW_TO_LOG_IN: Final = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE"
+
+
+class AccessDenied(OSError):  # noqa: N818
+    """The store refuses these credentials, or this folder may not be written."""
+
+
+class StoreUnavailable(OSError):  # noqa: N818
+    """The store did not carry out an operation, after all retries."""
+
+
+def store_errors() -> tuple[type[Exception], ...]:
+    """Every exception type with which fsspec, s3fs, botocore and aiohttp tell of a failed call."""
+    import aiohttp
+    from botocore import exceptions as boto
+    from botocore.parsers import ResponseParserError
+
+    of_boto = (boto.BotoCoreError, boto.ClientError, ResponseParserError)
+    return OSError, http.client.HTTPException, aiohttp.ClientError, *of_boto
+
+
+def error_code(error: BaseException) -> str:
+    """The S3 error code behind an exception of s3fs or botocore, or ``""``."""
+    for known in (error, error.__cause__):
+        response = getattr(known, "response", None)
+        if isinstance(response, dict):
+            return str(response.get("Error", {}).get("Code", ""))
+    return ""
+
+
+def refused_credentials(error: BaseException) -> bool:
+    """Whether the store rejects who we are, rather than this one object."""
+    from botocore import exceptions as boto
+
+    missing = (
+        boto.NoCredentialsError,
+        boto.PartialCredentialsError,
+        boto.CredentialRetrievalError,
+        boto.TokenRetrievalError,
+        boto.NoAuthTokenError,
+        boto.ProfileNotFound,
+    )
+    return isinstance(error, missing) or error_code(error) in _CREDENTIAL_CODES
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same call may well succeed in a moment."""
+    import aiohttp
+    from botocore import exceptions as boto
+    from botocore.parsers import ResponseParserError
+
+    passing = (
+        TimeoutError,
+        ConnectionError,
+        http.client.IncompleteRead,
+        boto.HTTPClientError,
+        boto.ConnectionError,
+        boto.IncompleteReadError,
+        ResponseParserError,
+        aiohttp.ClientConnectionError,
+        aiohttp.ClientPayloadError,
+    )
+    if isinstance(error, passing):
+        return True
+    if isinstance(error, FileNotFoundError) and error.__cause__:  # fsspec's http says nothing else
+        return is_transient(error.__cause__)
+    if isinstance(error, aiohttp.ClientResponseError):
+        return error.status == 429 or error.status >= 500
+    code = error_code(error)
+    if code:
+        return code in _TRANSIENT_CODES
+    # s3fs raises these two numbers only for codes it has mapped; another store's may be bare
+    return isinstance(error, OSError) and error.errno in (errno.EREMOTEIO, errno.ENETUNREACH)
+
+
+def one_line(error: BaseException) -> str:
+    """What an exception says, for a message."""
+    text = " ".join(str(error).split())
+    return text or type(error).__name__

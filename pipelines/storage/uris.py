@@ -1,0 +1,94 @@
+"""Names of clips: one canonical text per object, the same from every working directory (design 4).
+
+    local    ``file:///abs/path``      plain text: no percent-encoding, in or out
+    S3       ``s3://bucket/key``       the key as it is, whatever it contains
+    other    ``scheme://...``          as it was written, and below a folder as fsspec names it
+
+A local name that is not UTF-8 cannot be text; it becomes ``file+bytes://`` and the percent-encoded
+bytes of the path, so that it too is listed, read and reported.
+
+URIs that hold credentials are refused and never repeated in a message.
+"""
+
+import hashlib
+import os
+import re
+from typing import Final
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from tagger.errors import CommandError
+
+FILE: Final = "file://"
+FILE_BYTES: Final = "file+bytes://"
+
+_LOCAL: Final = ("file", "local")  # the two that fsspec's local file system answers to
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://", re.ASCII)
+_IN_NAME: Final = r'[^=&?/"\s]*'  # of a query parameter
+SECRET_PATTERN: Final = (
+    r"(?i)s3a?://[^/?#]*[:@]|https?://[^/?#]*@|://[^/?#]*:[^/?#]*@"
+    r'|://[^/?#:@\["\s]*:\d*[^\d/?#"\s][^"\s]*@'  # a password with a slash in it, and no port
+    rf"|://[^\n]*\?([^\n]*[?&])?({_IN_NAME}key([-_]?id)?|({_IN_NAME}[-_.])?(auth|creds?|pass|pwd|sig)"
+    rf"|{_IN_NAME}(authori[sz]ation|credential|jwt|passw|secret|signature|token){_IN_NAME})="
+)
+"""Matches a URI with a password, a key or a signature in it (the same in ``re`` and in Arrow)."""
+
+_holds_secret: Final = re.compile(SECRET_PATTERN).search
+
+
+def scheme_of(text: str) -> str:
+    """The lower-case scheme of a URI; ``""`` for a plain path."""
+    match = _SCHEME.match(text)
+    return match[1].lower() if match else ""
+
+
+def is_local(uri: str) -> bool:
+    """Whether a path or URI names something in the local file system."""
+    return scheme_of(uri) in ("", "file+bytes", *_LOCAL)
+
+
+def refuse_credentials(text: str, where: str) -> None:
+    """Raise ``CommandError`` for a URI that holds credentials, without repeating them."""
+    if not is_local(text) and _holds_secret(text):
+        raise CommandError(
+            f"{where}: a {scheme_of(text)} URI holds credentials; take them out of it and give them"
+            " through the environment (AWS_ACCESS_KEY_ID, AWS_PROFILE) or fsspec's configuration"
+        )
+
+
+def local_path(uri: str) -> str:
+    """The path behind a plain path or a URI for which ``is_local`` holds."""
+    if uri.startswith(FILE_BYTES):
+        return os.fsdecode(unquote_to_bytes(uri[len(FILE_BYTES) :]))
+    return uri.partition("://")[2] if scheme_of(uri) in _LOCAL else uri
+
+
+def local_uri(path: str) -> str:
+    """The canonical URI of an absolute local path."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return FILE_BYTES + quote_from_bytes(os.fsencode(path))
+    return FILE + path
+
+
+def split_s3(uri: str) -> tuple[str, str]:
+    """Bucket and key of ``s3://bucket/key``; the key is taken letter by letter."""
+    bucket, _, key = uri.partition("://")[2].partition("/")
+    return bucket, key
+
+
+def is_s3(uri: str) -> bool:
+    return scheme_of(uri) in ("s3", "s3a")
+
+
+def canonical(text: str) -> str:
+    """The canonical URI for a path or URI; relative paths start from the working directory."""
+    if is_local(text):
+        return local_uri(os.path.abspath(local_path(text)))  # noqa: PTH100 (keeps links and bytes)
+    scheme = "s3" if is_s3(text) else scheme_of(text)
+    return f"{scheme}://{text.partition('://')[2]}"
+
+
+def clip_id(uri: str, version: str) -> str:
+    """128 bits of sha256 over a canonical URI and a version: 32 hexadecimal digits."""
+    return hashlib.sha256(f"{uri}\0{version}".encode()).hexdigest()[:32]

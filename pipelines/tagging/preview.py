@@ -1,0 +1,62 @@
+"""``tag --dry-run``: what a run would do now; writes nothing."""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipelines.output import layout
+from pipelines.output.commit_log import CommitLog
+from pipelines.storage.models import read_tagging_model
+from pipelines.storage.store import Store, open_store
+from pipelines.storage.uris import canonical
+from pipelines.tagging.job import TagJob
+from pipelines.tagging.selection import listed, pending
+from tagger.errors import CommandError
+
+
+@dataclass(frozen=True)
+class Preview:
+    """Clips listed, tagged before, given up before, and to do.
+
+    Attributes
+    ----------
+    gone : URIs that are in ``clips`` and lie below the inputs, but are there no more; they stay
+        in the tables
+    """
+
+    n_listed: int
+    n_tagged: int
+    n_given_up: int
+    n_to_do: int
+    bytes_to_do: int
+    gone: list[str]
+
+
+def preview(job: TagJob) -> Preview:
+    """What ``tag`` would do; CommandError and NoAudioError as ``tag`` raises them."""
+    model_id = read_tagging_model(job.model, job.store_patience_s).card.model_id
+    clips = listed(job)
+    store = open_store(job.out, job.store_patience_s)
+    try:
+        begun = store.list(layout.log(model_id))
+    except FileNotFoundError as error:
+        raise CommandError(f"{store.root}: no such bucket: create it first") from error
+    commit_log = CommitLog(store, model_id) if begun else None
+    todo, n_tagged, n_given_up = pending(clips, commit_log, job)
+    n_bytes = pc.sum(todo["size_bytes"]).as_py() or 0
+    gone = _gone(job, store, model_id, clips)
+    return Preview(len(clips), n_tagged, n_given_up, len(todo), n_bytes, gone)
+
+
+def _gone(job: TagJob, store: Store, model_id: str, clips: pa.Table) -> list[str]:
+    """Tagged recordings of the listed folders and prefixes that were not listed, sorted."""
+    found = [
+        store.scan(path, lambda file: pq.ParquetFile(file).read(["uri"])["uri"].combine_chunks())
+        for path in store.list(layout.model_tables("clips", model_id))
+    ]
+    uris = pa.chunked_array(found, pa.string()).unique()
+    missing = uris.filter(pc.invert(pc.is_in(uris, value_set=clips["uri"].combine_chunks())))
+    folders = tuple(f"{canonical(text).rstrip('/')}/" for text in job.inputs)
+    return sorted(uri for uri in missing.to_pylist() if uri.startswith(folders))

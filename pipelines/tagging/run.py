@@ -1,0 +1,160 @@
+"""The ``tag`` job: collection in, tables out, nothing lost, nothing twice (design 4).
+
+Everything that can be wrong with a command is found before Ray is started. Then the driver sends
+batches through the operators, commits what is staged as receipts come in, and lets Ray tasks
+publish it.
+"""
+
+import json
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Final
+
+import pyarrow as pa
+
+from pipelines.output.commit_log import CommitLog, recover
+from pipelines.output.lock import Lock
+from pipelines.output.log_entry import Entry, Run
+from pipelines.output.publication import publish
+from pipelines.output.run_records import RunRecord, RunState, new_run_id
+from pipelines.output.settings import Settings, open_output
+from pipelines.output.views import write_views
+from pipelines.runtime import cluster
+from pipelines.runtime.progress import Progress
+from pipelines.runtime.signals import Interrupted, when_interrupted
+from pipelines.storage.errors import AccessDenied, StoreUnavailable
+from pipelines.storage.models import read_tagging_model
+from pipelines.storage.retry import RetryCount
+from pipelines.storage.store import Store, open_store
+from pipelines.tagging.batches import divide
+from pipelines.tagging.job import TagJob
+from pipelines.tagging.selection import listed, pending
+from pipelines.tagging.staged_rows import RowSettings
+from tagger import schema
+from tagger.card import ModelFiles
+from tagger.errors import CommandError
+from tagger.logmel import FRONT_END
+
+LAST_WRITE_S: Final = 1.0  # for a store to take the record of a run that was told to end
+
+
+def tag(job: TagJob, command: list[str]) -> RunRecord:
+    """Run the job; the record says what came of it.
+
+    Raises
+    ------
+    CommandError : before any work, when the command cannot be carried out as given
+    AccessDenied, StoreUnavailable : a store gave out; what was staged by then is kept
+    """
+    retries = RetryCount()
+    model = _checked_model(job)
+    clips = listed(job)
+    store = open_store(job.out, job.store_patience_s)
+    open_output(store, _settings(job))
+    record = RunRecord(new_run_id(), command, asdict(job), model.card.model_id, n_listed=len(clips))
+    lock = Lock(store, record.model_id, record.run_id)
+
+    def write_interrupted_record(interrupt: Interrupted) -> None:
+        record.end(RunState.INTERRUPTED, str(interrupt))
+        with suppress(AccessDenied, StoreUnavailable):
+            record.write(store.with_patience(LAST_WRITE_S))
+        lock.release()
+
+    with lock, when_interrupted(write_interrupted_record), _recorded(record, store, job.max_failed):
+        try:
+            _TagRun(job, store, model, record, lock).work(clips)
+        finally:
+            record.n_retries = record.tally.n_retries + retries.n
+    return record
+
+
+def _checked_model(job: TagJob) -> ModelFiles:
+    from tagger.checkpoint import build  # torch: seconds that a wrong command need not cost
+
+    model = read_tagging_model(job.model, job.store_patience_s)
+    build(model)
+    return model
+
+
+def _settings(job: TagJob) -> Settings:
+    optional = {"embeddings": job.embeddings, "timeline": job.timeline}
+    tables = tuple(name for name in schema.tables(job.embedding_dtype) if optional.get(name, True))
+    return Settings(tables, job.top_k, job.threshold, job.embedding_dtype, json.dumps(FRONT_END))
+
+
+@contextmanager
+def _recorded(record: RunRecord, store: Store, max_failed: float) -> Iterator[None]:
+    """Keep the output's record of the run true, however the run ends."""
+    record.write(store)
+    try:
+        yield
+    except BaseException as error:
+        state = RunState.INTERRUPTED if isinstance(error, Interrupted) else RunState.FAILED
+        known = isinstance(error, Interrupted | CommandError | AccessDenied | StoreUnavailable)
+        record.end(state, str(error) if known else traceback.format_exc())
+        with suppress(AccessDenied, StoreUnavailable):
+            record.write(store.with_patience(LAST_WRITE_S))
+        raise
+    n_failed = record.tally.n_failed
+    over = n_failed > max_failed * (n_failed + record.tally.n_tagged)
+    record.end(RunState.OVER_BUDGET if over else RunState.COMPLETE)
+    record.write(store)
+
+
+class _TagRun:
+    """One run upon an output that is open and locked."""
+
+    def __init__(
+        self, job: TagJob, store: Store, model: ModelFiles, record: RunRecord, lock: Lock
+    ) -> None:
+        self._job = job
+        self._store = store
+        self._model = model
+        self._record = record
+        self._lock = lock
+        self._run = Run(record.run_id, f"{datetime.now(UTC):%Y-%m-%d}")
+        self._commit_log = CommitLog(store, record.model_id)
+
+    def work(self, clips: pa.Table) -> None:
+        """Finish what earlier runs left, then do what is left to do."""
+        record = self._record
+        record.n_recovered_entries = len(recover(self._commit_log, self._run, self._publish))
+        todo, record.n_done_before, record.n_given_up = pending(clips, self._commit_log, self._job)
+        record.n_to_do = len(todo)
+        if len(todo):
+            self._execute(todo)
+            recover(self._commit_log, self._run, self._publish)
+        write_views(self._store)
+
+    def _publish(self, entry: Entry) -> None:
+        publish(self._store, self._record.model_id, entry)
+
+    def _execute(self, todo: pa.Table) -> None:
+        """Tag ``todo`` on Ray; commit and publish on the way."""
+        workers = cluster.connect(self._job.resources)
+        from pipelines.tagging import operators
+        from pipelines.tagging.committer import Committer
+
+        table, bounds = divide(todo, workers.n_cpus)
+        rows = RowSettings.of(self._job, self._record.model_id, self._record.run_id)
+        plan = operators.Plan(
+            table, bounds, self._store, rows, self._job.limits, self._job.resources.precision
+        )
+        committer = Committer(self._commit_log, self._run, self._record)
+        with cluster.plain_errors(), Progress(len(todo)) as progress:
+            for file, tally in operators.receipts(plan, self._model, workers):
+                self._record.tally.add(tally)
+                progress.update(self._record.tally)
+                committer.add(file, tally)
+                self._stop_if_lock_lost()
+            committer.finish()
+
+    def _stop_if_lock_lost(self) -> None:
+        if self._lock.lost:
+            raise CommandError(
+                f"another job has taken over {self._store.root}: let it end and start this one "
+                "again; what this one has staged is kept"
+            )

@@ -1,0 +1,43 @@
+"""Which clips a run works on: what its inputs name, less what the log of the output has done."""
+
+from collections import Counter
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.inputs import listing
+from pipelines.output.commit_log import CommitLog
+from pipelines.tagging.job import TagJob
+from tagger.errors import NoAudioError
+
+
+def listed(job: TagJob) -> pa.Table:
+    """The clips that a job's inputs name, schema ``LISTING``; NoAudioError when there is none."""
+    skipped = Counter[str]()
+    clips = listing.gather(job.inputs, skipped)
+    if not len(clips):
+        passed_over = ", ".join(f"{n:,} by {kind}" for kind, n in skipped.items()) or "nothing"
+        raise NoAudioError(f"no audio in {', '.join(job.inputs)}; passed over: {passed_over}")
+    return clips
+
+
+class Pending(NamedTuple):
+    """Listed clips that are open, and how many are not: tagged, or given up as they failed."""
+
+    clips: pa.Table
+    n_tagged: int
+    n_given_up: int
+
+
+def pending(clips: pa.Table, commit_log: CommitLog | None, job: TagJob) -> Pending:
+    """What of ``clips`` the log leaves to do; all of it where there is no log yet."""
+    if commit_log is None:
+        return Pending(clips.slice(0, job.limit), 0, 0)
+    tagged = pc.is_in(clips["clip_id"], value_set=commit_log.tagged().combine_chunks())
+    failed = commit_log.failed()
+    final = failed["clip_id"].filter(failed["final"]).combine_chunks()
+    given_up = pc.is_in(clips["clip_id"], value_set=final[:0] if job.retry_failed else final)
+    open_ones = clips.filter(pc.invert(pc.or_(tagged, given_up)))
+    n_tagged, n_given_up = (pc.sum(found).as_py() or 0 for found in (tagged, given_up))
+    return Pending(open_ones.slice(0, job.limit), n_tagged, n_given_up)

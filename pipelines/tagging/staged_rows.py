@@ -1,0 +1,154 @@
+"""From what is known about a batch of clips to rows of schema ``staged``."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipelines.tagging.job import TagJob
+from tagger.arrays import FloatArray
+from tagger.audio import Signal
+from tagger.errors import ClipError
+from tagger.schema import EMBEDDING_SIZE, staged
+from tagger.segments import segment_times
+
+if TYPE_CHECKING:
+    from tagger.tagging import Moment, Prediction, Tagger
+
+
+@dataclass(frozen=True)
+class RowSettings:
+    """What is the same for all rows of a run."""
+
+    model_id: str
+    run_id: str
+    top_k: int
+    threshold: float
+    embeddings: bool
+    embedding_dtype: str
+    timeline: bool
+
+    @classmethod
+    def of(cls, job: TagJob, model_id: str, run_id: str) -> "RowSettings":
+        """Those of a job."""
+        return cls(
+            model_id,
+            run_id,
+            job.top_k,
+            job.threshold,
+            job.embeddings,
+            job.embedding_dtype,
+            job.timeline,
+        )
+
+
+@dataclass(frozen=True)
+class TaggedClip:
+    """A clip that was tagged; ``embeddings`` is (n_extractors, n_segments, 128) float32."""
+
+    signal: Signal
+    embeddings: FloatArray
+    prediction: "Prediction"
+
+
+def staged_rows(
+    clips: pa.Table,
+    outcomes: Sequence[TaggedClip | ClipError],
+    tagger: "Tagger",
+    settings: RowSettings,
+) -> pa.Table:
+    """One row of schema ``staged`` per clip of the batch (schema ``LISTING``), in order."""
+    schema = staged(settings.embedding_dtype)
+    same = {
+        "model_id": settings.model_id,
+        "run_id": settings.run_id,
+        "processed_at": datetime.now(UTC),
+    }
+    rows = [same | _row(outcome, tagger, settings) for outcome in outcomes]
+    kept = [
+        outcome.embeddings
+        if isinstance(outcome, TaggedClip) and settings.embeddings
+        else np.empty((len(tagger.extractors), 0, EMBEDDING_SIZE), np.float32)
+        for outcome in outcomes
+    ]
+    values = np.concatenate([clip.reshape(-1) for clip in kept])
+    ready = {
+        **{name: clips[name] for name in clips.column_names},
+        "embedding_rows": _embedding_rows(kept, rows, tagger, schema),
+        "embedding_values": _lists(kept, values, schema, "embedding_values"),
+    }
+    columns = [
+        ready[column.name]
+        if column.name in ready
+        else pa.array([row.get(column.name) for row in rows], column.type)
+        for column in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _row(
+    outcome: TaggedClip | ClipError, tagger: "Tagger", settings: RowSettings
+) -> dict[str, Any]:
+    """The columns that a clip's own outcome decides, its embeddings apart."""
+    if isinstance(outcome, ClipError):
+        return {
+            "stage": outcome.stage,
+            "reason": outcome.reason,
+            "detail": outcome.detail,
+            "final": outcome.reason.final,
+            "tags": [],
+            "timeline": [],
+        }
+    signal = outcome.signal
+    n_segments = outcome.embeddings.shape[1]
+    chosen = settings.top_k, settings.threshold
+    moments: Sequence[Moment] = ()
+    if settings.timeline:
+        times = segment_times(n_segments, signal.content_start_s, signal.content_end_s)
+        moments = tagger.timeline(outcome.prediction, times, *chosen)
+    return {
+        **asdict(signal),
+        "n_segments": n_segments,
+        "tags": [asdict(tag) for tag in tagger.tags(outcome.prediction.scores, *chosen)],
+        "timeline": [vars(moment) for moment in moments],
+    }
+
+
+def _embedding_rows(
+    kept: Sequence[FloatArray], rows: Sequence[dict[str, Any]], tagger: "Tagger", schema: pa.Schema
+) -> pa.Array:
+    """Extractor, segment and times of each embedding; no Python object a row."""
+    names = np.array([part.name for part in tagger.card.extractors])
+    extractor: list[npt.NDArray[Any]] = []
+    segment: list[npt.NDArray[Any]] = []
+    start_s: list[npt.NDArray[Any]] = []
+    end_s: list[npt.NDArray[Any]] = []
+    for clip, row in zip(kept, rows, strict=True):
+        n_extractors, n_segments, _ = clip.shape
+        if not n_segments:
+            continue
+        times = segment_times(n_segments, row["content_start_s"], row["content_end_s"])
+        extractor.append(np.repeat(names, n_segments))
+        segment.append(np.tile(np.arange(n_segments, dtype=np.int32), n_extractors))
+        start_s.append(np.tile(times[0], n_extractors))
+        end_s.append(np.tile(times[1], n_extractors))
+    fields = list(schema.field("embedding_rows").type.value_type)
+    columns = [
+        pa.array(np.concatenate(parts) if parts else [], field.type)
+        for parts, field in zip((extractor, segment, start_s, end_s), fields, strict=True)
+    ]
+    structs = pa.StructArray.from_arrays(columns, fields=fields)
+    return _lists([clip[..., 0] for clip in kept], structs, schema, "embedding_rows")
+
+
+def _lists(parts: Sequence[FloatArray], values: Any, schema: pa.Schema, column: str) -> pa.Array:
+    """A list column with as many of ``values``, in order, as each part has elements."""
+    kind = schema.field(column).type
+    offsets = np.concatenate([[0], np.cumsum([part.size for part in parts])])
+    if isinstance(values, np.ndarray):
+        values = pa.array(values.astype(kind.value_type.to_pandas_dtype()), kind.value_type)
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values, type=kind)

@@ -1,0 +1,202 @@
+"""What workers do to a batch of clips (design 3): plain callables, no ray.
+
+    preprocess   clips -> events    read, decode, trim, normalise, resample, log-mel (CPU)
+    tag_events   events -> one staged row per clip (CPU or GPU)
+
+An *event* is (row of the batch, what happened): the ``Signal`` of the clip when its bounds are
+known, then its patches some at a time; or the ``ClipError`` that ended it. Events come in the order
+of the clips. On a CPU-only machine both run in one actor, and a recording of ten hours passes
+through in pieces; between machines ``pack`` makes one record of a batch's events and ``unpack``
+replays them.
+
+How much audio a clip holds shows only when it is decoded: a few bytes may be a day. So a batch ends
+after the clip with which it has ``MOST_PATCHES``; its other clips have no events and no rows.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.inputs.reading import prefetch
+from pipelines.output.tally import Tally
+from pipelines.runtime.isolation import Isolated
+from pipelines.runtime.limits import Limits
+from pipelines.storage.retry import PATIENCE_S
+from pipelines.tagging.staged_rows import RowSettings, TaggedClip, staged_rows
+from tagger import audio
+from tagger.arrays import FloatArray
+from tagger.errors import ClipError, Reason, Stage
+from tagger.logmel import N_BANDS, PATCH_FRAMES, stream_patches
+
+if TYPE_CHECKING:
+    from tagger.tagging import Tagger
+
+T = TypeVar("T")
+Event = tuple[int, audio.Signal | FloatArray | ClipError]
+
+MOST_PATCHES: Final = 16_384  # more than four hours; 200 MB as float16
+POOLED_PATCHES = 128  # patches of several clips that pass through the extractors together
+
+
+def decode_patches(
+    source: bytes | Path, max_hours: float
+) -> Iterator[float | audio.Signal | FloatArray]:
+    """Hours as they are decoded, then the signal, then the patches of one clip.
+
+    Runs in the isolated process.
+    """
+    signal, blocks = yield from audio.loading(source, max_hours)
+    yield signal
+    yield from stream_patches(blocks)
+
+
+class Preprocessor:
+    """Clips to events; owns the process in which clips are decoded.
+
+    Parameters
+    ----------
+    most_patches : with which a batch ends
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        patience_s: float = PATIENCE_S,
+        most_patches: int = MOST_PATCHES,
+    ) -> None:
+        self._limits = limits
+        self._patience_s = patience_s
+        self._most_patches = most_patches
+        self._isolated = Isolated(limits.clip_timeout_s, limits.memory_mb << 20)
+
+    def __call__(self, clips: pa.Table) -> Iterator[Event]:
+        """Events of a batch, a table of schema ``LISTING``, or of its first clips."""
+        n_patches = 0
+        for row, clip in enumerate(prefetch(clips, patience_s=self._patience_s)):
+            if n_patches >= self._most_patches:
+                return
+            try:
+                with clip as source:
+                    items = self._isolated.run(decode_patches, source, self._limits.max_hours)
+                    for item in items:
+                        if isinstance(item, float):
+                            self._isolated.allow(item * self._limits.clip_timeout_s)
+                            continue
+                        if isinstance(item, np.ndarray):
+                            n_patches += len(item)
+                        yield row, item
+            except ClipError as error:
+                yield row, error
+
+
+def pack(events: Iterable[Event], dtype: str) -> tuple[str, pa.Buffer]:
+    """A batch's events to travel: their order as JSON, and all patches laid end to end."""
+    order: list[tuple[int, str, Any]] = []
+    patches = pa.BufferOutputStream()
+    for row, what in events:
+        if isinstance(what, ClipError):
+            order.append((row, "error", (what.reason, what.detail, what.stage)))
+        elif isinstance(what, audio.Signal):
+            order.append((row, "signal", asdict(what)))
+        else:
+            order.append((row, "patches", len(what)))
+            patches.write(what.astype(dtype))
+    return json.dumps(order), patches.getvalue()
+
+
+def unpack(order: str, data: pa.Buffer, dtype: str) -> Iterator[Event]:
+    """The events of a packed batch; patches share the memory of ``data``."""
+    patches = np.frombuffer(data, dtype).reshape(-1, PATCH_FRAMES, N_BANDS)
+    start = 0
+    for row, kind, what in json.loads(order):
+        if kind == "error":
+            reason, detail, stage = what
+            yield row, ClipError(Reason(reason), detail, Stage(stage))
+        elif kind == "signal":
+            yield row, audio.Signal(**what)
+        else:
+            yield row, patches[start : start + what]
+            start += what
+
+
+class ClipTagger:
+    """Events to staged rows, with a model that is ready."""
+
+    def __init__(self, tagger: "Tagger", settings: RowSettings) -> None:
+        self._tagger = tagger
+        self._settings = settings
+
+    def __call__(self, clips: pa.Table, events: Iterable[Event]) -> tuple[pa.Table, Tally]:
+        """One row of schema ``staged`` per clip that has events, the first ones of the batch.
+
+        Parameters
+        ----------
+        clips : the batch, schema ``LISTING``
+        """
+        tally = Tally()
+        signals: dict[int, audio.Signal] = {}
+        outcomes: dict[int, TaggedClip | ClipError] = {}
+        embedded: dict[int, list[FloatArray]] = defaultdict(list)
+        for row, what in self._embed(tally.waiting(events, "patches"), tally):
+            if isinstance(what, ClipError):
+                outcomes[row] = what
+            elif isinstance(what, audio.Signal):
+                signals[row] = what
+            else:
+                embedded[row].append(what)
+        tagged = [row for row in signals if row not in outcomes]
+        embeddings = [np.concatenate(embedded[row], axis=1) for row in tagged]
+        with tally.timed("model"):
+            predictions = self._tagger.predict(embeddings)
+        for row, vectors, prediction in zip(tagged, embeddings, predictions, strict=True):
+            outcomes[row] = TaggedClip(signals[row], vectors, prediction)
+        ordered = [outcomes[row] for row in range(len(outcomes))]
+        done = clips.slice(0, len(outcomes))
+        tally.size_bytes = pc.sum(done["size_bytes"]).as_py()
+        for outcome in ordered:
+            _count(outcome, tally)
+        with tally.timed("rows"):
+            return staged_rows(done, ordered, self._tagger, self._settings), tally
+
+    def _embed(self, events: Iterable[Event], tally: Tally) -> Iterator[Event]:
+        """The events with embeddings (n_extractors, n, 128) in place of patches (n, 96, 64).
+
+        Patches of several clips pass through the extractors together.
+        """
+        pool: list[tuple[int, FloatArray]] = []
+        for row, what in events:
+            if not isinstance(what, np.ndarray):
+                yield row, what
+                continue
+            pool.append((row, what))
+            if sum(len(patches) for _, patches in pool) >= POOLED_PATCHES:
+                yield from self._embed_pool(pool, tally)
+                pool = []
+        yield from self._embed_pool(pool, tally)
+
+    def _embed_pool(self, pool: list[tuple[int, FloatArray]], tally: Tally) -> Iterator[Event]:
+        if not pool:
+            return
+        with tally.timed("model"):
+            embeddings = self._tagger.embed(np.concatenate([patches for _, patches in pool]))
+        start = 0
+        for row, patches in pool:
+            yield row, embeddings[:, start : start + len(patches)]
+            start += len(patches)
+
+
+def _count(outcome: TaggedClip | ClipError, tally: Tally) -> None:
+    """Add one clip."""
+    if isinstance(outcome, ClipError):
+        tally.failures[outcome.reason] = tally.failures.get(outcome.reason, 0) + 1
+        return
+    tally.n_tagged += 1
+    tally.audio_s += outcome.signal.duration_s
+    tally.n_segments += outcome.embeddings.shape[1]

@@ -1,0 +1,6 @@
+"""The training steps: prepare, finetune, embed, fit, evaluate.
+
+Each step is a module with a ``run``; none imports another. What they leave for each other lies in a
+work folder, which ``workfolder`` reads and writes. ``jobs`` says what each step is told, ``splits``
+which clips it uses, ``ray_train`` how networks are trained on Ray Train.
+"""

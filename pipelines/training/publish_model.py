@@ -1,0 +1,107 @@
+"""``evaluate --publish``: members of an evaluation as one model that ``tag`` takes (design 5)."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from pipelines.storage.uris import local_path
+from pipelines.training.finetune import load_extractor
+from pipelines.training.fit import load_head
+from pipelines.training.jobs import CLASSIFIER, PublishJob
+from pipelines.training.splits import parts
+from pipelines.training.step_records import versions
+from pipelines.training.workfolder.patches import Prepared
+from tagger import checkpoint
+from tagger.attention import MultiLevelAttention
+from tagger.errors import CommandError
+from tagger.labels import LabelSet
+from tagger.vggish import VGGish, VGGishClassifier
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is going to be published."""
+
+    job: PublishJob
+    labels: LabelSet
+    extractors: dict[str, VGGish]
+    heads: list[tuple[str, MultiLevelAttention]]
+    about: dict[str, Any]
+
+
+def assemble(prepared: Prepared, members: Sequence[tuple[str, str]], job: PublishJob) -> Model:
+    """Put the model together.
+
+    Raises
+    ------
+    CommandError : a member that is no attention head upon an extractor
+    """
+    chosen = [m for m in members if not job.extractors or m[1] in job.extractors]
+    store, n_classes = prepared.store, len(prepared.dataset.labels)
+    extractors: dict[str, VGGish] = {}
+    heads: list[tuple[str, MultiLevelAttention]] = []
+    training: dict[str, Any] = {}
+    splits = []
+    for head_name, name in chosen:
+        refusal = CommandError(f"{head_name} upon {name}: only attention heads can be published")
+        if head_name == CLASSIFIER:
+            raise refusal
+        spec, network = load_extractor(store, name, n_classes)
+        head_spec, head = load_head(store, head_name, name, n_classes)
+        if not isinstance(network, VGGishClassifier) or not isinstance(head, MultiLevelAttention):
+            raise refusal
+        extractors[name] = network.extractor
+        heads.append((name, head))
+        splits.append(spec.split)
+        training[f"{head_name} upon {name}"] = {
+            "extractor": asdict(spec),
+            "head": asdict(head_spec),
+        }
+    about = {
+        "command": shlex.join(("python", "-m", "pipelines", *job.command)),
+        "notes": job.notes,
+        "training": training | {"prepared": prepared.info["settings"]},
+        "data": _data(prepared, splits),
+        "versions": versions(),
+    }
+    return Model(job, prepared.dataset.labels, extractors, heads, about)
+
+
+def write(model: Model, figures: dict[str, Any]) -> None:
+    """Write the model to its folder; ``figures`` are empty where no clip was left to test on."""
+    measured = {
+        "metrics": {key: value for key, value in figures.items() if key != "per_class"},
+        "per_class": figures.get("per_class", []),
+    }
+    checkpoint.save(
+        Path(local_path(model.job.folder)),
+        model.job.name,
+        model.labels.labels,
+        model.extractors,
+        model.heads,
+        model.about | measured,
+        torch.float16 if model.job.float16 else torch.float32,
+    )
+
+
+def _data(prepared: Prepared, splits: list[str]) -> dict[str, Any]:
+    """The clips that the members were trained on, with licence and attribution of each source."""
+    dataset = prepared.dataset
+    rows = sorted({int(row) for split in splits for row in parts(dataset, split).train})
+    clips = dataset.clips.iloc[rows]
+    credit = clips[["source", "author", "license"]].astype(object)
+    credit = credit.where(credit.notna(), None).drop_duplicates()
+    return {
+        "layout": dataset.layout,
+        "fingerprint": prepared.info["fingerprint"],
+        "n_clips": len(clips),
+        "folds": sorted({int(fold) for fold in clips["fold"].dropna()}),
+        "clips_per_class": {str(k): int(v) for k, v in clips["label"].value_counts().items()},
+        "not_prepared": prepared.failures()["name"].to_pylist(),
+        "sources": credit[pd.notna(credit["source"])].to_dict("records"),
+    }

@@ -1,0 +1,6 @@
+"""The work folder that the training steps share: what each leaves there for the next.
+
+One module per part: ``patches`` (prepare), ``extractors`` (finetune), ``embeddings`` (embed),
+``heads`` (fit). Each names its files, reads them and checks that they belong together. Start with
+``patches``.
+"""

@@ -1,0 +1,110 @@
+"""What both decoders share: where a recording is read from, and the mono blocks it becomes."""
+
+import io
+import os
+from collections.abc import Generator
+from pathlib import Path
+from typing import BinaryIO, Final, NamedTuple
+
+import numpy as np
+
+from tagger.arrays import FloatArray
+
+Source = bytes | str | Path | BinaryIO
+"""A recording: its bytes, the path of a local file, or a seekable binary file object."""
+
+_BLOCK_S: Final = 10.0
+_MAX_BLOCK_VALUES: Final = 2**22  # samples times channels, 16 MiB: for many channels or high rates
+
+
+_SOUNDFILE: Final = (
+    ".wav .wave .bwf .rf64 .w64 .flac .ogg .oga .opus .spx .mp1 .mp2 .mp3 .mpga .aif .aiff .aifc"
+    " .au .snd .caf .voc .sph .nist .ircam .sf .paf .iff .svx .8svx .avr .pvf .sds .wve .xi .htk"
+)
+_PYAV: Final = (
+    ".m4a .m4b .m4r .aac .adts .ac3 .eac3 .ec3 .dts .thd .mlp .wma .asf .weba .mka .amr .awb .ape"
+    " .wv .tta .tak .mpc .shn .gsm .ra .rm .dsf .dff .oma .dss .mp4 .m4v .mov .qt .mkv .webm .avi"
+    " .wmv .flv .f4v .mpg .mpeg .vob .ts .mts .m2ts .ogv .3gp .3g2 .mxf"
+)
+AUDIO_SUFFIXES: Final = frozenset(f"{_SOUNDFILE} {_PYAV}".split())
+"""Suffixes, in lower case, of the audio and video files that soundfile and PyAV read."""
+
+
+class Decoded(NamedTuple):
+    """A recording that is being decoded.
+
+    ``blocks`` yields (n,) float32, the mean over the channels, about 10 s at a time. Where the
+    recording is damaged it ends with a ``ClipError`` for ``DECODE_ERROR``, after everything that
+    could be decoded.
+    """
+
+    sample_rate_hz: int
+    channels: int
+    blocks: Generator[FloatArray]
+
+
+class Reader:
+    """A source as the decoders read it: nameless, and with its failures kept.
+
+    An exception inside libsndfile's callbacks would be printed and forgotten, and the recording
+    blamed for an outage of the store; ``check`` raises it where it can be seen.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._opened = isinstance(source, bytes | str | Path)
+        self._file = _open(source)
+        self.size = self._file.seek(0, os.SEEK_END)
+        self._file.seek(0)
+        self._failure: OSError | None = None
+
+    def read(self, n: int = -1) -> bytes:
+        try:
+            return self._file.read(n)
+        except OSError as error:
+            self._failure = self._failure or error
+            return b""
+
+    def readinto(self, buffer: memoryview) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self.tell(), os.SEEK_END: self.size}[whence]
+        # Broken headers ask for places before the start and far beyond the end.
+        return self._file.seek(min(max(0, base + offset), self.size))
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def check(self) -> None:
+        """Raise the first failure of the source, if it had one."""
+        if self._failure:
+            raise self._failure
+
+    def close(self) -> None:
+        """Close what was opened here; a file object that was given stays open."""
+        if self._opened:
+            self._file.close()
+
+
+def mono(samples: FloatArray) -> FloatArray:
+    """Mean over the channels of (n, channels); infinite where it overflows."""
+    channels = samples.shape[1]
+    if channels == 1:
+        return samples[:, 0]
+    with np.errstate(over="ignore", invalid="ignore"):
+        return samples @ np.full(channels, 1.0 / channels, np.float32)
+
+
+def block_length(sample_rate_hz: int, channels: int) -> int:
+    """Samples per channel in one block."""
+    return max(1, min(int(_BLOCK_S * sample_rate_hz), _MAX_BLOCK_VALUES // channels))
+
+
+def _open(source: Source) -> BinaryIO:
+    if isinstance(source, bytes):
+        return io.BytesIO(source)
+    if isinstance(source, str | Path):
+        return Path(source).open("rb")
+    return source

@@ -1,0 +1,207 @@
+"""The command line: flags, messages and exit codes; what starts no Ray."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from fsspec import get_filesystem_class
+
+from pipelines.cli.main import Exit, main
+from pipelines.storage.store import Store
+
+
+@pytest.fixture
+def sound(tmp_path: Path) -> str:
+    path = tmp_path / "in" / "noise.wav"
+    path.parent.mkdir()
+    soundfile.write(path, 0.1 * np.random.default_rng(0).standard_normal(16_000), 16_000)
+    return str(path)
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Exit code 2 and one line; returns the line."""
+    assert main(["tag", *arguments]) == Exit.COMMAND
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    assert said.err.startswith("error: ")
+    return said.err
+
+
+def test_help_is_quick_and_needs_neither_torch_nor_ray() -> None:
+    script = (
+        "import sys; from pipelines.cli.main import main\n"
+        "try: main(['tag', '--help'])\n"
+        "except SystemExit: pass\n"
+        "assert not {'torch', 'ray', 'pandas', 'av', 'soundfile'} & set(sys.modules)"
+    )
+    start = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "--retry-failed" in done.stdout
+    assert time.monotonic() - start < 5.0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["tag"], ["fly"], ["tag", "in", "--out", "o", "--top-k", "many"]],
+    ids=["no verb", "no input", "unknown verb", "not a number"],
+)
+def test_a_command_that_cannot_be_parsed_ends_with_two(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_dry_run_and_print_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["tag", "in", "--dry-run", "--print"])
+    assert "not allowed with" in capsys.readouterr().err
+
+
+def test_mistakes_are_told_in_one_line(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    sound: str,
+    tiny_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = str(tmp_path / "out")
+    model = ["--model", str(tiny_model)]
+    assert "--out" in refused(capsys, sound)
+    assert "--top-k" in refused(capsys, sound, "--out", out, "--top-k", "0")
+    assert "no such file" in refused(capsys, f"{sound}.gone", "--out", out, *model)
+    assert "card.json" in refused(capsys, sound, "--out", out, "--model", str(tmp_path))
+    assert "is a file" in refused(capsys, sound, "--out", sound, *model)
+    assert "is a file" in refused(capsys, sound, "--out", f"{sound}/x", *model)
+    assert "empty" in refused(capsys, sound, "--out", "", *model)
+    assert "names no folder" in refused(capsys, sound, "--out", "~no such user/x", *model)
+    assert "gopher" in refused(capsys, sound, "--out", "gopher://x/y", *model)
+    secret = refused(capsys, "s3://id:hush@bucket/x", "--out", out, *model)
+    assert "credentials" in secret
+    assert "hush" not in secret
+    assert not Path(out).exists()
+
+
+@pytest.mark.s3
+@pytest.mark.parametrize("how", ["--print", "--dry-run", "--verbose"])
+def test_a_model_whose_store_refuses_the_credentials(
+    s3: Any,
+    how: str,
+    sound: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def code() -> int:
+        get_filesystem_class("s3").clear_instance_cache()  # it would keep the credentials
+        return main(["tag", sound, "--out", "nowhere", "--model", f"s3://{s3.bucket}/model", how])
+
+    assert code() == Exit.COMMAND
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    assert code() == Exit.ACCESS_DENIED
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    assert code() == Exit.ACCESS_DENIED
+    assert capsys.readouterr().err.count("check AWS_ACCESS_KEY_ID") == 2
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense", "ray://127.0.0.1:1"])
+def test_no_ray_at_the_address_is_told_in_one_line(
+    address: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    sound: str,
+    tiny_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    out = tmp_path / "out"
+    said = refused(capsys, sound, "--out", str(out), "--model", str(tiny_model))
+    assert said.startswith(f"error: no Ray answers at RAY_ADDRESS={address}")
+    (record,) = (out / "_runs").iterdir()
+    assert json.loads(record.read_text())["state"] == "failed"
+
+
+def test_an_output_that_cannot_be_written_is_told_before_any_work(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, sound: str, tiny_model: Path
+) -> None:
+    out = Path("/proc/out")  # nobody may create it, not even root
+    said = refused(capsys, sound, "--out", str(out), "--model", str(tiny_model))
+    assert "/proc/out" in said
+
+
+def test_no_audio_has_an_exit_code_of_its_own(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_model: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "readme.md").write_text("no audio here")
+    for how in (["--out", str(tmp_path / "out")], ["--print"]):
+        code = main(["tag", str(tmp_path / "in"), *how, "--model", str(tiny_model)])
+        assert code == Exit.NO_AUDIO
+        said = capsys.readouterr().err
+        assert "no audio in" in said
+        assert "1 by suffix" in said
+        assert said.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_print_tags_straight_to_the_terminal(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, sound: str, tiny_model: Path
+) -> None:
+    Path(sound).with_name("bad\nname.wav").write_bytes(b"")
+    command = ["tag", str(Path(sound).parent), "--print", "--model", str(tiny_model)]
+    assert main(command) == Exit.DONE
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("bad\\nname.wav")
+    assert lines[1].startswith("  failed: empty (")
+    assert lines[2].endswith("noise.wav")
+    assert sorted(word for word in lines[3].split() if word in ("Rain", "Dog")) == ["Dog", "Rain"]
+    assert main([*command, "--json", "--top-k", "1", "--limit", "1"]) == Exit.DONE
+    (row,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert row["reason"] == "empty"
+
+
+def test_a_defect_is_one_line_and_its_traceback_is_in_the_record(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    sound: str,
+    tiny_model: Path,
+    local_output: Store,
+) -> None:
+    """A damaged log is nothing that the program expects."""
+    from tagger.card import read_model
+
+    model_id = read_model(tiny_model).card.model_id
+    local_output.write(f"_log/{model_id}/00000000.json", b"{}")
+    command = ["tag", sound, "--out", local_output.root, "--model", str(tiny_model)]
+    assert main(command) == Exit.DEFECT
+    said = capsys.readouterr().err
+    assert said.startswith("error: a defect of this program: KeyError")
+    assert said.count("\n") == 1
+    (path,) = local_output.list("_runs")
+    record = json.loads(local_output.read(path))
+    assert record["state"] == "failed"
+    assert "Traceback" in record["error"]
+
+
+@pytest.fixture
+def local_output(tmp_path: Path, sound: str, tiny_model: Path) -> Store:
+    """An output that was opened with the default settings."""
+    from pipelines.output.settings import open_output
+    from pipelines.storage.store import open_store
+    from pipelines.tagging.job import TagJob
+    from pipelines.tagging.run import _settings
+
+    store = open_store(str(tmp_path / "out"))
+    open_output(store, _settings(TagJob(inputs=(), out=store.root)))
+    return store

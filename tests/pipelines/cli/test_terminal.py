@@ -1,0 +1,51 @@
+"""What ``tag`` tells at its end."""
+
+import json
+
+import pytest
+
+from pipelines.cli import terminal as report
+from pipelines.output.run_records import RunRecord, RunState
+from pipelines.output.tally import Tally
+from pipelines.tagging.preview import Preview
+
+
+def record() -> RunRecord:
+    made = RunRecord("r-1", [], {"out": "tables"}, "tiny-1", n_listed=1200, n_done_before=1000)
+    made.tally = Tally(150, 3600.0, failures={"silent": 2, "empty": 40})
+    made.end(RunState.OVER_BUDGET)
+    return made
+
+
+def test_the_summary_says_what_came_of_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+    report.show_summary(record(), as_json=False)
+    assert capsys.readouterr().out.splitlines() == [
+        "over_budget: run r-1, model tiny-1",
+        "  listed    1,200 clips; 1,000 tagged before, 0 given up before",
+        "  tagged    150 clips, 1.00 h of audio in 0 s",
+        "  failed    42",
+        "    empty               40",
+        "    silent              2",
+        "  tables    tables",
+    ]
+
+
+def test_the_summary_as_json_is_the_record(capsys: pytest.CaptureFixture[str]) -> None:
+    made = record()
+    report.show_summary(made, as_json=True)
+    assert json.loads(capsys.readouterr().out) == made.summary()
+
+
+def test_a_preview_tells_what_would_be_done_and_what_is_gone(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    gone = [f"file:///{i}\n.wav" for i in range(25)]
+    preview = Preview(10, 3, 1, 6, 2_500_000, gone)
+    report.show_preview(preview, as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == ("would work on 6 clips (2.5 MB) of 10 listed; 3 are tagged, 1 given up")
+    assert lines[1].startswith("25 tagged recordings are gone")
+    assert lines[2] == "  file:///0\\n.wav"
+    assert len(lines) == 2 + report.MOST_NAMES + 1
+    report.show_preview(preview, as_json=True)
+    assert json.loads(capsys.readouterr().out)["gone"] == gone

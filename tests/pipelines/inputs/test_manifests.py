@@ -1,0 +1,222 @@
+"""Manifests of every kind, local and on S3, with everything that can be wrong in them."""
+
+import json
+import math
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.inputs.listing import gather
+from pipelines.storage.filesystems import filesystem
+from tagger.errors import CommandError
+
+ODD = ["a b.wav", "ü#%20?.ogg", "_a.wav", ".b.wav", "x.dat", " lead and trail .wav ", "-;'.mp3"]
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    for name in [*ODD, "sub/c.wav", 'line\nbreak, "quoted".wav']:
+        path = tmp_path / "archive" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x" * len(name))
+    return tmp_path / "archive"
+
+
+def listed(manifest: Path | str) -> dict[str, dict[str, object]]:
+    return {Path(row["uri"]).name: row for row in gather([str(manifest)]).to_pylist()}
+
+
+def test_text(archive: Path) -> None:
+    lines = [*ODD, "", f"{archive}/sub/c.wav", f"file://{archive}/./sub/../sub/c.wav", "gone.wav"]
+    (archive / "list.TXT").write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode())
+    rows = listed(archive / "list.TXT")
+    assert rows.keys() == {*ODD, "c.wav", "gone.wav"}
+    assert rows["a b.wav"]["size_bytes"] == len("a b.wav")
+    assert (rows["gone.wav"]["version"], rows["gone.wav"]["size_bytes"]) == ("", 0)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf16_with_a_byte_order_mark(archive: Path, encoding: str) -> None:
+    (archive / "list.txt").write_bytes("\ufeffa b.wav\r\nü#%20?.ogg\r\n".encode(encoding))
+    assert listed(archive / "list.txt").keys() == {"a b.wav", "ü#%20?.ogg"}
+    (archive / "list.csv").write_bytes("\ufeffuri,ort\r\na b.wav,Köln\r\n".encode(encoding))
+    assert listed(archive / "list.csv")["a b.wav"]["extra"] == '{"ort": "Köln"}'
+
+
+def test_text_with_names_that_are_not_utf8(archive: Path) -> None:
+    Path(os.fsdecode(os.fsencode(archive) + b"/caf\xe9.wav")).write_bytes(b"abc")
+    (archive / "list.txt").write_bytes(b"caf\xe9.wav\n")
+    (row,) = gather([f"{archive}/list.txt"]).to_pylist()
+    assert (row["uri"], row["size_bytes"]) == (f"file+bytes://{archive}/caf%E9.wav", 3)
+
+
+def test_csv(archive: Path) -> None:
+    (archive / "list.csv").write_text(
+        'station,uri,n\nwest,a b.wav,007\n"north, old","line\nbreak, ""quoted"".wav",\n,x.dat,1e5\n'
+    )
+    rows = listed(archive / "list.csv")
+    assert {name: json.loads(row["extra"]) for name, row in rows.items()} == {
+        "a b.wav": {"station": "west", "n": "007"},
+        'line\nbreak, "quoted".wav': {"station": "north, old", "n": ""},
+        "x.dat": {"station": "", "n": "1e5"},
+    }
+    assert all(row["version"] for row in rows.values())
+
+
+def test_parquet(archive: Path) -> None:
+    table = pa.table(
+        {
+            "uri": ["a b.wav", "sub/c.wav"],
+            "gain": [math.nan, 0.5],
+            "where": [{"lat": 1.5}, None],
+            "series": [{"t": [math.nan, math.inf, 1.0]}, {"t": []}],
+            "at": pa.array([0, 1], pa.timestamp("us")),
+        }
+    )
+    pq.write_table(table, archive / "list.parquet")
+    extras = [json.loads(row["extra"]) for row in listed(archive / "list.parquet").values()]
+    assert extras == [
+        {
+            "gain": None,
+            "where": {"lat": 1.5},
+            "series": {"t": [None, None, 1.0]},
+            "at": "1970-01-01 00:00:00",
+        },
+        {
+            "gain": 0.5,
+            "where": None,
+            "series": {"t": []},
+            "at": "1970-01-01 00:00:00.000001",
+        },
+    ]
+
+
+def test_a_folder_or_pipe_in_a_manifest_is_listed_as_not_there(archive: Path) -> None:
+    os.mkfifo(archive / "pipe.wav")
+    (archive / "list.txt").write_text("sub\npipe.wav\na b.wav/below.wav\n")
+    assert [row["version"] for row in listed(archive / "list.txt").values()] == ["", "", ""]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "mend"),
+    [
+        ("e.txt", b"", "at least one"),
+        ("e.txt", b"\n \n", "at least one"),
+        ("e.csv", b"", "at least one"),
+        ("e.csv", b"uri\n", "at least one"),
+        ("e.csv", b"name,size\na.wav,1\n", "column named uri"),
+        ("e.csv", b"uri,uri\na.wav,b.wav\n", "column named uri"),
+        ("e.csv", b"uri,n\na.wav,1\n,2\n", "row 2 has no uri"),
+        ("e.csv", b"uri\nSECRET,2\n", "header line"),
+        ("e.csv", b"uri\n\xff\xfe\n", "UTF-8"),
+        ("e.csv", b"s3://K:SECRET@b/a.wav\ns3://K:SECRET@b/b.wav\n", "column named uri"),
+        ("e.csv", b"uri,caf\xe9\na.wav,1\n", "UTF-8"),
+        ("e.csv", b"uri\na.wav\nb\0.wav\n", "row 2.*save the manifest as UTF-8"),
+        ("e.txt", b"a.wav\nb\0.wav\n", "row 2.*save the manifest as UTF-8"),
+        ("e.txt", "a.wav\nb.wav\n".encode("utf-16-le"), "row 1.*save the manifest as UTF-8"),
+        ("e.txt", b"\xff\xfea", "expected lines of UTF-8"),
+        ("e.txt", b"caf\xe9.wav\nhttps://h/caf\xe9.wav\n", "row 2.*save the manifest as UTF-8"),
+        ("e.parquet", b"PAR1 not", "Parquet"),
+        ("e.txt", b"a b.wav\ns3://K:SECRET@bucket/b.wav\n", "row 2.*environment"),
+        ("e.txt", b"https://h/a.wav?X-Amz-Signature=SECRET\n", "row 1.*environment"),
+        ("e.csv", b"uri,from\na.wav,https://u:SECRET@h/a.wav\n", "credentials; remove"),
+        ("e.txt", b"../outside.wav\n", "absolute path"),
+        ("e.txt", b"sub/../../outside.wav\n", "absolute path"),
+        ("e.txt", b"nosuchscheme://a.wav\n", "row 1 names something at nosuchscheme://.*may name"),
+        ("e.txt", b"zip://a.wav::file:///in.zip\n", "at zip://"),
+        ("e.txt", b"GIT://path:main@a.wav\n", "at git://"),
+        ("e.txt", b"memory://a.wav\n", "at memory://"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(
+    archive: Path, name: str, content: bytes, mend: str
+) -> None:
+    (archive / name).write_bytes(content)
+    with pytest.raises(CommandError, match=mend) as caught:
+        gather([f"{archive}/{name}"])
+    assert "\n" not in str(caught.value)
+    assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.string()])
+def test_a_parquet_manifest_that_is_not_utf8(archive: Path, kind: pa.DataType) -> None:
+    names = pa.array([b"https://h/a.wav", b"https://h/caf\xe9.wav"])
+    column = pa.Array.from_buffers(kind, 2, names.buffers())
+    pq.write_table(pa.table({"uri": column}), archive / "list.parquet")
+    with pytest.raises(CommandError, match=r"row [02] .*as UTF-8"):
+        gather([f"{archive}/list.parquet"])
+
+
+def test_links_do_not_lead_out_unless_written_out(archive: Path, tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/secret.wav").write_bytes(b"s")
+    (archive / "out.wav").symlink_to(tmp_path / "outside/secret.wav")
+    (archive / "outdir").symlink_to(tmp_path / "outside")
+    (archive / "in.wav").symlink_to("sub/c.wav")
+    for entry in ["out.wav", "outdir/secret.wav"]:
+        (archive / "list.txt").write_text(entry)
+        with pytest.raises(CommandError, match="absolute path"):
+            gather([f"{archive}/list.txt"])
+    (archive / "list.txt").write_text(f"in.wav\n{archive}/out.wav\n")
+    assert listed(archive / "list.txt").keys() == {"in.wav", "out.wav"}
+
+
+@pytest.mark.s3
+def test_manifests_on_s3(s3, archive: Path) -> None:
+    prefix = s3.new_prefix()
+    fs = filesystem("s3://")
+    fs.pipe({f"{prefix}/in/{i:03}.wav": b"x" * i for i in range(1, 61)})
+    many = [f"in/{i:03}.wav" for i in range(1, 61)]  # enough of one folder to list it
+    lines = [*many, f"{prefix}/in/gone.wav", "./in/other.wav"]
+    fs.pipe(f"{prefix}/list.txt", "\n".join(lines).encode())
+    rows = gather([f"{prefix}/list.txt"]).to_pylist()
+    assert [row["uri"].removeprefix(f"{prefix}/") for row in rows] == [
+        *many,
+        "in/gone.wav",
+        "in/other.wav",
+    ]
+    assert [row["size_bytes"] for row in rows] == [*range(1, 61), 0, 0]
+    assert [bool(row["version"]) for row in rows] == [True] * 60 + [False] * 2
+    by_folder = {row["uri"]: row for row in gather([f"{prefix}/in"]).to_pylist()}
+    assert rows[:60] == [by_folder[row["uri"]] for row in rows[:60]]
+    (archive / "mixed.txt").write_text(f"a b.wav\n{prefix}/in/001.wav\n")
+    assert listed(archive / "mixed.txt").keys() == {"a b.wav", "001.wav"}
+
+
+@pytest.mark.s3
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "/etc/passwd",
+        "file:///etc/passwd",
+        "local:///etc/passwd",
+        "LOCAL:///etc/passwd",
+        "file+bytes:///etc/passwd",
+        "a/../../b.wav",
+    ],
+)
+def test_a_manifest_on_s3_does_not_lead_out(s3, entry: str) -> None:
+    prefix = s3.new_prefix()
+    filesystem("s3://").pipe(f"{prefix}/list.txt", entry.encode())
+    with pytest.raises(CommandError, match="whole URIs"):
+        gather([f"{prefix}/list.txt"])
+
+
+@pytest.mark.s3
+def test_chains_of_fsspec_are_names_like_any_other(s3) -> None:
+    prefix = s3.new_prefix()
+    wrapped = "simplecache::file:///etc/passwd"
+    filesystem("s3://").pipe(f"{prefix}/list.txt", f"{wrapped}\n{prefix}/a::{wrapped}".encode())
+    rows = gather([f"{prefix}/list.txt"]).to_pylist()
+    assert [row["uri"] for row in rows] == [f"{prefix}/{wrapped}", f"{prefix}/a::{wrapped}"]
+    assert [row["version"] for row in rows] == ["", ""]
+
+
+@pytest.mark.s3
+def test_a_missing_bucket_in_a_manifest(s3, archive: Path) -> None:
+    (archive / "list.txt").write_text("s3://no-such-bucket-here/a.wav\n")
+    with pytest.raises(CommandError, match="does not exist; check"):
+        gather([f"{archive}/list.txt"])

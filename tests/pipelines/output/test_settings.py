@@ -1,0 +1,53 @@
+"""An output keeps the settings that it was begun with."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipelines.output.settings import Settings, open_output, read_settings
+from pipelines.storage.store import LocalStore, open_store
+from tagger.errors import CommandError
+from tagger.schema import SCHEMA_VERSION
+
+
+def test_pins_the_first_settings(out_url: str, settings: Settings) -> None:
+    store = open_store(out_url)
+    open_output(store, settings)
+    open_output(store, settings)
+    assert read_settings(store) == settings
+    assert store.list("") == ["_output.json"]
+    for other in ({"top_k": 3}, {"tables": ("tags",)}, {"embedding_dtype": "float16"}):
+        (name,) = other
+        with pytest.raises(CommandError, match=name):
+            open_output(store, replace(settings, **other))
+
+
+def test_refuses_an_output_of_a_newer_version(tmp_path: Path, settings: Settings) -> None:
+    store = open_store(str(tmp_path))
+    open_output(store, settings)
+    pinned = json.loads(store.read("_output.json")) | {"schema_version": SCHEMA_VERSION + 1}
+    store.write("_output.json", json.dumps(pinned | {"new_setting": 1}).encode())
+    with pytest.raises(CommandError, match="newer"):
+        open_output(store, settings)
+
+
+def test_refuses_a_store_without_create_if_absent(tmp_path: Path, settings: Settings) -> None:
+    class Overwriting(LocalStore):
+        def create(self, path: str, data: bytes) -> bool:
+            self.write(path, data)
+            return True
+
+    with pytest.raises(CommandError, match="only if it is absent"):
+        open_output(Overwriting(str(tmp_path)), settings)
+
+
+def test_refuses_a_missing_bucket(s3: object, settings: Settings) -> None:
+    with pytest.raises(CommandError, match="bucket"):
+        open_output(open_store("s3://no-such-bucket/out"), settings)
+
+
+def test_refuses_what_is_not_an_output(tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match="no output"):
+        read_settings(open_store(str(tmp_path)))

@@ -1,0 +1,113 @@
+"""From outcomes to rows of schema ``staged``."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipelines.tagging.job import TagJob
+from pipelines.tagging.staged_rows import RowSettings, TaggedClip, _lists, staged_rows
+from tagger import schema
+from tagger.audio import Signal
+from tagger.errors import ClipError, Reason, Stage
+from tagger.tagging import Tagger
+
+SIGNAL = Signal(10.0, 44_100, 2, 1.5, 8.7, 0.25, "cut off")
+
+
+@pytest.fixture(scope="module")
+def tagger(tiny_model: Path) -> Tagger:
+    return Tagger.load(tiny_model)
+
+
+def listing(n: int) -> pa.Table:
+    rows = [
+        {"clip_id": f"{i}", "uri": f"file:///{i}", "version": "v", "size_bytes": i, "extra": None}
+        for i in range(n)
+    ]
+    return pa.Table.from_pylist(rows, schema=schema.LISTING)
+
+
+def tagged(tagger: Tagger, n_segments: int) -> TaggedClip:
+    shape = (len(tagger.extractors), n_segments, 128)
+    embeddings = np.random.default_rng(n_segments).standard_normal(shape).astype(np.float32)
+    (prediction,) = tagger.predict([embeddings])
+    return TaggedClip(SIGNAL, embeddings, prediction)
+
+
+def rows_of(tagger: Tagger, outcomes: list[TaggedClip | ClipError], **job: Any) -> pa.Table:
+    settings = RowSettings.of(TagJob(inputs=(), out="", **job), "m-1", "r-1")
+    return staged_rows(listing(len(outcomes)), outcomes, tagger, settings)
+
+
+def test_a_tagged_clip_has_everything_about_it_in_one_row(tagger: Tagger) -> None:
+    clip = tagged(tagger, 7)
+    table = rows_of(tagger, [clip], timeline=True)
+    (row,) = table.to_pylist()
+    assert table.schema == schema.staged("float32")
+    assert (row["model_id"], row["run_id"], row["reason"]) == ("m-1", "r-1", None)
+    assert (row["duration_s"], row["peak"], row["damage"]) == (10.0, 0.25, "cut off")
+    assert row["n_segments"] == 7
+    assert [tag["rank"] for tag in row["tags"]] == [1, 2, 3]
+    assert sum(tag["score"] for tag in row["tags"]) == pytest.approx(1.0)
+    assert {tag["tag"]: tag["mid"] for tag in row["tags"]}["Dog"] == "/m/0bt9lr"
+    names = [place["extractor"] for place in row["embedding_rows"]]
+    assert names == ["a"] * 7 + ["b"] * 7
+    assert [place["segment"] for place in row["embedding_rows"]] == [*range(7)] * 2
+    starts = [place["start_s"] for place in row["embedding_rows"][:7]]
+    assert starts == pytest.approx([1.5 + 0.96 * i for i in range(7)])
+    assert row["embedding_rows"][6]["end_s"] <= 8.7
+    np.testing.assert_array_equal(row["embedding_values"], clip.embeddings.reshape(-1))
+    assert {moment["bag"] for moment in row["timeline"]} == {0, 1}
+    assert len(row["timeline"][0]["attention"]) == 6
+
+
+def test_a_failed_clip_has_its_reason_and_nothing_else(tagger: Tagger) -> None:
+    outcomes: list[TaggedClip | ClipError] = [
+        ClipError(Reason.TIMEOUT, "too slow"),
+        tagged(tagger, 1),
+        ClipError(Reason.UNREADABLE, "not permitted", Stage.READ),
+    ]
+    rows = rows_of(tagger, outcomes).to_pylist()
+    failure = [rows[0][name] for name in ("stage", "reason", "detail", "final")]
+    assert failure == ["decode", "timeout", "too slow", False]
+    assert rows[2]["stage"] == "read"
+    for row in (rows[0], rows[2]):
+        assert row["tags"] == row["timeline"] == row["embedding_rows"] == []
+        assert row["embedding_values"] == []
+        assert row["duration_s"] is None
+    assert len(rows[1]["embedding_rows"]) == 2
+
+
+def test_only_failures_make_a_batch_too(tagger: Tagger) -> None:
+    table = rows_of(tagger, [ClipError(Reason.EMPTY, "no bytes")])
+    assert table.schema == schema.staged("float32")
+    assert table["final"].to_pylist() == [True]
+
+
+def test_embeddings_are_halved_or_left_out(tagger: Tagger) -> None:
+    clip = tagged(tagger, 2)
+    halved = rows_of(tagger, [clip], embedding_dtype="float16")
+    assert halved.schema == schema.staged("float16")
+    np.testing.assert_allclose(
+        halved["embedding_values"].to_pylist()[0], clip.embeddings.reshape(-1), rtol=2e-3, atol=1e-6
+    )
+    (without,) = rows_of(tagger, [clip], embeddings=False).to_pylist()
+    assert without["embedding_rows"] == without["embedding_values"] == []
+    assert without["n_segments"] == 2
+
+
+def test_more_values_than_a_list_column_holds_are_no_silent_wrap(tagger: Tagger) -> None:
+    part = np.broadcast_to(np.float32(0), (2**30,))
+    with pytest.raises(pa.ArrowInvalid, match="not in range"):
+        _lists([part, part], pa.nulls(0), schema.staged("float32"), "embedding_rows")
+
+
+def test_top_k_and_threshold_choose_the_tags(tagger: Tagger) -> None:
+    clip = tagged(tagger, 2)
+    (one,) = rows_of(tagger, [clip], top_k=1).to_pylist()
+    assert len(one["tags"]) == 1
+    (none,) = rows_of(tagger, [clip], threshold=1.0).to_pylist()
+    assert none["tags"] == []
