@@ -92,7 +92,7 @@ def loading(
     They sum up to the duration; what ``load`` returns is returned at the end.
     """
     signal, pieces = yield from _normalised(source, max_hours)
-    return signal, _resampled(pieces, signal.sample_rate_hz)
+    return signal, resampled(pieces, signal.sample_rate_hz)
 
 
 def waveform(source: Source, max_hours: float = MAX_HOURS) -> tuple[Signal, FloatArray]:
@@ -255,7 +255,7 @@ def _cut(blocks: Iterable[FloatArray], start: int, end: int, peak: float) -> Ite
     raise ClipError(Reason.CHANGED_DURING_RUN, detail, Stage.READ)
 
 
-def _resampled(pieces: Iterable[FloatArray], sample_rate_hz: int) -> Iterator[FloatArray]:
+def resampled(pieces: Iterable[FloatArray], sample_rate_hz: int) -> Iterator[FloatArray]:
     """The signal at 16 kHz (soxr HQ); the lengths of the pieces make no difference."""
     if sample_rate_hz == SAMPLE_RATE_HZ:
         yield from pieces
@@ -263,9 +263,9 @@ def _resampled(pieces: Iterable[FloatArray], sample_rate_hz: int) -> Iterator[Fl
     stream = soxr.ResampleStream(sample_rate_hz, SAMPLE_RATE_HZ, 1, "float32", "HQ")
     n = 0
     for piece in pieces:
-        resampled = stream.resample_chunk(piece)
-        n += len(resampled)
-        yield resampled
+        chunk = stream.resample_chunk(piece)
+        n += len(chunk)
+        yield chunk
     last = stream.resample_chunk(np.empty(0, np.float32), last=True)
     if n + len(last) == 0:  # too short for one sample at 16 kHz: its peak stands for it
         last = np.ones(1, np.float32)

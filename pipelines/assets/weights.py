@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from pipelines.assets.download import PATIENCE_S, check_url, download, writing
+from pipelines.runtime.packages import package_versions
 from pipelines.storage.checksums import Checksum, file_digest
 from tagger.card import CARD_FILE
 from tagger.errors import CommandError
@@ -217,11 +218,10 @@ def _hub_checksum(name: str) -> str | None:
 
 def _write(folder: Path, extractor: "VGGish", pca: "PCA | None", about: dict[str, Any]) -> "Card":
     """Write the model; its card comes last."""
-    from pipelines.training.step_records import versions
     from tagger import checkpoint, convert
 
     folder.mkdir(parents=True, exist_ok=True)
-    about = about | {"versions": versions()}
+    about = about | {"versions": package_versions()}
     if pca is not None:
         about["pca"] = convert.write_pca(folder, pca)
     return checkpoint.save(folder, EXTRACTOR, [], {EXTRACTOR: extractor}, [], about)

@@ -23,6 +23,7 @@ from pipelines.output.run_records import RunRecord, RunState, new_run_id
 from pipelines.output.settings import Settings, open_output
 from pipelines.output.views import write_views
 from pipelines.runtime import cluster
+from pipelines.runtime.packages import package_versions
 from pipelines.runtime.progress import Progress
 from pipelines.runtime.signals import Interrupted, when_interrupted
 from pipelines.storage.errors import AccessDenied, StoreUnavailable
@@ -54,7 +55,14 @@ def tag(job: TagJob, command: list[str]) -> RunRecord:
     clips = listed(job)
     store = open_store(job.out, job.store_patience_s)
     open_output(store, _settings(job))
-    record = RunRecord(new_run_id(), command, asdict(job), model.card.model_id, n_listed=len(clips))
+    record = RunRecord(
+        new_run_id(),
+        command,
+        asdict(job),
+        model.card.model_id,
+        n_listed=len(clips),
+        versions=package_versions(),
+    )
     lock = Lock(store, record.model_id, record.run_id)
 
     def write_interrupted_record(interrupt: Interrupted) -> None:

@@ -20,6 +20,7 @@ import numpy as np
 
 from tagger import splits
 from tagger.arrays import IndexArray
+from tagger.configs import TrainingConfig
 from tagger.dataset import Dataset
 from tagger.errors import CommandError
 
@@ -92,4 +93,12 @@ def check_classes(dataset: Dataset, train: IndexArray, name: str) -> None:
     if missing:
         raise CommandError(
             f"split {name} leaves classes without clips to train on: {', '.join(missing)}"
+        )
+
+
+def check_validation(split: Parts, name: str, training: TrainingConfig) -> None:
+    """CommandError where training is to stop early and nothing validates."""
+    if training.patience is not None and not len(split.validation):
+        raise CommandError(
+            f"split {name} has no validation clips to stop early by: give --epochs and --patience 0"
         )
