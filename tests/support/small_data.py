@@ -12,8 +12,11 @@ from pipelines.storage.retry import PATIENCE_S
 from pipelines.storage.store import LocalStore, Store, open_store
 from pipelines.training import prepare
 from pipelines.training.embed import Embedder
-from pipelines.training.jobs import PrepareJob
+from pipelines.training.finetune import ExtractorTask
+from pipelines.training.fit import HeadTask
+from pipelines.training.jobs import ExtractorSpec, HeadSpec, PrepareJob
 from pipelines.training.train_worker import Place, States, Task, Work, train_all
+from pipelines.training.workfolder import extractors
 from pipelines.training.workfolder.patches import FOLDER, Prepared, open_prepared
 from pipelines.training.workfolder.shards import read_table, shard_path
 from tagger import dataset
@@ -82,6 +85,16 @@ def embed_here(prepared: Prepared, name: str, copies: int) -> None:
     embedder = Embedder(prepared, copies)
     for number in range(prepared.n_shards):
         embedder(pa.table({"shard": [number], "extractors": [[name]]}))
+
+
+def train_member(prepared: Prepared, extractor: ExtractorSpec, head: HeadSpec) -> HeadTask:
+    """Train an extractor, embed by it, train a head upon it."""
+    store, name = prepared.store, extractor.name
+    train_here([ExtractorTask(extractor)], store)
+    embed_here(prepared, name, 1)
+    task = HeadTask(head, name, extractor.split, extractors.weights_id(store, name))
+    train_here([task], store)
+    return task
 
 
 def shards(prepared: Prepared) -> list[pa.Table]:

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,7 +23,6 @@ from pipelines.training.workfolder import extractors, networks
 from pipelines.training.workfolder.patches import Prepared
 from tagger.configs import AttentionConfig, LSTMConfig, TrainingConfig, VGGishConfig
 from tagger.errors import CommandError
-from tagger.training import Trainer
 from tests.support.gloo import FolderCheckpoints, train_on_gloo
 from tests.support.small_data import (
     CountingStore,
@@ -96,7 +94,7 @@ def test_a_worker_reads_each_shard_once_for_all_its_networks(prepared):
     assert not n_reads(store, "patches")
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     pass
 
 
@@ -110,12 +108,13 @@ class StoppedCheckpoints(FolderCheckpoints):
         super().save(states)
         self.n_saves[0] -= 1
         if self.n_saves[0] == 0:
-            raise Stopped
+            raise StoppedError
 
 
 def test_a_worker_that_goes_on_ends_exactly_as_one_that_never_stopped(prepared, tmp_path):
     """To the last bit: of three networks the second is at its third epoch when all stops."""
     ends = []
+    told: Counter[str] = Counter()
     for name in ("whole", "stopped"):
         store = open_store(prepared.store.root)
         tasks = tuple(
@@ -124,11 +123,11 @@ def test_a_worker_that_goes_on_ends_exactly_as_one_that_never_stopped(prepared, 
         work = Work(tasks, store, together=False, checkpoint_s=0)
         if name == "stopped":
             checkpoints = StoppedCheckpoints(tmp_path, n_saves=[7])
-            with pytest.raises(Stopped):
+            with pytest.raises(StoppedError):
                 train_all(work, Place(), checkpoints, lambda *told: None)
             done = [is_done(task, store) for task in tasks]
             assert done == [True, False, False]
-        told: Counter[str] = Counter()
+        told.clear()
         checkpoints = FolderCheckpoints(tmp_path)
         train_all(work, Place(), checkpoints, lambda network, *rest: told.update([network]))
         ends.append([_end(store, task) for task in tasks])
