@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import soundfile
+import torch
 
 from pipelines.storage.retry import PATIENCE_S
 from pipelines.storage.store import LocalStore, Store, open_store
@@ -70,13 +71,17 @@ class NoCheckpoints:
 def train_here(tasks: Iterable[Task], store: Store) -> dict[str, list[EpochMetrics]]:
     """What the one worker of a Ray Train run does, in this process: each network's epochs."""
     told: dict[str, list[EpochMetrics]] = {}
+
+    def tell(folder: str, epochs: int, metrics: EpochMetrics) -> None:
+        told.setdefault(folder, []).append(metrics)
+
     work = Work(tuple(tasks), store, together=False, checkpoint_s=0)
-    train_all(
-        work,
-        Place(),
-        NoCheckpoints(),
-        lambda folder, epochs, metrics: told.setdefault(folder, []).append(metrics),
-    )
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in a worker with one CPU
+    try:
+        train_all(work, Place(), NoCheckpoints(), tell)
+    finally:
+        torch.set_num_threads(n_threads)
     return told
 
 
