@@ -15,7 +15,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -32,9 +32,7 @@ from pipelines.storage.store import Store
 from pipelines.tagging.staged_rows import RowSettings
 from pipelines.tagging.stages import MOST_PATCHES, ClipTagger, Preprocessor, pack, unpack
 from tagger.card import ModelFiles
-
-if TYPE_CHECKING:
-    from tagger.tagging import Precision
+from tagger.configs import Precision
 
 GPU_TASKS_IN_FLIGHT: Final = 4
 CPU_TASKS_IN_FLIGHT: Final = 2
@@ -64,7 +62,7 @@ class Plan:
     store: Store
     rows: RowSettings
     limits: Limits
-    precision: "Precision | None"
+    precision: Precision | None
     most_patches: int = MOST_PATCHES
 
     def batch(self, number: int) -> pa.Table:
