@@ -37,12 +37,12 @@ class Bundle(Verb):
 
     Needs ESC-10 or ESC-50 in a local folder.
 
-    Leaves the model in --out, with the figures of its cross-validation. A repeated command goes on
+    Leaves the model in the folder of --publish, with the figures of its cross-validation. A repeated command goes on
     where it was stopped.
 
     Example::
 
-        python -m pipelines bundle ESC-50 --layout esc10 --work work --out models/esc10
+        python -m pipelines bundle ESC-50 --layout esc10 --work work --publish models/esc10
     """
 
     job: BundleJob

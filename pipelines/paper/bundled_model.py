@@ -35,7 +35,7 @@ def run(job: BundleJob, command: list[str], recipe: Bundled = BUNDLED) -> TrainR
         FitJob(work=job.work, extractors=names, heads=recipe.heads(), resources=job.resources),
         command,
     )
-    folder = Path(job.out)
+    folder = Path(job.publish)
     publish = PublishJob(
         folder=str(folder),
         name=folder.name,

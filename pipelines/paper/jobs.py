@@ -38,11 +38,11 @@ class ReproduceJob(OnDataSet):
 class BundleJob(OnDataSet):
     """One run of ``bundle``."""
 
-    out: str
-    """Local folder of the model to write; its last part is the model's name."""
+    publish: str = field(metadata={"metavar": "FOLDER"})
+    """Local folder to write the model to. Its last part is the model's name."""
 
     resources: TrainResources = field(default_factory=TrainResources)
     """Resources."""
 
     def __post_init__(self) -> None:
-        check_local_model(self.out)
+        check_local_model(self.publish)

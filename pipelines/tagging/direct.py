@@ -29,8 +29,11 @@ def tagged_rows(job: TagJob) -> Iterator[dict[str, Any]]:
     tagger = Tagger(model)
     preprocess = Preprocessor(job.limits, job.store_patience_s)
     tag = ClipTagger(tagger, RowSettings.of(job, tagger.card.model_id, ""))
-    for i in range(len(clips)):
-        clip = clips.slice(i, 1)
-        table, _ = tag(clip, preprocess(clip))
-        (row,) = table.select(["uri", "duration_s", "tags", "reason", "detail"]).to_pylist()
-        yield row
+    try:
+        for i in range(len(clips)):
+            clip = clips.slice(i, 1)
+            table, _ = tag(clip, preprocess(clip))
+            (row,) = table.select(["uri", "duration_s", "tags", "reason", "detail"]).to_pylist()
+            yield row
+    finally:
+        preprocess.close()
