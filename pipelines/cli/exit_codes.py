@@ -28,7 +28,7 @@ class Exit(IntEnum):
     STORE_UNAVAILABLE = 6, "A store does not answer; start the same command again later."
     CLUSTER_LOST = 7, "The Ray cluster or a node of it was lost; start the same command again."
     NODES_MISSING = 8, "The Ray cluster did not bring what the job waited for."
-    DAMAGED = 9, "`status --verify` found damage and names it."
+    DAMAGED = 9, "Damage was found by `status --verify`, which names it."
     INTERRUPTED = 130, "Interrupted by SIGINT (Ctrl-C); what was done is kept."
     TERMINATED = 143, "Ended by SIGTERM; what was done is kept."
 

@@ -66,7 +66,7 @@ def told(option: Option) -> str:
     """The help of an option, with its default."""
     if option.required:
         return f"{option.help} (required)"
-    default = "yes" if option.default is True else option.default_text
+    default = option.default_text
     return f"{option.help} (default: {default})" if default else option.help
 
 

@@ -7,7 +7,6 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -18,6 +17,7 @@ from pipelines.cli.terminal import show_text
 from pipelines.cli.verb import Verb, options
 from pipelines.cli.verbs import VERBS
 from pipelines.runtime.signals import Interrupted, raise_on_signals
+from tagger import __version__
 from tagger.errors import CommandError, OptionError
 
 __all__ = ["Exit", "main", "run"]
@@ -62,7 +62,7 @@ def _without_verb(word: str) -> Exit:
         show_text(help_of_all(VERBS))
         return Exit.DONE
     if word == "--version":
-        show_text(f"archive-tagger {_version()}")
+        show_text(f"archive-tagger {__version__}")
         return Exit.DONE
     if not word or word.startswith("-"):
         raise CommandError(f"a command comes first: {', '.join(VERBS)}; see {program()} --help")
@@ -78,13 +78,6 @@ def _help(name: str, verb: type[Verb], words: Sequence[str]) -> str:
             parse(options(verb), [word for word in words if word not in _HELP])
         )
     return help_of(name, verb, defaults)
-
-
-def _version() -> str:
-    try:
-        return version("archive-tagger")
-    except PackageNotFoundError:
-        return "(a checkout that is not installed)"
 
 
 def _log(verbose: bool) -> None:

@@ -113,7 +113,9 @@ class Option:
         """The default for a reader; "" where there is none, or none worth telling."""
         if "default" in self.metadata:
             return str(self.metadata["default"])
-        if self.required or self.is_switch or self.default in (None, ()):
+        if self.is_switch:
+            return "yes" if self.default else ""
+        if self.required or self.default in (None, ()):
             return ""
         values = self.default if self.is_tuple else (self.default,)
         return " ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in values)
@@ -187,12 +189,14 @@ def _options(
 
 
 def _build(cls: type, instance: Any, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> Any:
-    values = {
-        part.name: _build(part.nested, part.default, given, defaults)
-        if part.nested
-        else given.get(part.name, part.default)
-        for part in _parts(cls, instance, defaults)
-    }
+    values = {}
+    for part in _parts(cls, instance, defaults):
+        if part.nested is None:
+            values[part.name] = given.get(part.name, part.default)
+        else:
+            only = part.metadata.get("only", given)
+            inner = {name: value for name, value in given.items() if name in only}
+            values[part.name] = _build(part.nested, part.default, inner, defaults)
     for name, value in values.items():
         if value is MISSING:
             raise OptionError(name, "is required")

@@ -14,8 +14,8 @@ class Reproduce(Verb):
 
     Needs a data set (fetch), and the result of weights for what starts from published weights.
 
-    Leaves report/report.md in the work folder. It runs all steps by itself. A repeated command, also
-    with other rows, goes on with what is there.
+    Leaves report/report.md in the work folder. It runs all steps by itself. A repeated command,
+    also with other rows, goes on with what is there.
 
     Example::
 
@@ -37,8 +37,8 @@ class Bundle(Verb):
 
     Needs ESC-10 or ESC-50 in a local folder.
 
-    Leaves the model in the folder of --publish, with the figures of its cross-validation. A repeated command goes on
-    where it was stopped.
+    Leaves the model in the folder of --publish, with the figures of its cross-validation. A
+    repeated command goes on where it was stopped.
 
     Example::
 

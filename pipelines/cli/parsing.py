@@ -16,6 +16,7 @@ import tyro
 from tyro import _errors as tyro_errors
 
 from pipelines.cli.options import Option
+from pipelines.storage.uris import refuse_credentials
 from tagger.errors import CommandError, OptionError
 
 _CONFIG: Final = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
@@ -32,11 +33,7 @@ def parse(options: Sequence[Option], words: Sequence[str]) -> dict[str, Any]:
     with tyro_errors.on_parse_error(partial(_refuse, options)):
         found: Any = tyro.cli(flat, args=words, add_help=False, config=_CONFIG)
     values = [(option, getattr(found, option.name)) for option in options]
-    return {
-        option.name: _value(option, value)
-        for option, value in values
-        if value not in (None, False) and not (option.positional and value == ())
-    }
+    return {option.name: _value(option, value) for option, value in values if _is_given(value)}
 
 
 def suggestion(word: str, known: Sequence[str]) -> str:
@@ -47,18 +44,18 @@ def suggestion(word: str, known: Sequence[str]) -> str:
 
 def _flat(option: Option) -> tuple[str, Any, Any]:
     """The option as tyro takes it, absent where it is not given."""
-    kind: Any = option.type | None
-    absent: Any = None
-    if option.is_switch:
-        kind, absent = bool, False
-    elif option.is_tuple and option.positional:
-        kind, absent = option.type, ()
-    elif {"bare", "parse"} & {*option.metadata}:
-        kind = tuple[str, ...] | None
+    kind: Any = tuple[str, ...] if {"bare", "parse"} & {*option.metadata} else option.type
+    absent = False if option.is_switch else None
+    if absent is None:
+        kind = kind | None
+    how = tyro.conf.arg(name=option.flag.removeprefix("--"))
     if option.positional:
-        return option.name, Annotated[kind, tyro.conf.Positional], field(default=absent)
-    named = tyro.conf.arg(name=option.flag.removeprefix("--"))
-    return option.name, Annotated[kind, named], field(default=absent)
+        how = tyro.conf.Positional
+    return option.name, Annotated[kind, how], field(default=absent)
+
+
+def _is_given(value: Any) -> bool:
+    return value is not None and value is not False
 
 
 def _value(option: Option, value: Any) -> Any:
@@ -80,6 +77,7 @@ def _refuse(options: Sequence[Option], event: tyro_errors.ParseErrorEvent) -> No
     if isinstance(event, tyro_errors.UnrecognizedArgs):
         word = event.tokens[0].partition("=")[0]
         if not word.startswith("-"):
+            refuse_credentials(word, "the command")
             raise CommandError(f"{word!r} is more than this command takes")
         flags = [option.flag for option in options if not option.positional]
         raise CommandError(f"no option {word}{suggestion(word, flags)}")

@@ -25,7 +25,7 @@ def page() -> str:
         _table(("command", ""), commands),
         f"Every command also takes\n\n{_options(options_of(EveryVerb))}",
         *(part for name, verb in VERBS.items() for part in _section(name, verb)),
-        f"## Exit codes\n\n{_table(('code', ''), codes)}",
+        f"## Exit codes\n\n{_table(('exit code', ''), codes)}",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -42,16 +42,14 @@ def _section(name: str, verb: type[Verb]) -> Iterator[str]:
 
 def _options(options: Iterable[Option]) -> str:
     rows = (
-        (f"`{called(option)}`", option.help.replace("*", "\\*"), _default(option))
+        (
+            f"`{called(option)}`",
+            option.help.replace("*", "\\*"),
+            "required" if option.required else option.default_text,
+        )
         for option in options
     )
     return _table(("option", "", "default"), rows)
-
-
-def _default(option: Option) -> str:
-    if option.required:
-        return "required"
-    return "yes" if option.default is True else option.default_text
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

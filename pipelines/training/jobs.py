@@ -136,11 +136,9 @@ class ExtractorSpec:
         _check_name(self.name)
         _check_copies(self.copies)
         if self.network == "baseline":
-            for name, plain in (
-                ("normalise", False),
-                ("start", SCRATCH),
-                ("vggish", VGGishConfig()),
-            ):
+            if self.vggish != VGGishConfig():
+                raise CommandError("conv_widths and hidden are for VGGish, not for the baseline")
+            for name, plain in (("normalise", False), ("start", SCRATCH)):
                 if getattr(self, name) != plain:
                     raise OptionError(name, "is for VGGish, not for the baseline")
         if self.start != SCRATCH and is_local(self.start):  # workers have folders of their own
