@@ -24,7 +24,7 @@ def _noise(n: int, seed: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 48_000, 192_000])
-def test_signal_is_librosas(encode, rate: int) -> None:
+def test_signal_is_librosas(encode, rate):
     samples = np.concatenate([np.zeros(rate // 3), _noise(rate, 3), np.zeros(rate // 4)])
     signal, ours = waveform(encode(samples, rate, "WAV:FLOAT"))
     trimmed, (start, end) = librosa.effects.trim(samples.astype(np.float32), top_db=60)
@@ -41,14 +41,14 @@ def test_signal_is_librosas(encode, rate: int) -> None:
     assert signal.peak == np.abs(samples.astype(np.float32)).max()
 
 
-def test_sixteen_kilohertz_is_left_as_it_is(encode) -> None:
+def test_sixteen_kilohertz_is_left_as_it_is(encode):
     samples = _noise(16_000)
     _, ours = waveform(encode(samples, 16_000, "WAV:FLOAT"))
     np.testing.assert_array_equal(ours, samples / np.abs(samples).max())
 
 
 @pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG:VORBIS", "OGG:OPUS", "MP3", "ipod/aac"])
-def test_times_are_those_of_the_recording(encode, kind: str) -> None:
+def test_times_are_those_of_the_recording(encode, kind):
     """A click at 1.5 s is found there: encoder delays are cut off, trimming is added back."""
     rate = 48_000
     samples = np.zeros(3 * rate, np.float32)
@@ -63,7 +63,7 @@ def test_times_are_those_of_the_recording(encode, kind: str) -> None:
 
 @pytest.mark.parametrize("n", [1, 2, 5, 80, 441, 511, 512, 513])
 @pytest.mark.parametrize("rate", [8_000, 44_100, 192_000])
-def test_the_shortest_recordings_have_a_signal(encode, n: int, rate: int) -> None:
+def test_the_shortest_recordings_have_a_signal(encode, n, rate):
     signal, ours = waveform(encode(np.full(n, 0.25), rate))
     assert len(ours) == max(1, int(n * SAMPLE_RATE_HZ / rate + 0.5))
     assert np.isfinite(ours).all() and ours.any()
@@ -71,7 +71,7 @@ def test_the_shortest_recordings_have_a_signal(encode, n: int, rate: int) -> Non
 
 
 @pytest.mark.parametrize("tiny", [1e-44, 1e-30, 1e-8])
-def test_the_quietest_recordings_are_raised_to_full_scale(encode, tiny: float) -> None:
+def test_the_quietest_recordings_are_raised_to_full_scale(encode, tiny):
     samples = np.sin(np.arange(8_000) * 0.3) * tiny
     _, ours = waveform(encode(samples, 16_000, "WAV:FLOAT"))
     assert np.abs(ours).max() == 1.0
@@ -88,20 +88,20 @@ def test_the_quietest_recordings_are_raised_to_full_scale(encode, tiny: float) -
         ([], "WAV", Reason.EMPTY),
     ],
 )
-def test_unusable_samples(encode, samples: list[float], kind: str, reason: Reason) -> None:
+def test_unusable_samples(encode, samples, kind, reason):
     with pytest.raises(ClipError) as caught:
         load(encode(np.array(samples), 8_000, kind))
     assert caught.value.reason is reason
 
 
-def test_channels_that_cancel_out_are_silent(encode) -> None:
+def test_channels_that_cancel_out_are_silent(encode):
     left = _noise(4_000)
     with pytest.raises(ClipError) as caught:
         load(encode(np.stack([left, -left], axis=1), 8_000, "WAV:FLOAT"))
     assert caught.value.reason is Reason.SILENT
 
 
-def test_rates_that_no_sound_has_are_unsupported(encode) -> None:
+def test_rates_that_no_sound_has_are_unsupported(encode):
     assert load(encode(_noise(4_000), 1_000))[0].duration_s == 4.0
     for rate in (1, 999):
         with pytest.raises(ClipError, match=f"rate of {rate} Hz") as caught:
@@ -110,7 +110,7 @@ def test_rates_that_no_sound_has_are_unsupported(encode) -> None:
 
 
 @pytest.mark.parametrize("kind", ["FLAC", "MP3"])
-def test_the_limit_is_on_decoded_hours(encode, kind: str) -> None:
+def test_the_limit_is_on_decoded_hours(encode, kind):
     data = encode(_noise(16_000 * 40), 16_000, kind)
     assert load(data, max_hours=41 / 3_600)[0].duration_s == pytest.approx(40, abs=0.2)
     with pytest.raises(ClipError) as caught:
@@ -130,7 +130,7 @@ def long_flac(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_long_recordings_give_the_same_samples_as_whole_ones(long_flac: Path) -> None:
+def test_long_recordings_give_the_same_samples_as_whole_ones(long_flac):
     rate, _, blocks = decode_blocks(long_flac)
     whole = np.concatenate(list(blocks))
     assert len(whole) > 2**24
@@ -143,7 +143,7 @@ def test_long_recordings_give_the_same_samples_as_whole_ones(long_flac: Path) ->
     assert (signal.content_start_s, signal.content_end_s) == (start / rate, end / rate)
 
 
-def test_decoded_hours_are_told_before_the_recording_has_been_gone_through(encode) -> None:
+def test_decoded_hours_are_told_before_the_recording_has_been_gone_through(encode):
     samples = np.zeros(2_100 * 3600, np.int16)
     samples[:4_000] = 10_000
     steps = loading(encode(samples, 1_000))
@@ -153,7 +153,7 @@ def test_decoded_hours_are_told_before_the_recording_has_been_gone_through(encod
     assert end.value.value[0].duration_s == 2.1 * 3600
 
 
-def test_long_recordings_need_bounded_memory(long_flac: Path) -> None:
+def test_long_recordings_need_bounded_memory(long_flac):
     tracemalloc.start()
     try:
         signal, blocks = load(long_flac)
@@ -165,7 +165,7 @@ def test_long_recordings_need_bounded_memory(long_flac: Path) -> None:
     assert peak < 85e6  # decoded as a whole it has 96 MB, at 16 kHz 192 MB
 
 
-def test_a_long_recording_that_shrinks_between_the_passes_is_noticed(long_flac: Path) -> None:
+def test_a_long_recording_that_shrinks_between_the_passes_is_noticed(long_flac):
     file = io.BytesIO(long_flac.read_bytes())
     _, blocks = load(file)
     samples, rate = soundfile.read(long_flac, frames=8_000 * 60, dtype="int16")
@@ -177,7 +177,7 @@ def test_a_long_recording_that_shrinks_between_the_passes_is_noticed(long_flac: 
     assert caught.value.reason is Reason.CHANGED_DURING_RUN
 
 
-def test_nothing_heavy_is_imported() -> None:
+def test_nothing_heavy_is_imported():
     heavy = "{'librosa', 'numba', 'torch', 'ray', 'av'}"
     code = f"import sys, tagger.audio; assert not {heavy} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

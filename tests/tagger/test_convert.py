@@ -106,7 +106,7 @@ def test_without_the_activation(state):
         (lambda s: s.update({"features.0.weight": torch.zeros(0, 1, 3, 3)}), "wrong shape"),
     ],
 )
-def test_states_that_are_no_vggish(state, change: Callable[[State], object], complaint):
+def test_states_that_are_no_vggish(state, change, complaint):
     change(state)
     with pytest.raises(CommandError, match=f"^the file .*{complaint}") as caught:
         convert.convert(state)

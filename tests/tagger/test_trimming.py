@@ -37,13 +37,13 @@ def _signals(draw: st.DrawFn) -> np.ndarray:
 
 @settings(max_examples=60, deadline=None)
 @given(_signals(), st.lists(st.integers(0, 10_000), max_size=6))
-def test_bounds_are_librosas_whatever_the_blocks(samples: np.ndarray, cuts: list[int]) -> None:
+def test_bounds_are_librosas_whatever_the_blocks(samples, cuts):
     if samples.any():
         cuts = [min(cut, len(samples)) for cut in cuts]
         assert _bounds(samples, cuts) == tuple(librosa.effects.trim(samples, top_db=60)[1])
 
 
-def test_bounds_survive_amplitudes_whose_squares_overflow() -> None:
+def test_bounds_survive_amplitudes_whose_squares_overflow():
     samples = np.zeros(20_000, np.float32)
     samples[8_000:9_000] = 3e38
     assert _bounds(samples, []) == tuple(librosa.effects.trim(samples / 3e38, top_db=60)[1])
