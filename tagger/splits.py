@@ -106,7 +106,7 @@ def by_column(dataset: Dataset) -> Split:
 
 
 def everything(dataset: Dataset) -> Split:
-    """Train on all clips, validate on none."""
+    """Train on all development clips, validate on none."""
     return Split("all", dataset.development(), np.empty(0, np.int64))
 
 
