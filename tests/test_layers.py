@@ -47,6 +47,7 @@ TORCH_RING = {
     "baselines",
     "checkpoint",
     "convert",
+    "optimisation",
     "prediction",
     "tagging",
     "training",

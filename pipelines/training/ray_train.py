@@ -31,7 +31,8 @@ from pipelines.runtime.limits import Resources, TrainResources
 from pipelines.runtime.progress import duration
 from pipelines.storage.store import Store
 from tagger.errors import CommandError
-from tagger.training import EpochMetrics, Group, Trainer
+from tagger.optimisation import Group
+from tagger.training import EpochMetrics, Trainer
 
 MAX_FAILURES: Final = 3  # lost workers, after which a run ends; the next one continues
 RECORD: Final = "record.json"
