@@ -217,19 +217,23 @@ def _s3_reader(uri: str, version: str) -> Callable[[int, int | None], bytes]:
     bucket, key = split_s3(uri)
     request = {"Bucket": bucket, "Key": key, "IfMatch": f'"{version}"'}
 
-    async def ask(start: int, end: int | None) -> bytes:
+    def get(start: int, end: int | None) -> bytes:
         part = {} if end is None else {"Range": f"bytes={start}-{end - 1}"}
-        answer = await fs._call_s3("get_object", **request, **part)
-        try:
-            _same(plain_etag(answer["ETag"]), version)
-            data: bytes = await answer["Body"].read()
-        finally:
-            answer["Body"].close()
+        answer = fs.call_s3("get_object", **request, **part)
+        data: bytes = sync(fs.loop, _content, answer["Body"])
+        _same(plain_etag(answer["ETag"]), version)
         if len(data) != answer["ContentLength"]:
             raise ConnectionResetError(f"{len(data)} of {answer['ContentLength']} bytes")
         return data
 
-    return lambda start, end: sync(fs.loop, ask, start, end)
+    return get
+
+
+async def _content(body: Any) -> Any:
+    try:
+        return await body.read()
+    finally:
+        body.close()
 
 
 def _fsspec_reader(uri: str, version: str) -> Callable[[int, int | None], bytes]:
