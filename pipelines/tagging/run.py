@@ -144,10 +144,14 @@ class _TagRun:
             table, bounds, self._store, rows, self._job.limits, self._job.resources.precision
         )
         committer = Committer(self._commit_log, self._run, self._record)
-        with cluster.plain_errors(), Progress(len(todo)) as progress:
+        done = self._record.tally
+        with cluster.plain_errors(), Progress("tagging", "clips", len(todo)) as progress:
             for file, tally in operators.receipts(plan, self._model, workers):
-                self._record.tally.add(tally)
-                progress.update(self._record.tally)
+                done.add(tally)
+                progress.show(
+                    done.n_tagged + done.n_failed,
+                    f"{done.audio_s / 3600:.2f} h of audio, {done.n_failed:,} failed",
+                )
                 committer.add(file, tally)
                 self._stop_if_lock_lost()
             committer.finish()
