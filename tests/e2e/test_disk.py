@@ -43,7 +43,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture(autouse=True)
 def _several_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.tagging.work.SHORTEST_BATCH_S", 16.0)
+    monkeypatch.setattr("pipelines.tagging.batches.SHORTEST_BATCH_S", 16.0)
 
 
 class Ballast:

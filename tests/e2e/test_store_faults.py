@@ -43,7 +43,7 @@ def at_the_port(s3_server: Any, ray_cluster: str) -> Iterator[S3Proxy]:
 @pytest.fixture
 def proxy(s3: Any, at_the_port: S3Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Proxy]:
     monkeypatch.setenv("AWS_ENDPOINT_URL", at_the_port.url)
-    monkeypatch.setattr("pipelines.tagging.work.SHORTEST_BATCH_S", 16.0)  # six batches
+    monkeypatch.setattr("pipelines.tagging.batches.SHORTEST_BATCH_S", 16.0)  # six batches
     at_the_port.spoilt.clear()
     yield at_the_port
     at_the_port.faults = ()
@@ -219,7 +219,7 @@ def test_a_part_that_fails_once(s3: Any, proxy: S3Proxy) -> None:
 def test_a_request_that_is_never_answered_is_repeated(
     s3: Any, proxy: S3Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.storage.uris.ANSWER_S", 3)
+    monkeypatch.setattr("pipelines.storage.filesystems.ANSWER_S", 3)
     monkeypatch.setenv("AWS_SDK_UA_APP_ID", "impatient")  # another environment, another client
     store = open_store(s3.new_prefix())
     retries = RetryCount()

@@ -180,7 +180,7 @@ def test_any_collection_gives_what_the_library_gives(
             soundfile.write(path, np.zeros(1000), 8_000)
         elif made["kind"] in ("empty", "noise"):
             path.write_bytes(b"" if made["kind"] == "empty" else b"x" * 999)
-    monkeypatch.setattr("pipelines.tagging.work.SHORTEST_BATCH_S", 6.0)  # several batches
+    monkeypatch.setattr("pipelines.tagging.batches.SHORTEST_BATCH_S", 6.0)  # several batches
     out = str(folder / "out")
     flags = ["--max-failed", "1", "--precision", "float32", "--timeline"]
     assert tag(str(folder / "in"), "--out", out, *flags).code == 0

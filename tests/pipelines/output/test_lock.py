@@ -34,7 +34,7 @@ def start_owner() -> Iterator[Start]:
     def start(url: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [sys.executable, "-c", OWNER, url],
-            cwd=Path(__file__).parents[2],
+            cwd=Path(__file__).parents[3],
             env=os.environ,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -240,7 +240,7 @@ with Lock(store, {MODEL!r}, "1"):
     RunRecord("1", ["tag"], {{}}, {MODEL!r}).write(store)
     os.kill(os.getpid(), signal.SIGKILL)
 """
-    done = subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[2])
+    done = subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[3])
     assert done.returncode == -signal.SIGKILL
     assert len(store.list("_lock")) == 1
     assert states(store) == {"1": "killed"}

@@ -293,7 +293,7 @@ print(next(answers), flush=True)
 
 @pytest.mark.parametrize("function", ["pid", "hang_with_the_gil"])
 def test_the_child_dies_with_a_killed_parent(function: str) -> None:
-    path = [str(HERE.parent), str(HERE.parents[2])]
+    path = [str(HERE.parent), str(HERE.parents[3])]
     code = PARENT.format(path=path, module=HERE.stem, function=function, then="time.sleep(1000)")
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:
         child = int(parent.stdout.readline())
@@ -304,7 +304,7 @@ def test_the_child_dies_with_a_killed_parent(function: str) -> None:
 
 
 def test_the_child_dies_with_a_parent_that_ends() -> None:
-    path = [str(HERE.parent), str(HERE.parents[2])]
+    path = [str(HERE.parent), str(HERE.parents[3])]
     code = PARENT.format(path=path, module=HERE.stem, function="pid", then="")
     child = int(subprocess.run([sys.executable, "-c", code], capture_output=True).stdout)
     assert gone_within(child, 5)

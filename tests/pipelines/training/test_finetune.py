@@ -28,7 +28,7 @@ from tests.support.small_data import prepare_here, write_folds
 from tests.support.tiny_model import save_tiny_model
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 TRAINING = TrainingConfig(
     epochs=6, patience=5, batches="balanced", learning_rate=1e-3, mixup=0.2, average=0.9
@@ -153,7 +153,7 @@ def _killed_after_a_checkpoint(spec: ExtractorSpec, store: Store) -> dict[str, o
         "import json, sys\n"
         "from pipelines.training import finetune\n"
         "from pipelines.training.jobs import FinetuneJob, TrainResources\n"
-        "from tests.pipelines.test_finetune import SPEC, TRAINING\n"
+        "from tests.pipelines.training.test_finetune import SPEC, TRAINING\n"
         "from dataclasses import replace\n"
         "config = replace(TRAINING, epochs=8, patience=None)\n"
         "spec = replace(SPEC, name='resumed', split='all', training=config, normalise=True)\n"
