@@ -32,7 +32,7 @@ from tagger.winograd import FastVGGish
 
 Precision = Literal["float32", "bfloat16"]
 
-EXTRACTOR_BATCH = 128  # patches a pass through an extractor
+EXTRACTOR_BATCH = 128  # patches that pass through an extractor together
 HEAD_BATCH = 1024  # bags a pass through a head
 
 
@@ -130,12 +130,18 @@ class Tagger:
     files : a verified model
     device : ``cpu`` or ``cuda``
     precision : arithmetic of the extractors; heads always run in float32
+    batch : patches that pass through an extractor together, at most
     """
 
     def __init__(
-        self, files: ModelFiles, device: str = "cpu", precision: Precision = "float32"
+        self,
+        files: ModelFiles,
+        device: str = "cpu",
+        precision: Precision = "float32",
+        batch: int = EXTRACTOR_BATCH,
     ) -> None:
         networks = build(files)
+        self.batch = batch
         self.card: Card = files.card
         self.device = torch.device(device)
         self.dtype = getattr(torch, precision)
@@ -160,8 +166,8 @@ class Tagger:
     def embed(self, patches: FloatArray) -> FloatArray:
         """Embeddings (n_extractors, n, 128) float32 of patches (n, 96, 64)."""
         out = np.empty((len(self.extractors), len(patches), EMBEDDING_SIZE), np.float32)
-        for start in range(0, len(patches), EXTRACTOR_BATCH):
-            part = slice(start, start + EXTRACTOR_BATCH)
+        for start in range(0, len(patches), self.batch):
+            part = slice(start, start + self.batch)
             batch = torch.tensor(patches[part], dtype=self.dtype, device=self.device)
             for network, result in zip(self.extractors, out, strict=True):
                 result[part] = network(batch).float().cpu().numpy()

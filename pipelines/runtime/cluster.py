@@ -1,4 +1,4 @@
-"""Joining Ray or starting it, and what the cluster offers (design 7)."""
+"""Joining Ray or starting it, and what the cluster offers."""
 
 import logging
 import os

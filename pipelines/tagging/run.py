@@ -1,11 +1,10 @@
-"""The ``tag`` job: collection in, tables out, nothing lost, nothing twice (design 4).
+"""The ``tag`` job: collection in, tables out, nothing lost, nothing twice.
 
 Everything that can be wrong with a command is found before Ray is started. Then the driver sends
 batches through the operators, commits what is staged as receipts come in, and lets Ray tasks
 publish it.
 """
 
-import json
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,7 +20,7 @@ from pipelines.output.lock import Lock
 from pipelines.output.log_entry import Entry, Run
 from pipelines.output.publication import publish
 from pipelines.output.run_records import RunRecord, RunState, new_run_id
-from pipelines.output.settings import Settings, open_output
+from pipelines.output.settings import open_output
 from pipelines.output.views import write_views
 from pipelines.runtime import cluster
 from pipelines.runtime.progress import Progress
@@ -37,11 +36,9 @@ from pipelines.tagging.estimate import fits_one_process
 from pipelines.tagging.job import TagJob
 from pipelines.tagging.plan import Plan, Receipt, receipts
 from pipelines.tagging.selection import listed, pending
-from pipelines.tagging.staged_rows import RowSettings
-from tagger import schema
+from pipelines.tagging.staged_rows import RowSettings, output_settings
 from tagger.card import ModelFiles
 from tagger.errors import CommandError
-from tagger.logmel import FRONT_END
 
 LAST_WRITE_S: Final = 1.0  # for a store to take the record of a run that was told to end
 
@@ -58,7 +55,7 @@ def tag(job: TagJob, command: list[str]) -> RunRecord:
     model = _checked_model(job)
     clips = listed(job)
     store = open_store(job.out, job.store_patience_s)
-    open_output(store, _settings(job))
+    open_output(store, output_settings(job))
     record = RunRecord(new_run_id(), command, asdict(job), model.card.model_id, n_listed=len(clips))
     lock = Lock(store, record.model_id, record.run_id)
 
@@ -82,12 +79,6 @@ def _checked_model(job: TagJob) -> ModelFiles:
     model = read_tagging_model(job.model, job.store_patience_s)
     build(model)
     return model
-
-
-def _settings(job: TagJob) -> Settings:
-    optional = {"embeddings": job.embeddings, "timeline": job.timeline}
-    tables = tuple(name for name in schema.tables(job.embedding_dtype) if optional.get(name, True))
-    return Settings(tables, job.top_k, job.threshold, job.embedding_dtype, json.dumps(FRONT_END))
 
 
 @contextmanager
