@@ -23,8 +23,10 @@ from pipelines.output.run_records import RunRecord, RunState, new_run_id
 from pipelines.output.settings import open_output
 from pipelines.output.views import write_views
 from pipelines.runtime import cluster
+from pipelines.runtime.errors import ClusterLost, NodesMissing
 from pipelines.runtime.progress import Progress
-from pipelines.runtime.signals import Interrupted, when_interrupted
+from pipelines.runtime.ray_errors import plain_errors
+from pipelines.runtime.signals import End, Interrupted, when_interrupted
 from pipelines.storage.errors import AccessDenied, StoreUnavailable
 from pipelines.storage.models import read_tagging_model
 from pipelines.storage.retry import RetryCount
@@ -42,6 +44,12 @@ from tagger.errors import CommandError
 
 LAST_WRITE_S: Final = 1.0  # for a store to take the record of a run that was told to end
 
+_TOLD_IN_A_LINE: Final = (
+    *(Interrupted, CommandError, AccessDenied, StoreUnavailable),
+    *(ClusterLost, NodesMissing),
+)
+"""Ends that are no defects: the run's record tells them as the terminal does."""
+
 
 def tag(job: TagJob, command: list[str]) -> RunRecord:
     """Run the job; the record says what came of it.
@@ -50,6 +58,7 @@ def tag(job: TagJob, command: list[str]) -> RunRecord:
     ------
     CommandError : before any work, when the command cannot be carried out as given
     AccessDenied, StoreUnavailable : a store gave out; what was staged by then is kept
+    ClusterLost, NodesMissing : the Ray cluster did; likewise
     """
     retries = RetryCount()
     model = _checked_model(job)
@@ -59,8 +68,8 @@ def tag(job: TagJob, command: list[str]) -> RunRecord:
     record = RunRecord(new_run_id(), command, asdict(job), model.card.model_id, n_listed=len(clips))
     lock = Lock(store, record.model_id, record.run_id)
 
-    def write_interrupted_record(interrupt: Interrupted) -> None:
-        record.end(RunState.INTERRUPTED, str(interrupt))
+    def write_interrupted_record(end: End) -> None:
+        record.end(_state_of(end), str(end))
         with suppress(AccessDenied, StoreUnavailable):
             record.write(store.with_patience(LAST_WRITE_S))
         lock.release()
@@ -88,9 +97,8 @@ def _recorded(record: RunRecord, store: Store, max_failed: float) -> Iterator[No
     try:
         yield
     except BaseException as error:
-        state = RunState.INTERRUPTED if isinstance(error, Interrupted) else RunState.FAILED
-        known = isinstance(error, Interrupted | CommandError | AccessDenied | StoreUnavailable)
-        record.end(state, str(error) if known else traceback.format_exc())
+        told = isinstance(error, _TOLD_IN_A_LINE)
+        record.end(_state_of(error), str(error) if told else traceback.format_exc())
         with suppress(AccessDenied, StoreUnavailable):
             record.write(store.with_patience(LAST_WRITE_S))
         raise
@@ -98,6 +106,10 @@ def _recorded(record: RunRecord, store: Store, max_failed: float) -> Iterator[No
     over = n_failed > max_failed * (n_failed + record.tally.n_tagged)
     record.end(RunState.OVER_BUDGET if over else RunState.COMPLETE)
     record.write(store)
+
+
+def _state_of(error: BaseException) -> RunState:
+    return RunState.INTERRUPTED if isinstance(error, Interrupted) else RunState.FAILED
 
 
 class _TagRun:
@@ -139,7 +151,7 @@ class _TagRun:
         from pipelines.tagging.ray_publisher import RayPublisher
 
         on_ray = partial(operators.carry_out, model=self._model, workers=workers)
-        with cluster.plain_errors():
+        with plain_errors():
             self._carry_out(todo, workers.n_cpus, on_ray, RayPublisher(self._commit_log))
 
     def _carry_out(

@@ -25,9 +25,10 @@ from typing import Any, Final, Protocol
 import torch
 from torch import Tensor
 
-from pipelines.runtime.cluster import Workers, connect, plain_errors
+from pipelines.runtime.cluster import Workers, connect
 from pipelines.runtime.limits import Resources
 from pipelines.runtime.progress import Progress
+from pipelines.runtime.ray_errors import plain_errors
 from pipelines.storage.store import Store
 from pipelines.training.jobs import TrainResources
 from tagger.errors import CommandError
