@@ -29,6 +29,7 @@ FLOORS = (
 
 RAY = {
     "pipelines.runtime.cluster",
+    "pipelines.runtime.submission",
     "pipelines.tagging.operators",
     "pipelines.tagging.ray_publisher",
     "pipelines.training.embed",
