@@ -46,7 +46,7 @@ VERSION_1 = {
 
 
 def made(verb, line):
-    return verb.of(parse(options(verb), line.split()))
+    return verb.of(verb.parse(line.split()))
 
 
 @pytest.mark.parametrize("name", VERSION_1)
@@ -127,7 +127,7 @@ jobs = st.builds(
 @given(jobs)
 @settings(max_examples=50, deadline=None)
 def test_a_command_line_makes_the_job_that_python_makes(job):
-    assert Tag.of(parse(options(Tag), words(job))).job == job
+    assert Tag.of(Tag.parse(words(job))).job == job
 
 
 def test_what_is_not_given_has_the_default():
