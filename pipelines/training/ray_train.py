@@ -32,8 +32,7 @@ from pipelines.runtime.progress import duration
 from pipelines.storage.store import Store
 from pipelines.training.jobs import TrainResources
 from tagger.errors import CommandError
-from tagger.optimisation import Group
-from tagger.training import EpochMetrics, Trainer
+from tagger.training import EpochMetrics, Group, Trainer
 
 MAX_FAILURES: Final = 3  # lost workers, after which a run ends; the next one continues
 RECORD: Final = "record.json"
