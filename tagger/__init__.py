@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from tagger.results import Moment, Prediction, Result, Tag
     from tagger.tagging import Tagger
 
+__version__ = "0.1.0"
+
 __all__ = [
     "ClipError",
     "CommandError",

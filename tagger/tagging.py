@@ -12,7 +12,7 @@ original recording. Tags are the ``top_k`` best of at least ``threshold``, a sco
 import io
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, Final, Literal
+from typing import BinaryIO, Final
 
 import numpy as np
 import soundfile
@@ -24,13 +24,12 @@ from tagger.arrays import DoubleArray, FloatArray
 from tagger.attention import MultiLevelAttention
 from tagger.card import BUNDLED, Card, ModelFiles, read_model
 from tagger.checkpoint import build
+from tagger.configs import Precision
 from tagger.logmel import stream_patches
 from tagger.results import Moment, Prediction, Result, Tag
 from tagger.schema import EMBEDDING_SIZE
 from tagger.vggish import VGGish
 from tagger.winograd import FastVGGish
-
-Precision = Literal["float32", "bfloat16"]
 
 PATCHES_PER_PASS: Final = 128  # through an extractor
 BAGS_PER_PASS: Final = 1024  # through a head
