@@ -31,8 +31,8 @@ from tagger.schema import EMBEDDING_SIZE
 from tagger.vggish import VGGish
 from tagger.winograd import FastVGGish
 
-PATCHES_PER_PASS: Final = 128  # through an extractor
-BAGS_PER_PASS: Final = 1024  # through a head
+EXTRACTOR_BATCH: Final = 128  # patches that pass through an extractor together
+HEAD_BATCH: Final = 1024  # bags that pass through a head together
 
 
 def pick_device() -> str:
@@ -68,6 +68,7 @@ class Tagger:
     files : a verified model
     device : ``cpu`` or ``cuda``
     precision : arithmetic of the extractors; heads always run in float32
+    batch : patches that pass through an extractor together, at most
 
     Attributes
     ----------
@@ -79,9 +80,14 @@ class Tagger:
     """
 
     def __init__(
-        self, files: ModelFiles, device: str = "cpu", precision: Precision = "float32"
+        self,
+        files: ModelFiles,
+        device: str = "cpu",
+        precision: Precision = "float32",
+        batch: int = EXTRACTOR_BATCH,
     ) -> None:
         networks = build(files)
+        self.batch = batch
         self.card: Card = files.card
         self.device = torch.device(device)
         self.dtype = getattr(torch, precision)
@@ -111,8 +117,8 @@ class Tagger:
     def embed(self, patches: FloatArray) -> FloatArray:
         """Embeddings (n_extractors, n, 128) float32 of patches (n, 96, 64)."""
         out = np.empty((len(self.extractors), len(patches), EMBEDDING_SIZE), np.float32)
-        for start in range(0, len(patches), PATCHES_PER_PASS):
-            part = slice(start, start + PATCHES_PER_PASS)
+        for start in range(0, len(patches), self.batch):
+            part = slice(start, start + self.batch)
             batch = torch.tensor(patches[part], dtype=self.dtype, device=self.device)
             for network, result in zip(self.extractors, out, strict=True):
                 result[part] = network(batch).float().cpu().numpy()
@@ -137,7 +143,7 @@ class Tagger:
         bags = np.concatenate([clip[index] for clip, index in zip(clips, indices, strict=True)])
         parts = [
             self._explain_bags(head, part)
-            for part in torch.split(torch.from_numpy(bags), BAGS_PER_PASS)
+            for part in torch.split(torch.from_numpy(bags), HEAD_BATCH)
         ]
         probabilities = np.concatenate([probability for probability, _ in parts])
         attention = np.concatenate([weights for _, weights in parts])

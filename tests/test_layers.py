@@ -29,6 +29,8 @@ FLOORS = (
 
 RAY = {
     "pipelines.runtime.cluster",
+    "pipelines.runtime.ray_errors",
+    "pipelines.runtime.submission",
     "pipelines.tagging.operators",
     "pipelines.tagging.ray_publisher",
     "pipelines.training.embed",

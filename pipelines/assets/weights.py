@@ -52,7 +52,7 @@ KNOWN: Final = {
     "torch_audioset": KnownFile(f"https://github.com/w-hc/vggish/{_RELEASES}/vggish_orig.pth"),
     "torchaudio": KnownFile("https://download.pytorch.org/torchaudio/models/vggish.pt"),
 }
-"""Weights by name (reference/system.md 3.5)."""
+"""Published VGGish weights by name."""
 
 KNOWN_PCA: Final = {
     "audioset": KnownFile(

@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from pipelines.runtime.cluster import connect, plain_errors
+from pipelines.runtime.cluster import connect
+from pipelines.runtime.ray_errors import plain_errors
 from pipelines.storage.store import Store, open_store
 from pipelines.training.finetune import load_extractor, read_spec, weights_of
 from pipelines.training.jobs import EmbedJob
@@ -32,7 +33,7 @@ from tagger.arrays import IndexArray
 from tagger.errors import CommandError
 from tagger.examples import Takes
 from tagger.schema import EMBEDDING_SIZE
-from tagger.tagging import PATCHES_PER_PASS, for_inference, pick_device
+from tagger.tagging import EXTRACTOR_BATCH, for_inference, pick_device
 from tagger.vggish import VGGishClassifier
 
 Network = Callable[[torch.Tensor], torch.Tensor]
@@ -132,8 +133,8 @@ def embed(patches: pa.Table, name: str, network: Network, device: torch.device) 
     lengths = patches["n_patches"].to_numpy()
     out = np.empty((lengths.sum(), EMBEDDING_SIZE), np.float32)
     every = torch.from_numpy(np.concatenate(values)) if values else torch.empty(0, 96, 64)
-    for start in range(0, len(out), PATCHES_PER_PASS):
-        part = every[start : start + PATCHES_PER_PASS].float().to(device)
+    for start in range(0, len(out), EXTRACTOR_BATCH):
+        part = every[start : start + EXTRACTOR_BATCH].float().to(device)
         out[start : start + len(part)] = network(part).cpu().numpy()
     take = np.repeat(np.arange(len(lengths)), lengths)
     segment = np.concatenate([np.arange(n) for n in lengths]) if len(lengths) else lengths

@@ -15,7 +15,7 @@ from tagger.card import read_model
 from tagger.configs import AttentionConfig, VGGishConfig
 from tagger.errors import ClipError, CommandError, Reason
 from tagger.labels import Label
-from tagger.tagging import BAGS_PER_PASS, PATCHES_PER_PASS, Tagger
+from tagger.tagging import EXTRACTOR_BATCH, HEAD_BATCH, Tagger
 
 LABELS = [Label("Rain", "/m/06mb1"), Label("Dog"), Label("Bell"), Label("Saw", "/m/01b82r")]
 EXTRACTOR = VGGishConfig((2, 3, 4, 5), 6, "none")
@@ -149,14 +149,14 @@ def test_clips_predicted_together_equal_clips_one_by_one(tagger, lengths):
 
 def test_more_bags_than_a_head_takes_at_once(build):
     tagger = build(AttentionConfig(1, hidden=7))
-    clip = random_embeddings(BAGS_PER_PASS + 3)
+    clip = random_embeddings(HEAD_BATCH + 3)
     (whole,) = tagger.predict([clip])
     (first,), (rest,) = tagger.predict([clip[:, :-3]]), tagger.predict([clip[:, -3:]])
     parts = np.concatenate([first.bag_scores, rest.bag_scores])
     np.testing.assert_allclose(whole.bag_scores, parts, atol=1e-6)
 
 
-@pytest.mark.parametrize("n", [0, 1, PATCHES_PER_PASS - 1, PATCHES_PER_PASS + 1])
+@pytest.mark.parametrize("n", [0, 1, EXTRACTOR_BATCH - 1, EXTRACTOR_BATCH + 1])
 @torch.inference_mode()
 def test_any_number_of_patches_is_embedded(tagger, n):
     patches = np.random.default_rng(0).uniform(-4.6, 4, (n, 96, 64)).astype(np.float32)
