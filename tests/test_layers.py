@@ -30,6 +30,7 @@ FLOORS = (
 RAY = {
     "pipelines.runtime.cluster",
     "pipelines.runtime.ray_errors",
+    "pipelines.runtime.worker_logs",
     "pipelines.tagging.operators",
     "pipelines.tagging.ray_publisher",
     "pipelines.training.embed",
