@@ -20,7 +20,8 @@ from tagger.schema import EMBEDDING_SIZE, staged, tables
 from tagger.segments import segment_times
 
 if TYPE_CHECKING:
-    from tagger.tagging import Moment, Prediction, Tagger
+    from tagger.results import Moment, Prediction
+    from tagger.tagging import Tagger
 
 
 @dataclass(frozen=True)
