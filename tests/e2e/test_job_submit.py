@@ -5,6 +5,7 @@ Nothing of this repository is installed: what runs is what the command uploads.
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -72,7 +73,7 @@ def test_a_submitted_job_runs_from_the_uploaded_folder(
     submit += ["--submission-id", "nightly-1", "--"]
     command = ["python", "-m", "pipelines", "tag", str(tmp_path / "in"), "--out", out]
     done = subprocess.run(
-        [*submit, *command, "--model", str(tiny_model)],
+        [*submit, *command, "--model", str(tiny_model), "--verbose"],
         cwd=elsewhere,
         env=environment,
         capture_output=True,
@@ -81,6 +82,7 @@ def test_a_submitted_job_runs_from_the_uploaded_folder(
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "complete: run " in done.stdout
+    assert re.search(r"INFO pipelines\S+: worker \d+ on .*: batch 0: ", done.stdout)
     assert client.get_job_info("nightly-1").driver_exit_code == 0
     assert len(tables(out)["clips"]) == 2
 
