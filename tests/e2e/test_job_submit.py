@@ -8,20 +8,20 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from ray.job_submission import JobSubmissionClient
 
-pytestmark = pytest.mark.ray
+from tests.support.commands import ROOT
+from tests.support.sounds import write_sound
+from tests.support.tables import read_tables
 
-ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.ray
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def checkout(tmp_path_factory):
     """A copy of the repository's packages, as a clone has them."""
     copy = tmp_path_factory.mktemp("clone")
     for name in ("tagger", "pipelines"):
@@ -31,7 +31,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def client(head: Any) -> JobSubmissionClient:
+def client(head):
     """Of a head that takes jobs; its agent comes up some seconds after it."""
     for _ in range(120):
         try:
@@ -44,14 +44,8 @@ def client(head: Any) -> JobSubmissionClient:
 
 
 def test_a_submitted_job_runs_from_the_uploaded_folder(
-    client: JobSubmissionClient,
-    head: Any,
-    checkout: Path,
-    tmp_path: Path,
-    tiny_model: Path,
-    tables: Callable[[str], dict[str, Any]],
-    write_sound: Callable[..., Path],
-) -> None:
+    client, head, checkout, tmp_path, tiny_model
+):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     environment = {name: v for name, v in os.environ.items() if name != "PYTHONPATH"}
@@ -78,12 +72,10 @@ def test_a_submitted_job_runs_from_the_uploaded_folder(
     assert done.returncode == 0, done.stdout + done.stderr
     assert "complete: run " in done.stdout
     assert client.get_job_info("nightly-1").driver_exit_code == 0
-    assert len(tables(out)["clips"]) == 2
+    assert len(read_tables(out)["clips"]) == 2
 
 
-def test_exit_codes_arrive_through_the_client(
-    client: JobSubmissionClient, checkout: Path, tmp_path: Path, tiny_model: Path
-) -> None:
+def test_exit_codes_arrive_through_the_client(client, checkout, tmp_path, tiny_model):
     (tmp_path / "in").mkdir()
     job = client.submit_job(
         entrypoint=f"python -m pipelines tag '{tmp_path}/in' --out '{tmp_path}/out' "

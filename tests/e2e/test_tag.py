@@ -3,9 +3,6 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import duckdb
 import numpy as np
@@ -17,12 +14,12 @@ import soundfile
 
 from pipelines.runtime import cluster
 from pipelines.storage.filesystems import filesystem
-from pipelines.storage.store import Store, open_store
+from pipelines.storage.store import open_store
 from tagger import schema
+from tests.support.sounds import write_sound
+from tests.support.tables import read_tables
 
 pytestmark = pytest.mark.ray
-
-Tables = dict[str, list[dict[str, Any]]]
 
 FAILING = {
     "zero bytes.wav": {"empty"},
@@ -54,7 +51,7 @@ TAGGED = {
 
 
 @pytest.fixture(scope="module")
-def hostile(tmp_path_factory: pytest.TempPathFactory, write_sound: Callable[..., Path]) -> Path:
+def hostile(tmp_path_factory):
     """A folder of everything that may go wrong with a file, or look as if it did."""
     folder = tmp_path_factory.mktemp("hostile")
     for name, options in (
@@ -93,12 +90,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory, write_sound: Callable[...,
 
 
 @pytest.fixture(scope="module", params=["local", pytest.param("s3", marks=pytest.mark.s3)])
-def tagged(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-    hostile: Path,
-    tag: Callable[..., Any],
-) -> Any:
+def tagged(request, tmp_path_factory, hostile, tag):
     """The hostile folder, tagged: (its location, output, what the command said)."""
     where, out = str(hostile), str(tmp_path_factory.mktemp("out"))
     with pytest.MonkeyPatch.context() as patch:
@@ -117,17 +109,15 @@ def tagged(
         yield where, out, tag(where, twice, "--out", out, *options)
 
 
-def names(rows: list[dict[str, Any]], where: str) -> list[str]:
+def names(rows, where):
     prefix = where if where.startswith("s3:") else f"file://{where}"
     return sorted(row["uri"].removeprefix(f"{prefix}/") for row in rows)
 
 
-def test_every_file_is_tagged_or_has_its_reason(
-    tagged: Any, tables: Callable[[str], Tables]
-) -> None:
+def test_every_file_is_tagged_or_has_its_reason(tagged):
     where, out, done = tagged
     assert done.code == 0, done.err
-    found = tables(out)
+    found = read_tables(out)
     assert names(found["clips"], where) == sorted(TAGGED)
     assert names(found["failures"], where) == sorted(FAILING)
     for row in found["failures"]:
@@ -144,9 +134,9 @@ def test_every_file_is_tagged_or_has_its_reason(
     assert by_name["5.1.wav"]["channels"] == 6
 
 
-def test_the_tables_agree_with_each_other(tagged: Any, tables: Callable[[str], Tables]) -> None:
+def test_the_tables_agree_with_each_other(tagged):
     _, out, _ = tagged
-    found = tables(out)
+    found = read_tables(out)
     clips = {row["clip_id"]: row for row in found["clips"]}
     assert len(clips) == len(found["clips"])
     ranks = Counter((row["clip_id"], row["rank"]) for row in found["tags"])
@@ -171,7 +161,7 @@ def test_the_tables_agree_with_each_other(tagged: Any, tables: Callable[[str], T
     assert len(bags) == sum(-(-row["n_segments"] // 6) for row in clips.values())
 
 
-def test_the_summary_and_the_record_say_the_same(tagged: Any) -> None:
+def test_the_summary_and_the_record_say_the_same(tagged):
     _, out, done = tagged
     assert f"tagged    {len(TAGGED)} clips" in done.out
     assert f"failed    {len(FAILING)}" in done.out
@@ -189,12 +179,10 @@ def test_the_summary_and_the_record_say_the_same(tagged: Any) -> None:
     }
 
 
-def test_a_repeated_run_does_nothing_and_starts_no_ray(
-    tagged: Any, tag: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_repeated_run_does_nothing_and_starts_no_ray(tagged, tag, monkeypatch):
     where, out, _ = tagged
 
-    def connect(resources: object) -> None:
+    def connect(resources):
         raise AssertionError("Ray was asked for")
 
     monkeypatch.setattr(cluster, "connect", connect)
@@ -209,11 +197,11 @@ def test_a_repeated_run_does_nothing_and_starts_no_ray(
     assert contents(store) == before
 
 
-def contents(store: Store) -> dict[str, bytes]:
+def contents(store):
     return {path: store.read(path) for path in store.list("") if not path.startswith("_runs")}
 
 
-def test_a_dry_run_writes_nothing(tagged: Any, tag: Callable[..., Any]) -> None:
+def test_a_dry_run_writes_nothing(tagged, tag):
     where, out, _ = tagged
     before = open_store(out).list("")
     done = tag(where, "--out", out, "--timeline", "--dry-run", "--retry-failed", "--json")
@@ -225,7 +213,7 @@ def test_a_dry_run_writes_nothing(tagged: Any, tag: Callable[..., Any]) -> None:
     assert open_store(out).list("") == before
 
 
-def test_another_setting_is_refused(tagged: Any, tag: Callable[..., Any]) -> None:
+def test_another_setting_is_refused(tagged, tag):
     where, out, _ = tagged
     for flag in (["--top-k", "2"], [], ["--embedding-dtype", "float16"], ["--no-embeddings"]):
         done = tag(where, "--out", out, *flag)
@@ -234,9 +222,7 @@ def test_another_setting_is_refused(tagged: Any, tag: Callable[..., Any]) -> Non
         assert done.err.count("\n") == 1
 
 
-def test_tables_open_in_duckdb_pandas_and_pyarrow(
-    tmp_path: Path, tag: Callable[..., Any], write_sound: Callable[..., Path]
-) -> None:
+def test_tables_open_in_duckdb_pandas_and_pyarrow(tmp_path, tag):
     write_sound(tmp_path / "in" / "a.wav", seconds=2.0)
     write_sound(tmp_path / "in" / "b.ogg", seconds=1.0)
     (tmp_path / "in" / "c.ogg").write_bytes(b"")

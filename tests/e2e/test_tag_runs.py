@@ -3,12 +3,8 @@
 import ipaddress
 import json
 import re
-import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
@@ -22,31 +18,25 @@ from pipelines.runtime import cluster
 from pipelines.storage.filesystems import filesystem
 from tagger.errors import ClipError
 from tagger.tagging import Tagger
+from tests.support.processes import below
+from tests.support.sounds import write_sound
+from tests.support.tables import read_tables
 
 pytestmark = pytest.mark.ray
 
-Tables = dict[str, list[dict[str, Any]]]
 
-
-def test_only_what_is_new_changed_or_asked_for_again_is_worked_on(
-    s3: Any,
-    tmp_path: Path,
-    tag: Callable[..., Any],
-    tables: Callable[[str], Tables],
-    write_sound: Callable[..., Path],
-) -> None:
+def test_only_what_is_new_changed_or_asked_for_again_is_worked_on(s3, tmp_path, tag):
     where, out = s3.new_prefix(), s3.new_prefix()
     fs = filesystem(where)
 
-    def put(name: str, seed: int) -> None:
+    def put(name, seed):
         data = write_sound(tmp_path / "sound.wav", seed=seed).read_bytes()
         fs.pipe_file(f"{where}/{name}".removeprefix("s3://"), data if seed >= 0 else b"")
 
-    def run(*flags: str) -> dict[str, Any]:
+    def run(*flags):
         done = tag(where, "--out", out, "--no-embeddings", "--max-failed", "1", "--json", *flags)
         assert done.code == 0, done.err
-        record: dict[str, Any] = json.loads(done.out)
-        return record
+        return json.loads(done.out)
 
     for i in range(5):
         put(f"{i}.wav", i)
@@ -67,7 +57,7 @@ def test_only_what_is_new_changed_or_asked_for_again_is_worked_on(
     assert (third["n_to_do"], third["n_tagged"], third["n_given_up"]) == (4, 4, 1)
     again = run("--retry-failed")
     assert (again["n_to_do"], again["n_tagged"], again["n_failed"]) == (1, 0, 1)
-    found = tables(out)
+    found = read_tables(out)
     assert "embeddings" not in found
     assert len(found["clips"]) == 9
     assert Counter(row["uri"] for row in found["clips"])[f"{where}/3.wav"] == 2
@@ -76,17 +66,13 @@ def test_only_what_is_new_changed_or_asked_for_again_is_worked_on(
 
 
 def test_a_file_that_vanishes_after_listing_is_tried_again_in_the_next_run(
-    tmp_path: Path,
-    tag: Callable[..., Any],
-    tables: Callable[[str], Tables],
-    write_sound: Callable[..., Path],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    tmp_path, tag, monkeypatch
+):
     leaving = write_sound(tmp_path / "in" / "leaving.wav")
     write_sound(tmp_path / "in" / "staying.wav")
     original = cluster.connect
 
-    def connect(resources: Any) -> cluster.Workers:
+    def connect(resources):
         leaving.rename(tmp_path / "away.wav")
         return original(resources)
 
@@ -94,29 +80,22 @@ def test_a_file_that_vanishes_after_listing_is_tried_again_in_the_next_run(
     monkeypatch.setattr(cluster, "connect", connect)
     done = tag(*arguments)
     assert done.code == 4, "half of the clips failed, a tenth may"
-    (failure,) = tables(str(tmp_path / "out"))["failures"]
+    (failure,) = read_tables(str(tmp_path / "out"))["failures"]
     assert (failure["reason"], failure["final"]) == ("vanished", False)
     monkeypatch.setattr(cluster, "connect", original)
     (tmp_path / "away.wav").rename(leaving)
     assert tag(*arguments).code == 0
-    assert len(tables(str(tmp_path / "out"))["clips"]) == 2
+    assert len(read_tables(str(tmp_path / "out"))["clips"]) == 2
 
 
 @pytest.mark.s3
-def test_a_recording_too_large_to_hold_is_read_in_ranges(
-    s3: Any,
-    tmp_path: Path,
-    tag: Callable[..., Any],
-    tables: Callable[[str], Tables],
-    write_sound: Callable[..., Path],
-    tiny_model: Path,
-) -> None:
+def test_a_recording_too_large_to_hold_is_read_in_ranges(s3, tmp_path, tag, tiny_model):
     path = write_sound(tmp_path / "long.wav", seconds=200, rate=48_000, channels=4)
     assert path.stat().st_size > IN_MEMORY_BYTES
     where, out = s3.new_prefix(), s3.new_prefix()
     filesystem(where).put(str(path), f"{where}/long.wav".removeprefix("s3://"))
     assert tag(where, "--out", out, "--precision", "float32").code == 0
-    found = tables(out)
+    found = read_tables(out)
     expected = Tagger.load(tiny_model).tag(path)
     assert [row["tag"] for row in found["tags"]] == [tag.tag for tag in expected.tags]
     embeddings = [row["embedding"] for row in found["embeddings"] if row["extractor"] == "a"]
@@ -124,9 +103,7 @@ def test_a_recording_too_large_to_hold_is_read_in_ranges(
 
 
 @pytest.mark.s3
-def test_a_bucket_that_is_missing_is_told_before_any_work(
-    s3: Any, tmp_path: Path, tag: Callable[..., Any], write_sound: Callable[..., Path]
-) -> None:
+def test_a_bucket_that_is_missing_is_told_before_any_work(s3, tmp_path, tag):
     sound = str(write_sound(tmp_path / "a.wav"))
     for arguments in (
         ["s3://nowhere-at-all/x/", "--out", str(tmp_path)],
@@ -157,15 +134,8 @@ clip = st.fixed_dictionaries(
 )
 @given(collection=st.lists(clip, min_size=1, max_size=12), seed=st.integers(0, 999))
 def test_any_collection_gives_what_the_library_gives(
-    collection: list[dict[str, Any]],
-    seed: int,
-    tmp_path_factory: pytest.TempPathFactory,
-    tag: Callable[..., Any],
-    tables: Callable[[str], Tables],
-    write_sound: Callable[..., Path],
-    tiny_model: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    collection, seed, tmp_path_factory, tag, tiny_model, monkeypatch
+):
     folder = tmp_path_factory.mktemp("any")
     for i, made in enumerate(collection):
         path = folder / "in" / f"{i}.{made['kind'] if len(made['kind']) < 5 else 'wav'}"
@@ -184,7 +154,7 @@ def test_any_collection_gives_what_the_library_gives(
     out = str(folder / "out")
     flags = ["--max-failed", "1", "--precision", "float32", "--timeline"]
     assert tag(str(folder / "in"), "--out", out, *flags).code == 0
-    found = tables(out)
+    found = read_tables(out)
     tagger = Tagger.load(tiny_model)
     for path in sorted((folder / "in").iterdir()):
         uri = f"file://{path}"
@@ -220,18 +190,15 @@ def test_any_collection_gives_what_the_library_gives(
 
 
 def test_without_ray_the_job_starts_its_own_quietly_on_loopback_and_leaves_nothing(
-    tmp_path: Path,
-    begin_tag: Callable[..., subprocess.Popen[str]],
-    write_sound: Callable[..., Path],
-    family: Callable[[int], set[psutil.Process]],
-) -> None:
+    tmp_path, begin_tag
+):
     write_sound(tmp_path / "in" / "a.wav")
     arguments = [str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--cpus", "1"]
     process = begin_tag(*arguments, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="t" * 64)
     seen: set[psutil.Process] = set()
     listening: set[str] = set()
     while process.poll() is None:
-        seen |= (now := family(process.pid))
+        seen |= (now := below(process.pid))
         listening |= {address for each in now for address in listening_on(each)}
         time.sleep(0.5)
     out, err = process.communicate()
@@ -244,7 +211,7 @@ def test_without_ray_the_job_starts_its_own_quietly_on_loopback_and_leaves_nothi
     assert psutil.wait_procs(seen, timeout=10)[1] == [], "and they end with the job"
 
 
-def listening_on(process: psutil.Process) -> set[str]:
+def listening_on(process):
     try:
         found = process.net_connections(kind="inet")
     except psutil.NoSuchProcess:
