@@ -22,6 +22,16 @@ def tag(ray_cluster: str, tiny_model: Path) -> Callable[..., Done]:
     return run
 
 
+@pytest.fixture(scope="session")
+def tag_here(tiny_model: Path) -> Callable[..., Done]:
+    """``tag_here(*arguments)``: the verb with the tiny model, in this process alone."""
+
+    def run(*arguments: str) -> Done:
+        return carry_out("tag", "--model", str(tiny_model), *arguments)
+
+    return run
+
+
 @pytest.fixture
 def begin_tag(tiny_model: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """``begin_tag(*arguments, **environment)``: the verb in a process of its own."""

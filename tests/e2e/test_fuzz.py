@@ -30,15 +30,14 @@ def test_broken_recordings_are_tagged_or_fail_with_a_reason(path):
     assert path.longest_s < LIMITS.clip_timeout_s
 
 
-@pytest.mark.ray
-def test_the_job_gives_each_broken_recording_one_row(tmp_path, tag):
+def test_the_job_gives_each_broken_recording_one_row(tmp_path, tag_here):
     made = dict(inputs(210, seed=4))
     (tmp_path / "in").mkdir()
     for name, data in made.items():
         (tmp_path / "in" / name).write_bytes(data)
     out = str(tmp_path / "out")
     limits = ["--max-hours", str(LIMITS.max_hours), "--clip-timeout", str(LIMITS.clip_timeout_s)]
-    done = tag(str(tmp_path / "in"), "--out", out, "--max-failed", "1", *limits)
+    done = tag_here(str(tmp_path / "in"), "--out", out, "--max-failed", "1", *limits)
     assert done.code == 0, done.err
     found = read_tables(out)
     rows = [*found["clips"], *found["failures"]]

@@ -35,6 +35,7 @@ N_CLIPS = 240
 N_BAD = 2
 AWAY_S = 5.0  # of the S3 server; the soak tries up to 20
 OPTIONS = ("--precision", "float32")
+A_RAY_OF_ITS_OWN = ("--cpus", "2")  # which such a small job would not start
 
 
 @pytest.fixture(params=SEEDS)
@@ -54,10 +55,10 @@ def many(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(many, tmp_path_factory, tag):
+def undisturbed(many, tmp_path_factory, tag_here):
     """The tables of a run that nothing disturbed."""
     out = str(tmp_path_factory.mktemp("undisturbed"))
-    assert tag(str(many), "--out", out, *OPTIONS).code == 0
+    assert tag_here(str(many), "--out", out, *OPTIONS).code == 0
     return read_tables(out)
 
 
@@ -178,11 +179,16 @@ def test_a_store_that_is_away_for_some_seconds_is_waited_for(moment, many, s3, u
     assert_same(read_tables(out), undisturbed)
 
 
+@pytest.mark.parametrize(
+    "how",
+    [(), pytest.param(A_RAY_OF_ITS_OWN, marks=faults)],
+    ids=["in one process", "on Ray"],
+)
 def test_a_killed_driver_leaves_no_worker_and_the_next_run_completes_its_work(
-    moment, many, tmp_path, undisturbed, tag, begin_tag
+    how, moment, many, tmp_path, undisturbed, tag, tag_here, begin_tag
 ):
     out = str(tmp_path / "out")
-    process = begin_tag(str(many), "--out", out, *OPTIONS)
+    process = begin_tag(str(many), "--out", out, *OPTIONS, *how)
     wait_for_staged(process, out)
     time.sleep(moment.uniform(0, 0.7))
     seen = {each: title(each) for each in below(process.pid)}
@@ -192,7 +198,7 @@ def test_a_killed_driver_leaves_no_worker_and_the_next_run_completes_its_work(
     assert_gone(seen)
     assert [run["state"] for run in status(open_store(out)).runs] == ["killed"]
     n_staged = len(open_store(out).list("_staging"))
-    done = tag(str(many), "--out", out, "--json", *OPTIONS)
+    done = (tag if how else tag_here)(str(many), "--out", out, "--json", *OPTIONS)
     assert done.code == 0, done.err
     record = json.loads(done.out)
     assert n_staged >= 1
@@ -222,12 +228,20 @@ def wait_for_staged(process, out):
 
 
 @faults
-@pytest.mark.parametrize(("at_work", "number"), [(True, signal.SIGTERM), (False, signal.SIGINT)])
+@pytest.mark.parametrize(
+    ("how", "at_work", "number"),
+    [
+        (A_RAY_OF_ITS_OWN, True, signal.SIGTERM),
+        (A_RAY_OF_ITS_OWN, False, signal.SIGINT),
+        ((), True, signal.SIGTERM),
+    ],
+    ids=["at work on Ray", "on the way to it", "at work in one process"],
+)
 def test_a_signal_ends_the_job_in_good_order_within_two_seconds(
-    at_work, number, moment, many, tmp_path, begin_tag
+    how, at_work, number, moment, many, tmp_path, begin_tag
 ):
     store = open_store(str(tmp_path / "out"))
-    process = begin_tag(str(many), "--out", store.root, *OPTIONS)
+    process = begin_tag(str(many), "--out", store.root, *OPTIONS, *how)
     if at_work:
         wait_for_staged(process, store.root)
     while not store.list("_runs"):
