@@ -14,6 +14,8 @@ from tagger.errors import ClipError, CommandError, Reason
 if TYPE_CHECKING:
     from tagger.tagging import Moment, Prediction, Result, Tag, Tagger
 
+__version__ = "0.1.0"
+
 __all__ = [
     "ClipError",
     "CommandError",

@@ -13,7 +13,7 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
@@ -25,12 +25,11 @@ from tagger.arrays import FloatArray
 from tagger.attention import MultiLevelAttention
 from tagger.card import BUNDLED, Card, ModelFiles, read_model
 from tagger.checkpoint import build
+from tagger.configs import Precision
 from tagger.logmel import stream_patches
 from tagger.schema import EMBEDDING_SIZE
 from tagger.vggish import VGGish
 from tagger.winograd import FastVGGish
-
-Precision = Literal["float32", "bfloat16"]
 
 EXTRACTOR_BATCH = 128  # patches a pass through an extractor
 HEAD_BATCH = 1024  # bags a pass through a head

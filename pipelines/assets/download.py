@@ -30,7 +30,7 @@ from pipelines.storage.checksums import Checksum
 from pipelines.storage.errors import AccessDenied, StoreUnavailable
 from pipelines.storage.retry import with_retries
 from pipelines.storage.uris import refuse_credentials
-from tagger.errors import CommandError
+from tagger.errors import CommandError, OptionError
 
 PATIENCE_S: Final = 120.0
 ANSWER_S: Final = 30.0  # longest wait for a server's next piece
@@ -52,16 +52,16 @@ def writing(place: Path) -> Iterator[None]:
 
 
 def check_url(url: str, where: str) -> None:
-    """Raise ``CommandError`` unless ``url`` is ``https://`` (``http://`` only to this machine)."""
+    """Raise ``OptionError`` unless ``url`` is ``https://`` (``http://`` only to this machine)."""
     refuse_credentials(url, where)
     try:
         parts = urlsplit(url)
         host = parts.hostname
     except ValueError as error:
-        raise CommandError(f"{where}: {url} is no URL: {error}") from error
+        raise OptionError(where, f"{url} is no URL: {error}") from error
     safe = parts.scheme == "https" or (parts.scheme == "http" and host in _LOOPBACK)
     if not host or not safe:
-        raise CommandError(f"{where}: {url} is no https:// URL")
+        raise OptionError(where, f"{url} is no https:// URL")
 
 
 def download(

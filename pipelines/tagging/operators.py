@@ -15,7 +15,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -30,9 +30,6 @@ from pipelines.tagging.batch_tagger import BatchTagger, clip_tagger, stage_batch
 from pipelines.tagging.plan import Plan, Receipt
 from pipelines.tagging.stages import Preprocessor, pack, unpack
 from tagger.card import ModelFiles
-
-if TYPE_CHECKING:
-    pass
 
 GPU_TASKS_IN_FLIGHT: Final = 4
 CPU_TASKS_IN_FLIGHT: Final = 2

@@ -74,7 +74,7 @@ class Preprocessor:
         self._limits = limits
         self._patience_s = patience_s
         self._most_patches = most_patches
-        self._isolated = Isolated(limits.clip_timeout_s, limits.memory_mb << 20)
+        self._isolated = Isolated(limits.clip_timeout_s, limits.clip_memory_mb << 20)
 
     def __call__(self, clips: pa.Table) -> Iterator[Event]:
         """Events of a batch, a table of schema ``LISTING``, or of its first clips."""

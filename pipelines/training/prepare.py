@@ -266,7 +266,7 @@ def _row(clip: dict[str, Any], take: Take, patches: FloatArray) -> dict[str, Any
 @cache
 def _isolated(limits: Limits) -> Isolated:
     """One per worker process."""
-    return Isolated(limits.clip_timeout_s, limits.memory_mb << 20)
+    return Isolated(limits.clip_timeout_s, limits.clip_memory_mb << 20)
 
 
 def _counts(plan: Plan, store: Store) -> dict[str, Any]:

@@ -27,10 +27,9 @@ import torch
 from torch import Tensor
 
 from pipelines.runtime.cluster import Workers, connect, plain_errors
-from pipelines.runtime.limits import Resources
+from pipelines.runtime.limits import Resources, TrainResources
 from pipelines.runtime.progress import duration
 from pipelines.storage.store import Store
-from pipelines.training.jobs import TrainResources
 from tagger.errors import CommandError
 from tagger.training import EpochMetrics, Group, Trainer
 
@@ -80,11 +79,11 @@ def _check(resources: TrainResources, offered: Workers) -> None:
     if "RAY_ADDRESS" in os.environ:  # that cluster may grow
         return
     n_cpus = resources.workers * resources.cpus_per_worker
-    if n_cpus > offered.n_cpus or resources.gpus * resources.workers > offered.n_gpus:
+    if n_cpus > offered.n_cpus or resources.use_gpus * resources.workers > offered.n_gpus:
         raise CommandError(
             f"--workers {resources.workers} need {n_cpus} CPUs"
-            f"{' and a GPU each' if resources.gpus else ''}; this machine offers {offered.n_cpus} "
-            f"CPUs and {offered.n_gpus} GPUs"
+            f"{' and a GPU each' if resources.use_gpus else ''}; this machine offers "
+            f"{offered.n_cpus} CPUs and {offered.n_gpus} GPUs"
         )
 
 
@@ -123,7 +122,7 @@ def _fit(tasks: Sequence[Task], store: Store, resources: TrainResources) -> None
         },
         scaling_config=ScalingConfig(
             num_workers=resources.workers,
-            use_gpu=resources.gpus,
+            use_gpu=resources.use_gpus,
             resources_per_worker={"CPU": resources.cpus_per_worker},
         ),
         run_config=RunConfig(

@@ -14,7 +14,7 @@ from pipelines.tagging.stages import ClipTagger, Event, Preprocessor
 from tagger.errors import Reason
 from tagger.tagging import Tagger
 
-LIMITS: Final = Limits(clip_timeout_s=20.0, max_hours=0.05, memory_mb=1024)
+LIMITS: Final = Limits(clip_timeout_s=20.0, max_hours=0.05, clip_memory_mb=1024)
 BAD: Final = (Reason.CRASHED, Reason.TIMEOUT, Reason.OUT_OF_MEMORY)
 
 

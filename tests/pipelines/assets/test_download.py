@@ -178,13 +178,13 @@ def test_a_folder_that_is_a_file(url, tmp_path):
     ["http://example.org/x", "ftp://example.org/x", "file:///etc/passwd", "https://", "https://[x"],
 )
 def test_urls_that_are_not_taken(url):
-    with pytest.raises(CommandError, match="--url"):
-        check_url(url, "--url")
+    with pytest.raises(CommandError, match="url"):
+        check_url(url, "url")
 
 
 def test_credentials_in_a_url_are_refused_and_not_repeated():
     with pytest.raises(CommandError, match="holds credentials") as caught:
-        check_url("https://me:secret@example.org/x", "--url")
+        check_url("https://me:secret@example.org/x", "url")
     assert "secret" not in str(caught.value)
 
 

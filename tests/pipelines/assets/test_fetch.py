@@ -84,7 +84,7 @@ def out(tmp_path):
 
 @pytest.fixture
 def job(zenodo, out):
-    return FetchJob(out=str(out), record=f"{zenodo.url}/api/records/2552860", patience_s=1)
+    return FetchJob(out=str(out), record=f"{zenodo.url}/api/records/2552860", store_patience_s=1)
 
 
 def path_of(name):

@@ -232,7 +232,7 @@ def test_a_download_that_broke_off_goes_on_in_the_next_run(file_server, publishe
     name = f"/vggish-{_sha256(data)[:8]}.pth"
     file_server.files[name] = data
     file_server.faults[name] = ["cut:3000", "*cut:0"]
-    job = WeightsJob(out=str(out), source=file_server.url + name, patience_s=0.3)
+    job = WeightsJob(out=str(out), source=file_server.url + name, store_patience_s=0.3)
     with pytest.raises(StoreUnavailable, match="broke off"):
         weights.run(job, published=published)
     file_server.faults[name].clear()
@@ -244,10 +244,10 @@ def test_a_download_that_broke_off_goes_on_in_the_next_run(file_server, publishe
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"out": "s3://bucket/model"}, "is a local folder"),
+        ({"out": "s3://bucket/model"}, "out must be a local folder"),
         ({"source": "http://example.org/x.pth"}, "is no https:// URL"),
         ({"source": "https://user:word@example.org/x.pth"}, "holds credentials"),
-        ({"pca": "ftp://example.org/x.npz"}, "--pca: .* is no https:// URL"),
+        ({"pca": "ftp://example.org/x.npz"}, "pca ftp:.* is no https:// URL"),
     ],
 )
 def test_commands_that_cannot_be_carried_out(changes, complaint):
