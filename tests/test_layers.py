@@ -29,6 +29,7 @@ FLOORS = (
 
 RAY = {
     "pipelines.runtime.cluster",
+    "pipelines.runtime.ray_errors",
     "pipelines.tagging.operators",
     "pipelines.tagging.ray_publisher",
     "pipelines.training.embed",
@@ -47,6 +48,7 @@ TORCH_RING = {
     "baselines",
     "checkpoint",
     "convert",
+    "optimisation",
     "prediction",
     "tagging",
     "training",

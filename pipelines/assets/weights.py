@@ -21,10 +21,11 @@ from tagger.configs import EmbeddingActivation, require_positive
 from tagger.errors import CommandError, OptionError
 
 if TYPE_CHECKING:
+    from tagger.audioset_pca import PCA
     from tagger.card import Card
-    from tagger.convert import PCA, Verification
+    from tagger.convert import Verification
     from tagger.vggish import VGGish
-    from tagger.vggish_reference import Published
+    from tagger.vggish_reference import Reference
 
 EXTRACTOR: Final = "vggish"
 MOST_BYTES: Final = 2 * 10**9
@@ -51,7 +52,7 @@ KNOWN: Final = {
     "torch_audioset": KnownFile(f"https://github.com/w-hc/vggish/{_RELEASES}/vggish_orig.pth"),
     "torchaudio": KnownFile("https://download.pytorch.org/torchaudio/models/vggish.pt"),
 }
-"""Weights by name (reference/system.md 3.5)."""
+"""Published VGGish weights by name."""
 
 KNOWN_PCA: Final = {
     "audioset": KnownFile(
@@ -135,7 +136,7 @@ class WeightsRecord:
 
 
 def run(
-    job: WeightsJob, command: Sequence[str] = (), published: "Published | None" = None
+    job: WeightsJob, command: Sequence[str] = (), published: "Reference | None" = None
 ) -> WeightsRecord:
     """Carry out ``weights``.
 
@@ -148,10 +149,10 @@ def run(
     CommandError : a wrong or unreadable file, weights that are not VGGish's; nothing is written
     StoreUnavailable, AccessDenied : the server or the disk gave out
     """
-    from tagger import convert
-    from tagger import vggish_reference as reference
+    from tagger import audioset_pca, convert
+    from tagger.vggish_reference import PUBLISHED
 
-    published = published or reference.PUBLISHED
+    published = published or PUBLISHED
     folder = Path(job.out).expanduser().absolute()
     if (folder / CARD_FILE).exists():
         raise CommandError(f"{folder} holds a model already: give another --out, or remove it")
@@ -159,13 +160,13 @@ def run(
     state = convert.read_state(file.path)
     extractor = convert.convert(state, job.embedding_activation)
     verification = convert.verify(extractor, published)
-    pca = convert.pca_of_state(state)
+    pca = audioset_pca.of_state(state)
     if job.pca is not None:
-        pca = convert.pca_of_npz(
+        pca = audioset_pca.of_npz(
             _obtain(job.pca, KNOWN_PCA, None, folder, job.store_patience_s).path
         )
     if pca is not None:
-        convert.verify_pca(pca, published)
+        audioset_pca.verify(pca, published)
     about = file.about() | {"verification": asdict(verification), "command": shlex.join(command)}
     with writing(folder):
         card = _write(folder, extractor, pca, about)
@@ -227,10 +228,10 @@ def _hub_checksum(name: str) -> str | None:
 def _write(folder: Path, extractor: "VGGish", pca: "PCA | None", about: dict[str, Any]) -> "Card":
     """Write the model; its card comes last."""
     from pipelines.training.step_records import versions
-    from tagger import checkpoint, convert
+    from tagger import audioset_pca, checkpoint
 
     folder.mkdir(parents=True, exist_ok=True)
     about = about | {"versions": versions()}
     if pca is not None:
-        about["pca"] = convert.write_pca(folder, pca)
+        about["pca"] = audioset_pca.write(folder, pca)
     return checkpoint.save(folder, EXTRACTOR, [], {EXTRACTOR: extractor}, [], about)

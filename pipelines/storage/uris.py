@@ -1,4 +1,4 @@
-"""Names of clips: one canonical text per object, the same from every working directory (design 4).
+"""Names of clips: one canonical text per object, the same from every working directory.
 
     local    ``file:///abs/path``      plain text: no percent-encoding, in or out
     S3       ``s3://bucket/key``       the key as it is, whatever it contains

@@ -30,7 +30,7 @@ class BatchTagger:
 
         torch.set_num_threads(n_threads)
         self._plan = plan
-        self._preprocess = Preprocessor(*plan.limited)
+        self._preprocess = Preprocessor(plan.limits, plan.store.patience_s, plan.most_patches)
         self._tag = clip_tagger(plan, model)
 
     def __call__(self, batch: int) -> Receipt:

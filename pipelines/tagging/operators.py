@@ -1,4 +1,4 @@
-"""The Ray Data operators of the ``tag`` job (design 3, 7).
+"""The Ray Data operators of the ``tag`` job.
 
 On a CPU-only cluster one pool of actors does everything to a batch of clips, from reading to the
 staged file: nothing is shipped between processes, and no core waits for another. Where GPUs are
@@ -11,7 +11,6 @@ staged file, how many of the clips are in it, and what they came to.
 """
 
 import json
-import logging
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cache, partial
@@ -38,8 +37,6 @@ PREPROCESSING_CPUS: Final = 0.9
 GPU_ACTOR_CPUS: Final = 0.1
 STAGING_CPUS: Final = 0.05
 NO_PROGRESS_S: Final = 6 * 3600.0  # no single recording takes longer
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -118,7 +115,8 @@ def preprocess(row: pa.Table, shared: Shared) -> pa.Table:
     plan: Plan = ray.get(shared.plan)
     tally = Tally()
     with tally.timed("patches"):
-        events = _preprocessor(*plan.limited)(plan.batch(_batch(row)))
+        preprocessor = _preprocessor(plan.limits, plan.store.patience_s, plan.most_patches)
+        events = preprocessor(plan.batch(_batch(row)))
         order, patches = pack(events, plan.patch_dtype)
     tally.n_retries = retries.n
     return pa.table(

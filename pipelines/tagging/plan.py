@@ -44,11 +44,6 @@ class Plan:
         return self.clips.slice(self.bounds[number], self.bounds[number + 1] - self.bounds[number])
 
     @property
-    def limited(self) -> tuple[Limits, float, int]:
-        """What a ``Preprocessor`` is told."""
-        return self.limits, self.store.patience_s, self.most_patches
-
-    @property
     def patch_dtype(self) -> str:
         """How patches travel to GPUs: float16 is finer than the bfloat16 they end in."""
         return "float32" if self.precision == "float32" else "float16"

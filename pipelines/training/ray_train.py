@@ -12,7 +12,6 @@ per task, so that killed workers and killed jobs continue from there with any nu
 import hashlib
 import json
 import os
-import sys
 import tempfile
 import threading
 import time
@@ -26,12 +25,14 @@ from typing import Any, Final, Protocol
 import torch
 from torch import Tensor
 
-from pipelines.runtime.cluster import Workers, connect, plain_errors
+from pipelines.runtime.cluster import Workers, connect
 from pipelines.runtime.limits import Resources, TrainResources
-from pipelines.runtime.progress import duration
+from pipelines.runtime.progress import Progress
+from pipelines.runtime.ray_errors import plain_errors
 from pipelines.storage.store import Store
 from tagger.errors import CommandError
-from tagger.training import EpochMetrics, Group, Trainer
+from tagger.optimisation import Group
+from tagger.training import EpochMetrics, Trainer
 
 MAX_FAILURES: Final = 3  # lost workers, after which a run ends; the next one continues
 RECORD: Final = "record.json"
@@ -283,13 +284,12 @@ def _report(worker: _Worker, writes: bool) -> None:
 
 @contextmanager
 def _shown(messages: Any, n_epochs: int) -> Iterator[None]:
-    """Tell of every epoch on standard error, with the time that is left."""
+    """Tell on standard error how many epochs are done, and what the last one came to."""
     from ray.util.queue import Empty
 
     done = threading.Event()
-    start = time.monotonic()
 
-    def show() -> None:
+    def show(progress: Progress) -> None:
         n = 0
         while not done.is_set():
             try:
@@ -297,17 +297,17 @@ def _shown(messages: Any, n_epochs: int) -> Iterator[None]:
             except Empty:
                 continue
             n += 1
-            left = duration((time.monotonic() - start) / n * (n_epochs - n))
-            sys.stderr.write(f"{_line(folder, epochs, EpochMetrics(**metrics))}; {left} left\n")
+            progress.show(n, _line(folder, epochs, EpochMetrics(**metrics)))
 
-    thread = threading.Thread(target=show, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-        messages.shutdown()
+    with Progress("training", "epochs", n_epochs) as progress:
+        thread = threading.Thread(target=show, args=(progress,), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+            messages.shutdown()
 
 
 def _line(folder: str, epochs: int, metrics: EpochMetrics) -> str:

@@ -223,8 +223,8 @@ def local_output(tmp_path: Path, sound: str, tiny_model: Path) -> Store:
     from pipelines.output.settings import open_output
     from pipelines.storage.store import open_store
     from pipelines.tagging.job import TagJob
-    from pipelines.tagging.run import _settings
+    from pipelines.tagging.staged_rows import output_settings
 
     store = open_store(str(tmp_path / "out"))
-    open_output(store, _settings(TagJob(inputs=(), out=store.root)))
+    open_output(store, output_settings(TagJob(inputs=(), out=store.root)))
     return store
