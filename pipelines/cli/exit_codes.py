@@ -26,7 +26,10 @@ class Exit(IntEnum):
     OVER_BUDGET = 4, "Done, but more clips failed than `--max-failed` allows."
     ACCESS_DENIED = 5, "A store refuses the credentials, or a folder may not be written."
     STORE_UNAVAILABLE = 6, "A store does not answer; start the same command again later."
-    CLUSTER_LOST = ClusterLost.exit_code, "The Ray cluster or a node of it was lost; start the same command again."
+    CLUSTER_LOST = (
+        ClusterLost.exit_code,
+        "The Ray cluster or a node of it was lost; start the same command again.",
+    )
     NODES_MISSING = 8, "The Ray cluster did not bring what the job waited for."
     DAMAGED = 9, "Damage was found by `status --verify`, which names it."
     INTERRUPTED = 130, "Interrupted by SIGINT (Ctrl-C); what was done is kept."
