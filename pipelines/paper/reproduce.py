@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from pipelines.output import layout
 from pipelines.output.run_records import RunState
-from pipelines.paper import bundled_model, report
+from pipelines.paper import report
+from pipelines.paper.jobs import ReproduceJob
 from pipelines.paper.recipes import EXTRACTORS, ROWS, Row
 from pipelines.paper.settings import SETTINGS, Setting, Start
 from pipelines.storage.store import Store, open_store
@@ -26,11 +27,10 @@ from pipelines.training.jobs import (
     ExtractorSpec,
     FinetuneJob,
     FitJob,
-    ReproduceJob,
 )
 from pipelines.training.step_records import StepRecord, recorded
 from pipelines.training.workfolder.patches import open_prepared
-from tagger.errors import CommandError
+from tagger.errors import OptionError
 
 VERB: Final = "reproduce"
 
@@ -51,10 +51,8 @@ def run(
     ------
     CommandError : no such setting or row, or one that cannot be run
     """
-    if job.publish:
-        return bundled_model.run(job, command)
     if job.setting not in settings:
-        raise CommandError(f"no setting {job.setting!r}; there are {', '.join(settings)}")
+        raise OptionError("setting", f"must be one of {', '.join(settings)}")
     rows = chosen_rows(job)
     start = Start(job.start, finetune.vggish_of(job.start))
     setting = settings[job.setting]
@@ -80,10 +78,10 @@ def chosen_rows(job: ReproduceJob) -> list[Row]:
     """
     known = {row.key: row for row in ROWS}
     if unknown := [key for key in job.rows if key not in known]:
-        raise CommandError(f"no row {', '.join(unknown)}; there are {', '.join(known)}, bundled")
+        raise OptionError("rows", f"has no {', '.join(unknown)}; there are {', '.join(known)}")
     impossible = [row.key for row in ROWS if job.start == SCRATCH and _needs_start(row)]
     if refused := [key for key in job.rows if key in impossible]:
-        raise CommandError(f"row {refused[0]} needs VGGish's own weights: give --start")
+        raise OptionError("start", f"must name VGGish's own weights for row {refused[0]}")
     return [known[key] for key in job.rows or known if key not in impossible]
 
 

@@ -22,7 +22,7 @@ from tagger import splits
 from tagger.arrays import IndexArray
 from tagger.configs import TrainingConfig
 from tagger.dataset import Dataset
-from tagger.errors import CommandError
+from tagger.errors import CommandError, OptionError
 
 N_FOLDS: Final = 5
 
@@ -97,8 +97,10 @@ def check_classes(dataset: Dataset, train: IndexArray, name: str) -> None:
 
 
 def check_validation(split: Parts, name: str, training: TrainingConfig) -> None:
-    """CommandError where training is to stop early and nothing validates."""
+    """OptionError where training is to stop early and nothing validates."""
     if training.patience is not None and not len(split.validation):
-        raise CommandError(
-            f"split {name} has no validation clips to stop early by: give --epochs and --patience 0"
+        raise OptionError(
+            "patience",
+            f"needs validation clips to stop early by, and split {name} leaves none: make it 0, "
+            "and give the number of epochs",
         )

@@ -4,17 +4,29 @@ import json
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from pipelines.output import layout
 from pipelines.output.run_records import RunState, new_run_id
+from pipelines.runtime.errors import ClusterLost, NodesMissing
 from pipelines.runtime.packages import package_versions
-from pipelines.runtime.signals import Interrupted
+from pipelines.runtime.signals import Interrupted, when_interrupted
 from pipelines.storage.errors import AccessDenied, StoreUnavailable
 from pipelines.storage.store import Store
 from tagger.errors import CommandError
+
+LAST_WRITE_S: Final = 1.0  # for a store to accept the record of a step that has failed
+
+_TOLD_IN_A_LINE: Final = (
+    AccessDenied,
+    ClusterLost,
+    CommandError,
+    Interrupted,
+    NodesMissing,
+    StoreUnavailable,
+)
 
 
 @dataclass
@@ -50,23 +62,28 @@ class StepRecord:
 def recorded(
     store: Store, verb: str, command: list[str], job: Any, fingerprint: str
 ) -> Iterator[StepRecord]:
-    """The record of what is done inside, written when it starts and when it ends."""
+    """The record of what is done inside, written when it starts and however it ends."""
     record = StepRecord(new_run_id(), verb, command, asdict(job), fingerprint)
     start = time.monotonic()
-    record.write(store)
-    record.state = RunState.FAILED
-    try:
-        yield record
-        record.state = RunState.COMPLETE
-    except Interrupted as interrupt:
-        record.state, record.error = RunState.INTERRUPTED, str(interrupt)
-        raise
-    except (CommandError, AccessDenied, StoreUnavailable) as error:
-        record.error = f"{type(error).__name__}: {error}"
-        raise
-    except BaseException:
-        record.error = traceback.format_exc()
-        raise
-    finally:
+
+    def write_failed(error: BaseException) -> None:
+        interrupted = isinstance(error, Interrupted)
+        record.state = RunState.INTERRUPTED if interrupted else RunState.FAILED
         record.wall_s = round(time.monotonic() - start, 2)
-        record.write(store)
+        if isinstance(error, _TOLD_IN_A_LINE):
+            record.error = f"{type(error).__name__}: {error}"
+        else:
+            record.error = "".join(traceback.format_exception(error))
+        with suppress(AccessDenied, StoreUnavailable):
+            record.write(store.with_patience(LAST_WRITE_S))
+
+    record.write(store)
+    with when_interrupted(write_failed):
+        try:
+            yield record
+        except BaseException as error:
+            write_failed(error)
+            raise
+    record.state = RunState.COMPLETE
+    record.wall_s = round(time.monotonic() - start, 2)
+    record.write(store)

@@ -57,12 +57,11 @@ def _worker(works: Sequence[Work], rank: int, n_workers: int, folder: Path) -> N
     meeting = f"file://{folder / 'meeting'}"
     torch.distributed.init_process_group("gloo", meeting, rank=rank, world_size=n_workers)
     for number, work in enumerate(works):
-        checkpoints = FolderCheckpoints(folder / str(number), rank)
-        with (folder / f"told-{number}-{rank}").open("w") as told:
-            train_all(
-                work,
-                Place(rank, n_workers),
-                checkpoints,
-                lambda network, epochs, metrics, told=told: told.write(f"{network}\n"),
-            )
+        told: list[str] = []
+
+        def tell(network: str, epochs: int, metrics: object, told: list[str] = told) -> None:
+            told.append(network)
+
+        train_all(work, Place(rank, n_workers), FolderCheckpoints(folder / str(number), rank), tell)
+        (folder / f"told-{number}-{rank}").write_text("\n".join(told))
     torch.distributed.destroy_process_group()

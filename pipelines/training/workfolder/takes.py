@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from pipelines.training.splits import Parts
-from tagger.arrays import IndexArray
+from tagger.arrays import IndexArray, RealArray
 from tagger.dataset import Dataset
 from tagger.errors import CommandError
-from tagger.examples import PADDING, Examples, Takes, Values
+from tagger.examples import PADDING, Examples, Takes
 
 
 class ShardTakes(NamedTuple):
@@ -29,7 +29,7 @@ class ShardTakes(NamedTuple):
     clips: IndexArray
     copies: IndexArray
     lengths: IndexArray
-    values: Values
+    values: RealArray
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def join(dataset: Dataset, shards: Iterable[ShardTakes]) -> LoadedTakes:
     return LoadedTakes(takes, clips, copies)
 
 
-def _joined(parts: list[Values]) -> Values:
+def _joined(parts: list[RealArray]) -> RealArray:
     """``np.concatenate``, which empties the list on its way."""
     whole = np.empty((sum(map(len, parts)), *parts[0].shape[1:]), parts[0].dtype)
     end = len(whole)

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 from pipelines.paper import bundled_model
 from pipelines.paper.bundled_recipe import EXTRACTOR_TRAINING, HEAD_TRAINING, BundledRecipe
+from pipelines.paper.jobs import BundleJob
 from pipelines.training.finetune import ExtractorTask
 from pipelines.training.fit import HeadTask
-from pipelines.training.jobs import ReproduceJob
 from pipelines.training.workfolder import extractors
 from tagger.configs import AttentionConfig, VGGishConfig
 from tagger.tagging import Tagger
@@ -26,12 +26,7 @@ def test_it_publishes_what_it_trained_on_everything(tmp_path):
         network=AttentionConfig(2, hidden=8),
         head=replace(HEAD_TRAINING, epochs=1),
     )
-    job = ReproduceJob(
-        data=str(data),
-        work=str(tmp_path / "work"),
-        rows=("bundled",),
-        publish=str(tmp_path / "model"),
-    )
+    job = BundleJob(data=str(data), work=str(tmp_path / "work"), publish=str(tmp_path / "model"))
     prepared = prepare_here(recipe.prepare(job.data, job.work))
     store, specs, (head,) = prepared.store, recipe.extractors(), recipe.heads()
     train_here([ExtractorTask(spec) for spec in specs], store)
@@ -44,7 +39,7 @@ def test_it_publishes_what_it_trained_on_everything(tmp_path):
         ],
         store,
     )
-    record = bundled_model.run(job, ["reproduce"], recipe)
+    record = bundled_model.run(job, ["bundle"], recipe)
     assert record.metrics["all"]["n_clips"] == 18  # each clip by the networks of the other fold
     assert set(record.metrics["tests"]) == {"fold-1", "fold-2"}
     tagger = Tagger.load(tmp_path / "model")

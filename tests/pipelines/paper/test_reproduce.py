@@ -13,23 +13,19 @@ import pytest
 
 from pipelines.cli.main import Exit, main
 from pipelines.paper import reproduce
+from pipelines.paper.jobs import ReproduceJob
 from pipelines.paper.recipes import ALL_FOUR, ROWS
 from pipelines.paper.settings import Setting
+from pipelines.runtime.limits import TrainResources
 from pipelines.storage.store import open_store
 from pipelines.training import evaluate
-from pipelines.training.jobs import (
-    EvaluateJob,
-    PrepareJob,
-    PublishJob,
-    ReproduceJob,
-    TrainResources,
-)
+from pipelines.training.jobs import EvaluateJob, PrepareJob, PublishJob
 from pipelines.training.scores import score
 from pipelines.training.workfolder.patches import Prepared, open_prepared
 from tagger import checkpoint
 from tagger.card import read_model
 from tagger.configs import TrainingConfig, VGGishConfig
-from tagger.errors import CommandError
+from tagger.errors import CommandError, OptionError
 from tagger.tagging import Tagger
 from tagger.vggish import VGGish, initialise
 from tests.support.small_data import prepare_here, shards, write_fsdkaggle2018
@@ -253,8 +249,10 @@ def test_rows_can_be_chosen() -> None:
 
 
 def test_impossible_rows_are_refused() -> None:
-    for rows, text in ((("9-Z",), "no row 9-Z"), (("2-original",), "--start")):
-        with pytest.raises(CommandError, match=text):
+    for rows, text in ((("9-Z",), "has no 9-Z"), (("2-original",), "start must name")):
+        with pytest.raises(OptionError, match=text):
             reproduce.chosen_rows(ReproduceJob(data="d", work="w", rows=rows))
-    with pytest.raises(CommandError, match="no setting"):
+    with pytest.raises(OptionError, match="the command bundle"):
+        ReproduceJob(data="d", work="w", rows=("bundled",))
+    with pytest.raises(OptionError, match="one of paper, reduced"):
         reproduce.run(ReproduceJob(data="d", work="w", setting="huge"), [])

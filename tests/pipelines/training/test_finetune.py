@@ -59,7 +59,7 @@ def trainer(task: ExtractorTask, prepared: Prepared):
 
 
 def test_early_stopping_without_validation_clips_is_refused(prepared):
-    with pytest.raises(CommandError, match="no validation clips"):
+    with pytest.raises(CommandError, match="needs validation clips"):
         run(prepared, replace(SPEC, split="fold-1"))
 
 
@@ -172,7 +172,7 @@ def test_failures_are_read_once_for_all_extractors(prepared, monkeypatch):
     store = CountingStore(prepared.store.root)
     monkeypatch.setattr(finetune, "open_store", lambda work: store)
     specs = [replace(SPEC, name=f"n{i}") for i in range(3)]
-    with pytest.raises(CommandError, match="no validation clips"):
+    with pytest.raises(CommandError, match="needs validation clips"):
         run(prepared, *specs, replace(SPEC, split="fold-1"))
     assert {n for path, n in store.n_reads.items() if path.startswith("failures")} == {1}
     assert open_store(prepared.store.root).list("extractors/n0") == []

@@ -43,5 +43,5 @@ def test_what_is_not_ready_is_refused(prepared, extractor, head):
     with pytest.raises(CommandError, match="with 2 copies; run embed"):
         fit.run(replace(job, heads=(replace(head, copies=2),)), [])
     patient = replace(head, training=replace(head.training, patience=3))
-    with pytest.raises(CommandError, match="no validation clips"):
+    with pytest.raises(CommandError, match="needs validation clips"):
         fit.run(replace(job, heads=(patient,)), [])

@@ -13,16 +13,17 @@ import numpy as np
 import pytest
 import torch
 
+from pipelines.runtime.limits import TrainResources
 from pipelines.storage.store import Store, open_store
 from pipelines.training.finetune import ExtractorTask
-from pipelines.training.jobs import ExtractorSpec, PrepareJob, TrainResources
+from pipelines.training.jobs import ExtractorSpec, PrepareJob
 from pipelines.training.ray_train import train
 from pipelines.training.train_worker import state_file
 from pipelines.training.workfolder.networks import read_record
 from pipelines.training.workfolder.patches import Prepared
 from pipelines.training.workfolder.shared_reads import SharedReads
 from tagger.configs import TrainingConfig, VGGishConfig
-from tagger.errors import CommandError
+from tagger.errors import CommandError, OptionError
 from tagger.training import Group, Trainer
 from tests.support.small_data import prepare_here, train_here, write_folds
 
@@ -80,6 +81,7 @@ class SuicidalTask(ExtractorTask):
         return trainer
 
 
+@pytest.mark.faults
 @pytest.mark.timeout(500)
 def test_a_killed_job_and_a_killed_worker_change_nothing(prepared, tmp_path, ray_cluster):
     """Tolerance: 1e-4 of each loss; sums of gradients in another order are all that differs.
@@ -164,5 +166,5 @@ def _checkpoints(store: Store, task: ExtractorTask) -> list[Path]:
 
 
 def test_more_workers_than_the_machine_has_are_refused(tmp_path, ray_cluster):
-    with pytest.raises(CommandError, match="workers 99"):
+    with pytest.raises(OptionError, match="workers must be fewer: 99"):
         train(tasks_of(), open_store(str(tmp_path)), TrainResources(workers=99))

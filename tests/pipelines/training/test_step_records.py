@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from pipelines.runtime.errors import ClusterLost
 from pipelines.runtime.signals import Interrupted
 from pipelines.storage.errors import AccessDenied, StoreUnavailable
 from pipelines.storage.store import open_store
@@ -49,6 +50,7 @@ def ended_by(error: BaseException, tmp_path) -> dict[str, object]:
         OptionError("epochs", "must not be negative"),
         AccessDenied("no"),
         StoreUnavailable("away"),
+        ClusterLost("a node is gone"),
     ],
 )
 def test_what_people_can_mend_takes_one_line(error, tmp_path):
@@ -67,4 +69,4 @@ def test_what_nobody_foresaw_keeps_its_traceback(tmp_path):
 
 def test_a_step_that_was_told_to_end_has_not_failed(tmp_path):
     found = ended_by(Interrupted(signal.SIGTERM), tmp_path)
-    assert (found["state"], found["error"]) == ("interrupted", "ended by SIGTERM")
+    assert (found["state"], found["error"]) == ("interrupted", "Interrupted: ended by SIGTERM")
