@@ -23,7 +23,7 @@ from pipelines.output.run_records import RunRecord, RunState, new_run_id
 from pipelines.output.settings import open_output
 from pipelines.output.views import write_views
 from pipelines.runtime import cluster
-from pipelines.runtime.errors import ClusterLost, NodesMissing
+from pipelines.runtime.errors import NO_DEFECTS
 from pipelines.runtime.packages import package_versions
 from pipelines.runtime.progress import Progress
 from pipelines.runtime.ray_errors import plain_errors
@@ -44,12 +44,6 @@ from tagger.card import ModelFiles
 from tagger.errors import CommandError
 
 LAST_WRITE_S: Final = 1.0  # for a store to take the record of a run that was told to end
-
-_TOLD_IN_A_LINE: Final = (
-    *(Interrupted, CommandError, AccessDenied, StoreUnavailable),
-    *(ClusterLost, NodesMissing),
-)
-"""Ends that are no defects: the run's record tells them as the terminal does."""
 
 
 def tag(job: TagJob, command: list[str]) -> RunRecord:
@@ -105,7 +99,7 @@ def _recorded(record: RunRecord, store: Store, max_failed: float) -> Iterator[No
     try:
         yield
     except BaseException as error:
-        told = isinstance(error, _TOLD_IN_A_LINE)
+        told = isinstance(error, (Interrupted, *NO_DEFECTS))
         record.end(_state_of(error), str(error) if told else traceback.format_exc())
         with suppress(AccessDenied, StoreUnavailable):
             record.write(store.with_patience(LAST_WRITE_S))
