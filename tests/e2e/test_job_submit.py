@@ -67,7 +67,6 @@ def test_a_submitted_job_runs_from_the_uploaded_folder(
         env=environment,
         capture_output=True,
         text=True,
-        timeout=150,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "complete: run " in done.stdout
