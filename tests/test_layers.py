@@ -30,6 +30,8 @@ FLOORS = (
 RAY = {
     "pipelines.runtime.cluster",
     "pipelines.runtime.ray_errors",
+    "pipelines.runtime.submission",
+    "pipelines.runtime.worker_logs",
     "pipelines.tagging.operators",
     "pipelines.tagging.ray_publisher",
     "pipelines.training.embed",

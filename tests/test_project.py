@@ -10,7 +10,6 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 
 from pipelines.cli import reference
 from pipelines.cli.exit_codes import Exit
-from pipelines.cli.parsing import parse
 from pipelines.cli.verb import EveryVerb, description, example, options, summary
 from pipelines.cli.verbs import VERBS
 from pipelines.training import finetune
@@ -41,7 +40,7 @@ def understand(words: list[str]) -> None:
     """As ``main`` does, up to what it would carry out."""
     verb = VERBS[words[0]]
     if "--help" not in words:
-        verb.of(parse(options(verb), words[1:]))
+        verb.of(verb.parse(words[1:]))
 
 
 @pytest.fixture(autouse=True)

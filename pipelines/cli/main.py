@@ -12,9 +12,9 @@ from typing import Final, NoReturn
 
 from pipelines.cli.exit_codes import Exit, exit_code
 from pipelines.cli.help import help_of, help_of_all, program
-from pipelines.cli.parsing import parse, suggestion
+from pipelines.cli.parsing import suggestion
 from pipelines.cli.terminal import show_text
-from pipelines.cli.verb import Verb, options
+from pipelines.cli.verb import Verb, in_words
 from pipelines.cli.verbs import VERBS
 from pipelines.runtime.signals import Interrupted, raise_on_signals
 from tagger import __version__
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if set(_HELP) & {*words}:
             show_text(_help(name, verb, words[1:]))
             return Exit.DONE
-        given = parse(options(verb), words[1:])
+        given = verb.parse(words[1:])
         _log(bool(given.get("verbose")))
         return verb.of(given).run(words)
     except Exception as error:  # the one place where everything is caught: to tell it in a line
@@ -74,9 +74,7 @@ def _help(name: str, verb: type[Verb], words: Sequence[str]) -> str:
     """The help with the defaults that follow from the options beside ``--help``."""
     defaults = {}
     with suppress(CommandError):
-        defaults = verb.defaults(
-            parse(options(verb), [word for word in words if word not in _HELP])
-        )
+        defaults = verb.defaults(verb.parse([word for word in words if word not in _HELP]))
     return help_of(name, verb, defaults)
 
 
@@ -90,8 +88,7 @@ def _end(error: Exception, verb: type[Verb] | None, verbose: bool) -> Exit:
     code = exit_code(error)
     text = str(error)
     if isinstance(error, OptionError) and verb is not None:
-        flags = {option.name: option.flag for option in options(verb)}
-        text = f"{flags.get(error.option, error.option)} {error.problem}"
+        text = in_words(error, verb)
     elif code is Exit.DEFECT:
         at = traceback.extract_tb(error.__traceback__)[-1]
         kind = f"a defect of this program: {type(error).__name__}"

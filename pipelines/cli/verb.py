@@ -2,12 +2,14 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 from pipelines.cli.exit_codes import Exit
 from pipelines.cli.options import Option, build, options_of
+from pipelines.cli.parsing import parse
+from tagger.errors import OptionError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +26,16 @@ class Verb(ABC):
     The docstring of each verb is its help: a line that says what it does, a paragraph that begins
     with "Needs", one that begins with "Leaves", and an example.
     """
+
+    @classmethod
+    def parse(cls, words: Sequence[str]) -> dict[str, Any]:
+        """The options that the words after the verb give, by name of field.
+
+        Raises
+        ------
+        CommandError : an option that does not exist, or a value that is none of its type
+        """
+        return parse(options(cls), words)
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
@@ -64,3 +76,9 @@ def description(verb: type[Verb]) -> str:
 def example(verb: type[Verb]) -> str:
     """A command, of one line or more."""
     return inspect.cleandoc(inspect.cleandoc(verb.__doc__ or "").partition("\n\nExample::\n")[2])
+
+
+def in_words(error: OptionError, verb: type[Verb]) -> str:
+    """What is wrong with an option, called as the command line calls it."""
+    flags = {option.name: option.flag for option in options(verb)}
+    return f"{flags.get(error.option, error.option)} {error.problem}"

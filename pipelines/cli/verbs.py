@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from pipelines.cli.cluster_verbs import Submit
 from pipelines.cli.paper_verbs import Bundle, Reproduce
 from pipelines.cli.tagging_verbs import Demo, Status, Tag
 from pipelines.cli.training_verbs import (
@@ -17,6 +18,7 @@ from pipelines.cli.verb import Verb
 
 VERBS: Final[dict[str, type[Verb]]] = {
     "tag": Tag,
+    "submit": Submit,
     "status": Status,
     "demo": Demo,
     "fetch": Fetch,

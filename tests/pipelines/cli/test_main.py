@@ -14,6 +14,7 @@ import soundfile
 from fsspec import get_filesystem_class
 
 from pipelines.cli.main import Exit, main, run
+from pipelines.cli.verbs import VERBS
 from pipelines.storage.store import Store
 
 ROOT = Path(__file__).parents[3]
@@ -55,9 +56,9 @@ def test_help_needs_nothing_that_is_slow_to_load(words: list[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "a command comes first: tag, status, "),
-        (["--frobnicate"], "a command comes first: tag, status, "),
-        (["fly"], "no command 'fly'; there are tag, status, "),
+        ([], f"a command comes first: {', '.join(VERBS)}; see "),
+        (["--frobnicate"], f"a command comes first: {', '.join(VERBS)}; see "),
+        (["fly"], f"no command 'fly'; there are {', '.join(VERBS)}"),
         (["statsu", "x"], "no command 'statsu'; did you mean status?"),
         (["tag"], "INPUT is required"),
         (["tag", "in"], "--out is required"),
