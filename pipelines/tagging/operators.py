@@ -23,7 +23,7 @@ import pyarrow as pa
 import ray
 import ray.data
 
-from pipelines.output.publication import stage
+from pipelines.output.staging import stage
 from pipelines.output.tally import Tally
 from pipelines.runtime.cluster import Workers
 from pipelines.runtime.limits import Limits

@@ -15,10 +15,11 @@ from typing import Final
 
 import pyarrow as pa
 
-from pipelines.output.commit_log import CommitLog, recover
+from pipelines.output.commit_log import CommitLog
 from pipelines.output.lock import Lock
 from pipelines.output.log_entry import Entry, Run
 from pipelines.output.publication import publish
+from pipelines.output.recovery import recover
 from pipelines.output.run_records import RunRecord, RunState, new_run_id
 from pipelines.output.settings import Settings, open_output
 from pipelines.output.views import write_views

@@ -14,10 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.output.commit_log import CommitLog, recover
+from pipelines.output.commit_log import CommitLog
 from pipelines.output.log_entry import Entry, Run
-from pipelines.output.publication import publish, stage
+from pipelines.output.publication import publish
+from pipelines.output.recovery import recover
 from pipelines.output.settings import Settings, open_output
+from pipelines.output.staging import stage
 from pipelines.output.status import status
 from pipelines.output.views import views_sql, write_views
 from pipelines.storage.store import LocalStore, S3Store, Store, open_store
