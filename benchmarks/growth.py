@@ -76,6 +76,7 @@ def schedule(n: int, out: Path) -> dict[str, Any]:
     from pipelines.runtime.limits import Limits, Resources
     from pipelines.storage.store import open_store
     from pipelines.tagging.batches import divide
+    from pipelines.tagging.plan import Plan
     from pipelines.tagging.selection import pending
     from pipelines.tagging.staged_rows import RowSettings
     from tagger.card import read_model
@@ -97,8 +98,8 @@ def schedule(n: int, out: Path) -> dict[str, Any]:
     table, bounds = divide(todo.clips, workers.n_cpus)
     divided = time.perf_counter()
     rows = RowSettings.of(task, model.card.model_id, "run")
-    plan = operators.Plan(table, bounds, store, rows, Limits(), "float32")
-    next(operators.receipts(plan, model, workers))
+    plan = Plan(table, bounds, store, rows, Limits(), "float32")
+    next(operators.carry_out(plan, model, workers))
     done = time.perf_counter()
     operators.ray.shutdown()
     return {

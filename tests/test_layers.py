@@ -29,8 +29,8 @@ FLOORS = (
 
 RAY = {
     "pipelines.runtime.cluster",
-    "pipelines.tagging.committer",
     "pipelines.tagging.operators",
+    "pipelines.tagging.ray_publisher",
     "pipelines.training.embed",
     "pipelines.training.prepare",
     "pipelines.training.ray_train",

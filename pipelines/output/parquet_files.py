@@ -35,13 +35,12 @@ def encode_in_parts(
     The content of each file; none when there are no rows.
     """
     groups = _row_groups(tables, fields)
-    group = next(groups, None)
-    while group is not None:
+    while (group := next(groups, None)) is not None:
         buffer = io.BytesIO()
         with _writer(buffer, fields, metadata) as writer:
-            while group is not None and buffer.tell() < part_bytes:
+            writer.write_table(group)
+            while buffer.tell() < part_bytes and (group := next(groups, None)) is not None:
                 writer.write_table(group)
-                group = next(groups, None)
         yield buffer.getvalue()
 
 

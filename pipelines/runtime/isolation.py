@@ -15,6 +15,7 @@ The child dies with its parent.
 """
 
 import json
+import os
 import pickle
 import signal
 import socket
@@ -30,6 +31,8 @@ from tagger.errors import ClipError, Reason
 
 START_LIMIT_S: Final = 120.0
 _FROM_OUTSIDE: Final = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP)
+# A second BLAS thread spins while it waits, and costs more than it brings.
+_ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _OUT_OF_BAND_BYTES: Final = 64 << 10
 _BOOT: Final = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]);"
@@ -145,7 +148,9 @@ class _Child:
             fds = its_sock.fileno(), its_lifeline.fileno()
             numbers = [str(number) for number in (*fds, memory_limit_bytes)]
             command = [sys.executable, "-c", _BOOT, json.dumps(sys.path), *numbers, module]
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=fds)
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, pass_fds=fds, env=os.environ | _ONE_THREAD
+            )
         self.channel = Channel(sock, writable=True)
         self.kill = weakref.finalize(self, _end, self._process, sock, lifeline)
         self.channel.patience_s = START_LIMIT_S

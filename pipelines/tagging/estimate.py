@@ -5,12 +5,14 @@ tells. They were measured on two cores of an x86 server with AVX2: decoding to p
 clip of 5 s, and 40 to 100 GFLOP/s a core in the extractors.
 """
 
+import os
 from dataclasses import dataclass
 from typing import Final
 
 import pyarrow as pa
 
 from pipelines.tagging.batches import CLIP_COST_S, estimated_seconds
+from pipelines.tagging.job import TagJob
 from tagger.card import Card
 from tagger.configs import VGGishConfig
 from tagger.logmel import N_BANDS, PATCH_FRAMES, PATCH_HOP, SAMPLE_RATE_HZ
@@ -18,6 +20,9 @@ from tagger.logmel import N_BANDS, PATCH_FRAMES, PATCH_HOP, SAMPLE_RATE_HZ
 CLIP_CPU_S: Final = 0.005  # opening a clip, whatever its length
 DECODE_CPU_S: Final = 0.003  # per second of audio, from bytes to patches
 FLOP_PER_CPU_S: Final = 60e9  # in float32 on one core
+
+ALONE_S: Final = 60.0
+"""A job that is shorter on one core is done before a cluster has started and ended."""
 
 SEGMENT_S: Final = PATCH_HOP / SAMPLE_RATE_HZ
 
@@ -36,6 +41,14 @@ def estimate(clips: pa.Table, card: Card) -> Work:
     flop = sum(flop_per_patch(VGGishConfig(**part.config)) for part in card.extractors)
     per_second = DECODE_CPU_S + flop / SEGMENT_S / FLOP_PER_CPU_S
     return Work(audio_s, CLIP_CPU_S * len(clips) + per_second * audio_s)
+
+
+def fits_one_process(job: TagJob, clips: pa.Table, card: Card) -> bool:
+    """Whether a job is too small for a cluster, and nobody asked for one."""
+    asked = (os.environ.get("RAY_ADDRESS"), job.resources.cpus, job.resources.gpus)
+    if any(part is not None for part in asked):
+        return False
+    return estimate(clips, card).cpu_s < ALONE_S
 
 
 def flop_per_patch(config: VGGishConfig) -> float:

@@ -13,28 +13,26 @@ staged file, how many of the clips are in it, and what they came to.
 import json
 import logging
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import ray
 import ray.data
 
-from pipelines.output.staging import stage
 from pipelines.output.tally import Tally
 from pipelines.runtime.cluster import Workers
 from pipelines.runtime.limits import Limits
 from pipelines.storage.retry import RetryCount
-from pipelines.storage.store import Store
-from pipelines.tagging.staged_rows import RowSettings
-from pipelines.tagging.stages import MOST_PATCHES, ClipTagger, Preprocessor, pack, unpack
+from pipelines.tagging.batch_tagger import BatchTagger, clip_tagger, stage_batch
+from pipelines.tagging.plan import Plan, Receipt
+from pipelines.tagging.stages import Preprocessor, pack, unpack
 from tagger.card import ModelFiles
 
 if TYPE_CHECKING:
-    from tagger.tagging import Precision
+    pass
 
 GPU_TASKS_IN_FLIGHT: Final = 4
 CPU_TASKS_IN_FLIGHT: Final = 2
@@ -48,40 +46,6 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What workers need to know, the model apart.
-
-    Attributes
-    ----------
-    clips : all clips to work on, schema ``LISTING``
-    bounds : (n_batches + 1,) int64; batch i is rows ``bounds[i]`` to ``bounds[i + 1]``
-    precision : arithmetic of the extractors; None: what the hardware computes in
-    most_patches : with which a batch ends, leaving clips over
-    """
-
-    clips: pa.Table
-    bounds: npt.NDArray[np.int64]
-    store: Store
-    rows: RowSettings
-    limits: Limits
-    precision: "Precision | None"
-    most_patches: int = MOST_PATCHES
-
-    def batch(self, number: int) -> pa.Table:
-        return self.clips.slice(self.bounds[number], self.bounds[number + 1] - self.bounds[number])
-
-    @property
-    def limited(self) -> tuple[Limits, float, int]:
-        """What a ``Preprocessor`` is told."""
-        return self.limits, self.store.patience_s, self.most_patches
-
-    @property
-    def patch_dtype(self) -> str:
-        """How patches travel to GPUs: float16 is finer than the bfloat16 they end in."""
-        return "float32" if self.precision == "float32" else "float16"
-
-
-@dataclass(frozen=True)
 class Shared:
     """What all workers of a job share, in the object store."""
 
@@ -89,27 +53,13 @@ class Shared:
     model: "ray.ObjectRef[ModelFiles]"
 
 
-def receipts(plan: Plan, model: ModelFiles, workers: Workers) -> Iterator[tuple[str, Tally]]:
-    """Carry out the plan; yields each staged file and what it came to, as it is done.
-
-    Clips that are left over, as their batch held far more audio than it looked, follow one by one.
-    """
-    left: list[int] = []
+def carry_out(plan: Plan, model: ModelFiles, workers: Workers) -> Iterator[Receipt]:
+    """Send the plan's batches through the operators; gives each receipt as it comes."""
     shared = Shared(ray.put(plan), ray.put(model))
     rows = dataset(shared, len(plan.bounds) - 1, workers)
     block: Any
     for block in rows.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
-        for text in block["receipt"].to_pylist():
-            receipt = json.loads(text)
-            begin, end = plan.bounds[receipt["batch"] :][:2].tolist()
-            left += range(begin + receipt["n_clips"], end)
-            yield receipt["file"], Tally(**receipt["tally"])
-    if left:
-        _log.info("%d clips follow one by one: their batches held too much audio", len(left))
-        clips = plan.clips.take(pa.array(left))
-        yield from receipts(
-            replace(plan, clips=clips, bounds=np.arange(len(left) + 1)), model, workers
-        )
+        yield from map(Receipt.from_json, block["receipt"].to_pylist())
 
 
 def dataset(shared: Shared, n_batches: int, workers: Workers) -> ray.data.Dataset:
@@ -159,15 +109,10 @@ class TagOnCpu:
     """The whole path of a batch: {batch} -> {receipt}."""
 
     def __init__(self, shared: Shared) -> None:
-        self._plan: Plan = ray.get(shared.plan)
-        self._preprocess = Preprocessor(*self._plan.limited)
-        self._tag = _clip_tagger(self._plan, shared)
+        self._tag = BatchTagger(ray.get(shared.plan), ray.get(shared.model), n_threads=1)
 
     def __call__(self, row: pa.Table) -> pa.Table:
-        retries = RetryCount()
-        clips = self._plan.batch(_batch(row))
-        table, tally = self._tag(clips, self._preprocess(clips))
-        return _receipt(self._plan, row, table, tally, retries)
+        return pa.table({"receipt": [self._tag(_batch(row)).to_json()]})
 
 
 def preprocess(row: pa.Table, shared: Shared) -> pa.Table:
@@ -194,7 +139,7 @@ class TagOnGpu:
 
     def __init__(self, shared: Shared) -> None:
         self._plan: Plan = ray.get(shared.plan)
-        self._tag = _clip_tagger(self._plan, shared)
+        self._tag = clip_tagger(self._plan, ray.get(shared.model))
 
     def __call__(self, row: pa.Table) -> pa.Table:
         clips = self._plan.batch(_batch(row))
@@ -218,17 +163,8 @@ def write_staged(row: pa.Table, shared: Shared) -> pa.Table:
     """Third operator of the GPU plan: {batch, staged, tally} -> {receipt}."""
     with pa.ipc.open_stream(row["staged"].chunk(0)[0].as_buffer()) as reader:
         table = reader.read_all()
-    return _receipt(ray.get(shared.plan), row, table, _tally(row), RetryCount())
-
-
-def _receipt(
-    plan: Plan, row: pa.Table, table: pa.Table, tally: Tally, retries: RetryCount
-) -> pa.Table:
-    with tally.timed("staging"):
-        file = stage(table, plan.store, plan.rows.model_id)
-    tally.n_retries += retries.n
-    receipt = {"batch": _batch(row), "file": file, "n_clips": len(table), "tally": asdict(tally)}
-    return pa.table({"receipt": [json.dumps(receipt)]})
+    receipt = stage_batch(ray.get(shared.plan), _batch(row), table, _tally(row), RetryCount())
+    return pa.table({"receipt": [receipt.to_json()]})
 
 
 def _tally(row: pa.Table) -> Tally:
@@ -239,14 +175,6 @@ def _large_binary(data: pa.Buffer) -> pa.Array:
     """One value, not copied."""
     offsets = pa.py_buffer(np.array([0, data.size], np.int64))
     return pa.Array.from_buffers(pa.large_binary(), 1, [None, offsets, data])
-
-
-def _clip_tagger(plan: Plan, shared: Shared) -> ClipTagger:
-    from tagger.tagging import Tagger, pick_device, pick_precision
-
-    device = pick_device()
-    precision = plan.precision or pick_precision(device)
-    return ClipTagger(Tagger(ray.get(shared.model), device, precision), plan.rows)
 
 
 @cache

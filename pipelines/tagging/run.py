@@ -7,10 +7,11 @@ publish it.
 
 import json
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 import pyarrow as pa
@@ -30,8 +31,12 @@ from pipelines.storage.errors import AccessDenied, StoreUnavailable
 from pipelines.storage.models import read_tagging_model
 from pipelines.storage.retry import RetryCount
 from pipelines.storage.store import Store, open_store
+from pipelines.tagging import batch_tagger
 from pipelines.tagging.batches import divide
+from pipelines.tagging.committer import Committer, DirectPublisher, Publisher
+from pipelines.tagging.estimate import fits_one_process
 from pipelines.tagging.job import TagJob
+from pipelines.tagging.plan import Plan, Receipt, receipts
 from pipelines.tagging.selection import listed, pending
 from pipelines.tagging.staged_rows import RowSettings
 from tagger import schema
@@ -134,22 +139,37 @@ class _TagRun:
         publish(self._store, self._record.model_id, entry)
 
     def _execute(self, todo: pa.Table) -> None:
-        """Tag ``todo`` on Ray; commit and publish on the way."""
+        """Tag ``todo`` where it is done soonest: in this process, or on Ray."""
+        if fits_one_process(self._job, todo, self._model.card):
+            publisher = DirectPublisher(self._commit_log)
+            self._carry_out(todo, 1, partial(batch_tagger.carry_out, model=self._model), publisher)
+            return
         workers = cluster.connect(self._job.resources)
         from pipelines.tagging import operators
-        from pipelines.tagging.committer import Committer
+        from pipelines.tagging.ray_publisher import RayPublisher
 
-        table, bounds = divide(todo, workers.n_cpus)
+        on_ray = partial(operators.carry_out, model=self._model, workers=workers)
+        with cluster.plain_errors():
+            self._carry_out(todo, workers.n_cpus, on_ray, RayPublisher(self._commit_log))
+
+    def _carry_out(
+        self,
+        todo: pa.Table,
+        n_workers: int,
+        carry_out: Callable[[Plan], Iterator[Receipt]],
+        publisher: Publisher,
+    ) -> None:
+        """Tag ``todo``; commit and publish on the way."""
+        table, bounds = divide(todo, n_workers)
         rows = RowSettings.of(self._job, self._record.model_id, self._record.run_id)
-        plan = operators.Plan(
-            table, bounds, self._store, rows, self._job.limits, self._job.resources.precision
-        )
-        committer = Committer(self._commit_log, self._run, self._record)
-        with cluster.plain_errors(), Progress(len(todo)) as progress:
-            for file, tally in operators.receipts(plan, self._model, workers):
-                self._record.tally.add(tally)
+        precision = self._job.resources.precision
+        plan = Plan(table, bounds, self._store, rows, self._job.limits, precision)
+        committer = Committer(self._commit_log, self._run, self._record, publisher)
+        with Progress(len(todo)) as progress:
+            for receipt in receipts(plan, carry_out):
+                self._record.tally.add(receipt.tally)
                 progress.update(self._record.tally)
-                committer.add(file, tally)
+                committer.add(receipt)
                 self._stop_if_lock_lost()
             committer.finish()
 

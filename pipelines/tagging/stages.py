@@ -95,6 +95,10 @@ class Preprocessor:
             except ClipError as error:
                 yield row, error
 
+    def close(self) -> None:
+        """End the process that decodes."""
+        self._isolated.close()
+
 
 def pack(events: Iterable[Event], dtype: str) -> tuple[str, pa.Buffer]:
     """A batch's events to travel: their order as JSON, and all patches laid end to end."""

@@ -192,7 +192,7 @@ def test_verify_finds_that_an_entry_cannot_be_published(
     CommitLog(store, MODEL).commit(RUN, [file])
     store.remove([f"_staging/{MODEL}/{file}"])
     (line,) = only_model(store).broken
-    assert line == "entry 0: 1 staged files that it has yet to publish are gone"
+    assert line == "entry 0: 1 files that it has yet to publish are gone"
 
 
 def test_with_a_threshold_clips_may_be_without_tags(

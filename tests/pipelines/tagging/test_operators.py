@@ -14,13 +14,16 @@ from pipelines.runtime.cluster import Workers
 pytestmark = pytest.mark.ray
 
 BOTH_PLANS = """
-import io, sys, warnings
+import copy, io, sys, warnings
+from functools import partial
 import numpy as np, pyarrow as pa, pyarrow.parquet as pq, ray, ray.data
 
 from pipelines.runtime import cluster
 from pipelines.inputs import listing
-from pipelines.tagging import operators
-from pipelines.tagging.job import Limits, Resources, TagJob
+from pipelines.runtime.limits import Limits, Resources
+from pipelines.tagging import batch_tagger, operators
+from pipelines.tagging.job import TagJob
+from pipelines.tagging.plan import Plan, receipts
 from pipelines.output import layout
 from pipelines.tagging.staged_rows import RowSettings
 from pipelines.storage.store import open_store
@@ -35,29 +38,33 @@ assert workers == cluster.Workers(2, 1), workers
 assert cluster.connect(Resources(gpus=0)) == cluster.Workers(2, 0)
 clips, store = listing.gather([collection]), open_store(out)
 rows = RowSettings.of(TagJob(inputs=(), out="", timeline=True), "tiny", "run")
-plan = operators.Plan(clips, np.array([0, 3, 4, len(clips)]), store, rows, Limits(), "float32", 4)
+plan = Plan(clips, np.array([0, 3, 4, len(clips)]), store, rows, Limits(), "float32", 4)
 
-def rows_of(workers):
+def rows_of(carry_out, **how):
     with warnings.catch_warnings():
         warnings.simplefilter("error", DeprecationWarning)
-        found = list(operators.receipts(plan, read_model(model), workers))
-    for _, tally in found:
-        assert {"patches", "model", "rows", "staging"} <= set(tally.seconds), tally
-    tables = [pq.read_table(io.BytesIO(store.read(layout.staged("tiny", f)))) for f, _ in found]
+        found = list(receipts(plan, partial(carry_out, model=read_model(model), **how)))
+    for receipt in found:
+        assert {"patches", "model", "rows", "staging"} <= set(receipt.tally.seconds), receipt
+    staged = [store.read(layout.staged("tiny", receipt.file)) for receipt in found]
+    tables = [pq.read_table(io.BytesIO(data)) for data in staged]
     table = pa.concat_tables(tables).drop_columns(["processed_at"]).sort_by("uri")
     return sorted(len(table) for table in tables), table.to_pylist()
 
-on_cpu, on_gpu = rows_of(cluster.Workers(2, 0)), rows_of(workers)
+on_cpu = rows_of(operators.carry_out, workers=cluster.Workers(2, 0))
+on_gpu = rows_of(operators.carry_out, workers=workers)
+here = rows_of(batch_tagger.carry_out)
 # of [3, 1, 3] clips with 1, 1, 2 | none | 3, 4, none patches the last one is left over
-assert on_cpu[0] == on_gpu[0] == [1, 1, 2, 3], (on_cpu[0], on_gpu[0])
-for one, other in zip(on_cpu[1], on_gpu[1], strict=True):
-    np.testing.assert_allclose(one.pop("embedding_values"), other.pop("embedding_values"), 1e-5)
-    for kind in ("tags", "timeline"):
-        for a, b in zip(one.pop(kind), other.pop(kind), strict=True):
-            np.testing.assert_allclose(a.pop("score"), b.pop("score"), 1e-5)
-            np.testing.assert_allclose(a.pop("attention", 0), b.pop("attention", 0), 1e-5)
-            assert a == b
-    assert one == other
+assert on_cpu[0] == on_gpu[0] == here[0] == [1, 1, 2, 3], (on_cpu[0], on_gpu[0], here[0])
+for other_way in (on_gpu, here):
+    for one, other in zip(copy.deepcopy(on_cpu[1]), other_way[1], strict=True):
+        np.testing.assert_allclose(one.pop("embedding_values"), other.pop("embedding_values"), 1e-5)
+        for kind in ("tags", "timeline"):
+            for a, b in zip(one.pop(kind), other.pop(kind), strict=True):
+                np.testing.assert_allclose(a.pop("score"), b.pop("score"), 1e-5)
+                np.testing.assert_allclose(a.pop("attention", 0), b.pop("attention", 0), 1e-5)
+                assert a == b
+        assert one == other
 print(len(on_cpu[1]), "rows")
 """
 

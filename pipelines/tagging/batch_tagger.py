@@ -1,0 +1,72 @@
+"""A batch of clips from reading to its staged file, in the process that calls; knows no Ray.
+
+A machine without GPUs works this way, alone or as one of Ray's actors: nothing is shipped between
+processes, and no core waits for another.
+"""
+
+import os
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from pipelines.output.staging import stage
+from pipelines.output.tally import Tally
+from pipelines.storage.retry import RetryCount
+from pipelines.tagging.plan import Plan, Receipt
+from pipelines.tagging.stages import ClipTagger, Preprocessor
+from tagger.card import ModelFiles
+
+
+class BatchTagger:
+    """Carries out batches of a plan one after the other, with the model loaded once.
+
+    Parameters
+    ----------
+    n_threads : of torch in this process; decoding has a process and a thread of its own
+    """
+
+    def __init__(self, plan: Plan, model: ModelFiles, n_threads: int) -> None:
+        import torch
+
+        torch.set_num_threads(n_threads)
+        self._plan = plan
+        self._preprocess = Preprocessor(*plan.limited)
+        self._tag = clip_tagger(plan, model)
+
+    def __call__(self, batch: int) -> Receipt:
+        """Read, decode, tag and stage the clips of a batch."""
+        retries = RetryCount()
+        clips = self._plan.batch(batch)
+        table, tally = self._tag(clips, self._preprocess(clips))
+        return stage_batch(self._plan, batch, table, tally, retries)
+
+    def close(self) -> None:
+        """End the process that decodes."""
+        self._preprocess.close()
+
+
+def carry_out(plan: Plan, model: ModelFiles) -> Iterator[Receipt]:
+    """Carry out the plan in this process; gives each receipt as it is done."""
+    tagger = BatchTagger(plan, model, len(os.sched_getaffinity(0)))
+    try:
+        yield from map(tagger, range(len(plan.bounds) - 1))
+    finally:
+        tagger.close()
+
+
+def clip_tagger(plan: Plan, model: ModelFiles) -> ClipTagger:
+    """The stage that has the model, on the device that there is."""
+    from tagger.tagging import Tagger, pick_device, pick_precision
+
+    device = pick_device()
+    return ClipTagger(Tagger(model, device, plan.precision or pick_precision(device)), plan.rows)
+
+
+def stage_batch(
+    plan: Plan, batch: int, table: pa.Table, tally: Tally, retries: RetryCount
+) -> Receipt:
+    """Write the rows of a batch to a staged file."""
+    with tally.timed("staging"):
+        file = stage(table, plan.store, plan.rows.model_id)
+    tally.n_retries += retries.n
+    return Receipt(batch, file, len(table), tally)

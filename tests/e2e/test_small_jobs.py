@@ -1,0 +1,62 @@
+"""A job too small for a cluster is done in its own process, and writes the same tables."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from pipelines.cli.main import main
+
+WITHOUT_RAY = """
+import sys
+from pipelines.cli.main import main
+code = main(sys.argv[1:])
+assert "ray" not in sys.modules
+sys.exit(code)
+"""
+UNLIKE = ("run_id", "processed_at", "attempted_at")
+
+
+@pytest.fixture(scope="module")
+def collection(tmp_path_factory, write_sound):
+    folder = tmp_path_factory.mktemp("collection")
+    for i in range(6):
+        write_sound(
+            folder / f"{i}.wav", seconds=0.4 + 1.7 * i, rate=(16_000, 44_100)[i % 2], seed=i
+        )
+    (folder / "broken.flac").write_bytes(b"fLaC")
+    (folder / "empty.wav").write_bytes(b"")
+    return folder
+
+
+def rows(tables, out):
+    """All rows of all tables, in one order, without what differs between runs."""
+    found = {
+        name: [{k: v for k, v in row.items() if k not in UNLIKE} for row in content]
+        for name, content in tables(str(out)).items()
+    }
+    keys = ("clip_id", "rank", "extractor", "segment", "bag", "tag")
+    for content in found.values():
+        content.sort(key=lambda row: [str(row.get(key)) for key in keys])
+    return found
+
+
+def test_tables_equal_those_of_a_job_on_ray(collection, tmp_path, tiny_model, tag, tables):
+    flags = ["--timeline", "--max-failed", "1"]
+    assert tag(str(collection), "--out", str(tmp_path / "ray"), *flags).code == 0
+    command = ["tag", str(collection), "--out", str(tmp_path / "here"), "--model", str(tiny_model)]
+    done = subprocess.run([sys.executable, "-c", WITHOUT_RAY, *command, *flags], check=False)
+    assert done.returncode == 0
+    here, on_ray = rows(tables, tmp_path / "here"), rows(tables, tmp_path / "ray")
+    assert {name: len(found) for name, found in here.items()} == {
+        name: len(found) for name, found in on_ray.items()
+    }
+    for name, found in here.items():
+        for one, other in zip(found, on_ray[name], strict=True):
+            for column in ("score", "attention", "embedding"):
+                np.testing.assert_allclose(
+                    one.pop(column, 0.0), other.pop(column, 0.0), rtol=0, atol=1e-6
+                )
+            assert one == other
+    assert main(["status", str(tmp_path / "here"), "--verify"]) == 0
