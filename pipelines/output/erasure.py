@@ -51,11 +51,13 @@ _ABANDONED_S: Final = 60.0
 
 
 @contextmanager
-def locked(store: Store, run: Run, but: str | None = None) -> Iterator[list[Lock]]:
+def locked(store: Store, run: Run, but: str | None = None) -> Iterator[None]:
     """Hold the locks of all models of an output, except one; CommandError when a job is at work."""
     with ExitStack() as stack:
-        names = [model_id for model_id in models(store) if model_id != but]
-        yield [stack.enter_context(Lock(store, model_id, run.run_id)) for model_id in names]
+        for model_id in models(store):
+            if model_id != but:
+                stack.enter_context(Lock(store, model_id, run.run_id))
+        yield
 
 
 def finish_forgetting(store: Store, run: Run, held: str) -> None:
@@ -82,6 +84,8 @@ def erase_pending(store: Store, run: Run) -> int:
     How many clips were in the tables.
     """
     forgotten = Forgotten.read(store)
+    if not forgotten.pending:
+        return 0
     uris = pa.array(forgotten.pending, pa.string())
     n_erased = 0
     for model_id in models(store):

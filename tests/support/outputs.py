@@ -16,7 +16,8 @@ from pipelines.output.publication import publish
 from pipelines.output.recovery import recover
 from pipelines.output.staging import stage
 from pipelines.output.status import status
-from pipelines.storage.store import Store
+from pipelines.storage.parallel import in_parallel
+from pipelines.storage.store import Store, open_store
 from tagger import schema
 
 MODEL = "m-1"
@@ -47,6 +48,19 @@ def recover_all(store: Store, model_id: str = MODEL) -> None:
     recover(CommitLog(store, model_id), RUN, partial(publish, store, model_id))
 
 
+def content(store: Store) -> dict[str, bytes]:
+    """All files of an output."""
+    paths = store.list("")
+    return dict(zip(paths, in_parallel(store.read, paths), strict=True))
+
+
+def copy_to(url: str, files: dict[str, bytes]) -> Store:
+    """An output with these files."""
+    store = open_store(url)
+    in_parallel(lambda path: store.write(path, files[path]), files)
+    return store
+
+
 def tables(store: Store) -> dict[str, list[dict[str, Any]]]:
     """The rows of all tables as a reader of plain globs finds them, sorted."""
     found = {}
@@ -70,6 +84,19 @@ def assert_none_twice(store: Store) -> None:
         assert set(seen["clips"]) <= set(seen[name]), name
     failures = Counter((row["clip_id"], row["run_id"]) for row in tables(store)["failures"])
     assert set(failures.values()) <= {1}
+
+
+def files_that_hold(store: Store, *names: str) -> list[str]:
+    """Paths of all files with one of these texts in them, Parquet as it reads, or in their path."""
+    found = []
+    for path in store.list(""):
+        data = store.read(path)
+        texts = [path.encode(), data]
+        if path.endswith(".parquet"):
+            texts.append(repr(pq.read_table(io.BytesIO(data)).to_pylist()).encode())
+        if any(name.encode() in text for name in names for text in texts):
+            found.append(path)
+    return found
 
 
 def assert_verified(store: Store) -> None:

@@ -30,6 +30,8 @@ from tests.support.outputs import (
     assert_none_twice,
     assert_verified,
     commit,
+    content,
+    copy_to,
     counts,
     recover_all,
     tables,
@@ -126,24 +128,21 @@ def test_what_comes_later_is_merged_with_what_was_merged(store: Store, staged_ta
     assert CommitLog(store, MODEL).entry(5).replaces == ((0, 4),)
 
 
+@pytest.mark.usefixtures("without_fsync", "settled")
 def test_killed_at_every_single_change(
-    out_url: str,
-    settings: Settings,
-    staged_table: Build,
-    monkeypatch: pytest.MonkeyPatch,
+    out_url: str, settings: Settings, staged_table: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nights, of which two are merged already; with some files settled and others young."""
+    """Nights, of which two are merged already; when all files are settled, and when none is."""
+    begun = open_store(f"{out_url}/begun")
+    open_output(begun, settings)
+    nights(begun, staged_table, 2)
+    compact_all(begun)
+    for rows in NIGHTS[2:]:
+        add(begun, staged_table(rows))
+    files, before = content(begun), tables(begun)
     for n in range(1000):
-        store = open_store(f"{out_url}/{n}")
-        open_output(store, settings)
-        monkeypatch.setattr(rewriting, "SETTLED_S", -1.0)
-        nights(store, staged_table, 2)
-        compact_all(store)
-        for rows in NIGHTS[2:]:
-            add(store, staged_table(rows))
-        before = tables(store)
-        if n % 2:
-            monkeypatch.setattr(rewriting, "SETTLED_S", 3600.0)
+        store = copy_to(f"{out_url}/{n}", files)
+        monkeypatch.setattr(rewriting, "SETTLED_S", 3600.0 if n % 2 else -1.0)
         try:
             compact_all(mortal(store, n))
             survived = True
@@ -156,10 +155,9 @@ def test_killed_at_every_single_change(
         recover_all(store)
         assert tables(store) == before, n
         assert_verified(store)
-        compact_all(store)
-        assert tables(store) == before, n
         monkeypatch.setattr(rewriting, "SETTLED_S", -1.0)
         compact_all(store)
+        assert tables(store) == before, n
         assert_verified(store)
         assert len(data_files(store)) == 5, n
         if survived:
