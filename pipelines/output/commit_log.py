@@ -29,7 +29,7 @@ to replace an entry), and the writer decides anew with its content. Everybody el
 entries out, and publishes none of them.
 
 A row of a forgotten recording is void. ``forget`` first writes its tombstones, then appends an
-empty entry to each log. A driver that does not know the tombstones has not read that entry; it
+empty entry to each log (to one that does not exist yet when a job has the model's lock). A driver that does not know the tombstones has not read that entry; it
 loses the race for its number, reads the tombstones, and decides anew. What it committed before,
 ``forget`` finds when it reads the log.
 """

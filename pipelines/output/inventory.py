@@ -8,9 +8,9 @@ from tagger import schema
 
 
 def models(store: Store) -> list[str]:
-    """The models of which anything is here: tables, a log, staged or rewritten rows."""
+    """The models of which anything is here: tables, a log, staged or rewritten rows, a lock."""
     found = {layout.model_of_table(path) for path in _tables(store)}
-    for folder in (layout.LOGS, layout.STAGING, layout.REWRITING):
+    for folder in (layout.LOGS, layout.STAGING, layout.REWRITING, layout.LOCKS):
         found |= layout.models_below(store.list(folder))
     return sorted(found)
 

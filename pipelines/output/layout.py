@@ -24,6 +24,7 @@ SETTINGS: Final = "_output.json"
 RUNS: Final = "_runs"
 LOGS: Final = "_log"
 STAGING: Final = "_staging"
+LOCKS: Final = "_lock"
 REWRITING: Final = "_rewriting"
 FORGOTTEN: Final = "_forgotten"
 FORGOTTEN_KEY: Final = f"{FORGOTTEN}/key"
@@ -79,8 +80,8 @@ def model_of_table(path: str) -> str:
 
 
 def models_below(paths: Iterable[str]) -> set[str]:
-    """The models that paths below ``LOGS``, ``STAGING`` or ``REWRITING`` belong to."""
-    return {path.split("/")[1] for path in paths}
+    """The models that paths below ``LOGS``, ``STAGING``, ``REWRITING`` or ``LOCKS`` belong to."""
+    return {path.split("/")[1].removesuffix(_ENTRY) for path in paths}
 
 
 def log(model_id: str) -> str:
@@ -136,7 +137,7 @@ def rewritten(model_id: str, file: str) -> str:
 
 def lock(model_id: str) -> str:
     """The lock of a model's tables."""
-    return f"_lock/{model_id}.json"
+    return f"{LOCKS}/{model_id}{_ENTRY}"
 
 
 def run_record(run_id: str) -> str:

@@ -63,17 +63,16 @@ def local(tmp_path: Path, settings: Settings) -> Store:
 
 def fill(store: Store, staged_table: Build) -> None:
     """Two models; the recording tagged, failed, committed, staged, and in a run's record."""
-    add(store, staged_table([("secret-x", "timeout", "r0"), ("keep-3", None, "r0")]))
     add(store, staged_table(ROWS))
     commit(store, staged_table([("keep-4", None, "r"), ("secret-y", "empty", "r")]))
     stage(staged_table([("secret-y", None, "r9"), ("keep-5", None, "r9")]), store, MODEL)
-    add(store, staged_table(ROWS), model_id=OTHER)
+    add(store, staged_table(ROWS[:2]), model_id=OTHER)
     inputs = ["file:///secret-x", "/secret-x", "/secret-xylophone", "a file:///secret-y."]
     RunRecord("r", ["tag", *inputs], {"inputs": inputs}, MODEL, error=f"at {inputs}").write(store)
 
 
 URIS = ("file:///secret-x", "file:///secret-y")
-KEPT = {MODEL: ["keep-1", "keep-3", "keep-4", "keep-5"], OTHER: ["keep-1"]}
+KEPT = {MODEL: ["keep-1", "keep-4", "keep-5"], OTHER: ["keep-1"]}
 
 
 def forget(store: Store, *uris: str, run_id: str = "forget-1") -> int:
@@ -95,8 +94,8 @@ def assert_forgotten(store: Store) -> None:
     for model_id, clips in KEPT.items():
         assert sorted(CommitLog(store, model_id).tagged().to_pylist()) == clips
     found = counts(store)
-    assert found["clips"] == {"keep-1": 2, "keep-3": 1, "keep-4": 1, "keep-5": 1}
-    assert found["failures"] == {"keep-2": 2}
+    assert found["clips"] == {"keep-1": 2, "keep-4": 1, "keep-5": 1}
+    assert found["failures"] == {"keep-2": 1}
     for name in read_settings(store).tables:
         n_rows = WHOLE.get(name)
         if n_rows:
@@ -116,7 +115,7 @@ def test_nothing_of_it_is_left(
     monkeypatch.setattr(rewriting, "SETTLED_S", settled_s)
     fill(store, staged_table)
     assert files_that_hold(store, *URIS)
-    assert forget(store, *URIS) == 4
+    assert forget(store, *URIS) == 3
     assert_forgotten(store)
     before = store.list("")
     assert erase_pending(store, RUN) == 0
@@ -157,6 +156,15 @@ def test_killed_at_every_single_change(
         if survived:
             break
     assert n > 40
+
+
+def test_attempts_of_other_runs_go_too(store: Store, staged_table: Build) -> None:
+    add(store, staged_table([("secret-x", "timeout", "r0"), ("keep-1", None, "r0")]))
+    add(store, staged_table([("secret-x", None, "r"), ("keep-2", None, "r")]))
+    assert forget(store, ERASED) == 2
+    assert counts(store)["clips"] == {"keep-1": 1, "keep-2": 1}
+    assert files_that_hold(store, "secret-x") == []
+    assert_verified(store)
 
 
 def test_it_stays_away(store: Store, staged_table: Build) -> None:
@@ -222,7 +230,7 @@ def test_a_publisher_that_slept_brings_nothing_back(store: Store, staged_table: 
 def test_after_a_compaction(store: Store, staged_table: Build) -> None:
     fill(store, staged_table)
     compact(CommitLog(store, MODEL), RUN)
-    assert forget(store, *URIS) == 5
+    assert forget(store, *URIS) == 4
     assert_forgotten(store)
     for model_id in (MODEL, OTHER):
         compact(CommitLog(store, model_id), RUN)
@@ -335,7 +343,7 @@ def test_a_model_whose_tables_were_removed_by_hand(
     with pytest.raises(CommandError) as told:
         require_tables(commit_log)
     assert "\n" not in str(told.value)
-    assert f"4 table files that the log of {MODEL} counts on are gone" in str(told.value)
+    assert f"3 table files that the log of {MODEL} counts on are gone" in str(told.value)
     assert f"forget {local.root} --model {MODEL}" in str(told.value)
     require_tables(CommitLog(local, OTHER))
     with pytest.raises(CommandError, match="are gone"):
