@@ -29,6 +29,9 @@ FLOORS = (
 
 RAY = {
     "pipelines.runtime.cluster",
+    "pipelines.runtime.ray_errors",
+    "pipelines.runtime.submission",
+    "pipelines.runtime.worker_logs",
     "pipelines.tagging.operators",
     "pipelines.tagging.ray_publisher",
     "pipelines.training.embed",
@@ -47,6 +50,7 @@ TORCH_RING = {
     "baselines",
     "checkpoint",
     "convert",
+    "optimisation",
     "prediction",
     "tagging",
     "training",

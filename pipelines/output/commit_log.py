@@ -29,9 +29,9 @@ to replace an entry), and the writer decides anew with its content. Everybody el
 entries out, and publishes none of them.
 
 A row of a forgotten recording is void. ``forget`` first writes its tombstones, then appends an
-empty entry to each log (to one that does not exist yet when a job has the model's lock). A driver that does not know the tombstones has not read that entry; it
-loses the race for its number, reads the tombstones, and decides anew. What it committed before,
-``forget`` finds when it reads the log.
+empty entry to each log (to one that does not exist yet, when a job has the model's lock). A driver
+that does not know the tombstones has not read that entry; it loses the race for its number, reads
+the tombstones, and decides anew. What it committed before, ``forget`` finds when it reads the log.
 """
 
 from collections.abc import Sequence
@@ -72,6 +72,7 @@ class CommitLog:
         self._dead: set[int] = set()
         self._named: set[str] = set()
         self._unpublished: set[int] = set()
+        self.forgotten = Forgotten.read(store)
         self.refresh()
 
     @property
@@ -128,7 +129,7 @@ class CommitLog:
             for entry in reversed(found):
                 self._absorb(entry)
             if len(found) == len(read) and self._is_whole(files.entries):
-                self.forgotten = Forgotten.read(self.store)
+                self.forgotten = Forgotten.read(self.store, self.forgotten)
                 self.replaced_files = self._dead & {*files.entries, *files.published}
                 unpublished = [
                     entry

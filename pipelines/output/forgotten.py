@@ -11,7 +11,7 @@ complete it. Taking them out is its last write.
 import hashlib
 import json
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Self
@@ -58,23 +58,30 @@ class Tombstones:
 class Forgotten:
     """All tombstones of an output."""
 
-    def __init__(self, key: bytes, tombstones: Iterable[Tombstones]) -> None:
+    def __init__(
+        self, key: bytes, tombstones: Iterable[Tombstones], paths: Sequence[str] = ()
+    ) -> None:
         self._key = key
+        self._paths = paths
         self.tombstones = tuple(tombstones)
         self._hashes = {h for stone in self.tombstones for h in stone.hashes}
 
     @classmethod
-    def read(cls, store: Store) -> Self:
-        """Read them; more than once where ``merge`` replaces files meanwhile."""
+    def read(cls, store: Store, known: Self | None = None) -> Self:
+        """Read them, once more where ``merge`` replaces files meanwhile.
+
+        Parameters
+        ----------
+        known : what was read before; returned when no file has been added
+        """
         while True:
             paths = [path for path in store.list(layout.FORGOTTEN) if path != layout.FORGOTTEN_KEY]
-            if not paths:
-                return cls(b"", ())
-            key = _key(store)
+            if known is not None and {*paths} <= {*known._paths}:
+                return known
+            key = _key(store) if paths else b""
             with suppress(FileNotFoundError):
-                return cls(
-                    key, in_parallel(lambda path: Tombstones.from_json(store.read(path)), paths)
-                )
+                read = in_parallel(store.read, paths)
+                return cls(key, map(Tombstones.from_json, read), paths)
 
     @property
     def pending(self) -> tuple[str, ...]:

@@ -206,11 +206,15 @@ def _exchange(store: Store, model_id: str, entry: Entry) -> tuple[dict[str, int]
     for file in entry.rewritten.values():
         if layout.rewritten(model_id, file) not in waiting:
             raise FileNotFoundError(layout.rewritten(model_id, file))
+    empty = {
+        table: encode(fields.empty_table(), {"model_id": model_id})
+        for table, fields in schema.tables(settings.embedding_dtype).items()
+    }
     rows: dict[str, int] = {}
-    _vacate(store, model_id, entry.number, old["clips"])
+    _vacate(store, model_id, entry.number, old["clips"], empty["clips"])
     for table in (*(name for name in settings.tables if name != "clips"), "clips"):
         if table != "clips":
-            _vacate(store, model_id, entry.number, old[table])
+            _vacate(store, model_id, entry.number, old[table], empty[table])
         for path in entry.outputs.get(table, ()):
             data = store.read(layout.rewritten(model_id, entry.rewritten[path]))
             rows[table] = rows.get(table, 0) + pq.read_metadata(io.BytesIO(data)).num_rows
@@ -241,14 +245,13 @@ def _still_listed(store: Store, model_id: str, entry: Entry) -> list[int]:
     return sorted({*entry.replaced()} & {*listed})
 
 
-def _vacate(store: Store, model_id: str, number: int, files: _OldFiles) -> None:
-    """Take the rows of old table files away."""
+def _vacate(store: Store, model_id: str, number: int, files: _OldFiles, empty: bytes) -> None:
+    """Take the rows of old files of a table away; ``empty`` is such a file without rows."""
     if is_published(store, model_id, number):
         raise AlreadyPublishedError
     store.remove(files.settled)
     for path in files.young:
-        table = schema.tables(read_settings(store).embedding_dtype)[layout.table_of(path)]
-        store.write(path, encode(table.empty_table(), {"model_id": model_id}))
+        store.write(path, empty)
 
 
 def _is_settled(published_at: str | None) -> bool:

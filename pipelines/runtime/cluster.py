@@ -1,4 +1,4 @@
-"""Joining Ray or starting it, and what the cluster offers (design 7)."""
+"""Joining Ray or starting it, and what the cluster offers."""
 
 import logging
 import os
@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pipelines.runtime import worker_logs
 from pipelines.runtime.limits import Resources
 from pipelines.runtime.signals import SIGNALS, Interrupted
-from pipelines.storage.errors import AccessDenied, StoreUnavailable
 from tagger.errors import CommandError
 
 CONNECT_S: Final = 10.0
@@ -89,6 +89,18 @@ def _start(address: str | None, options: dict[str, Any]) -> None:
     if ray.is_initialized():
         return
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    if worker_logs.wanted():
+        _init(address, options | worker_logs.options())
+        worker_logs.tell()
+    else:
+        _init(address, options)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def _init(address: str | None, options: dict[str, Any]) -> None:
+    import ray
+
     try:
         with _stderr_held_back():
             ray.init(**options)
@@ -98,8 +110,6 @@ def _start(address: str | None, options: dict[str, Any]) -> None:
         if not address:
             raise
         raise CommandError(f"cannot join the Ray at RAY_ADDRESS={address}: {error}") from error
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
 
 
 @contextmanager
@@ -130,28 +140,3 @@ def _choose(resources: Resources, n_cpus: int, n_gpus: int) -> Workers:
         n_cpus if resources.cpus is None else resources.cpus,
         n_gpus if resources.gpus is None else resources.gpus,
     )
-
-
-@contextmanager
-def plain_errors() -> Iterator[None]:
-    """Raise what a worker raised for people, instead of Ray's wrapping of it."""
-    try:
-        yield
-    except Exception as error:
-        for cause in _causes(error):
-            if isinstance(cause, AccessDenied | StoreUnavailable | CommandError):
-                raise cause from None
-        raise
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """What is behind the error of a task, or of Ray Train's workers."""
-    from ray.exceptions import RayTaskError
-
-    if isinstance(error, RayTaskError):
-        yield from _causes(error.cause)
-    elif failures := getattr(error, "worker_failures", None):
-        for failure in failures.values():
-            yield from _causes(getattr(failure, "_base_exc", failure))
-    else:
-        yield error

@@ -4,6 +4,7 @@ A machine without GPUs works this way, alone or as one of Ray's actors: nothing 
 processes, and no core waits for another.
 """
 
+import logging
 import os
 from collections.abc import Iterator
 
@@ -15,6 +16,8 @@ from pipelines.storage.retry import RetryCount
 from pipelines.tagging.plan import Plan, Receipt
 from pipelines.tagging.stages import ClipTagger, Preprocessor
 from tagger.card import ModelFiles
+
+_log = logging.getLogger(__name__)
 
 
 class BatchTagger:
@@ -30,7 +33,7 @@ class BatchTagger:
 
         torch.set_num_threads(n_threads)
         self._plan = plan
-        self._preprocess = Preprocessor(*plan.limited)
+        self._preprocess = Preprocessor(plan.limits, plan.store.patience_s, plan.most_patches)
         self._tag = clip_tagger(plan, model)
 
     def __call__(self, batch: int) -> Receipt:
@@ -69,4 +72,6 @@ def stage_batch(
     with tally.timed("staging"):
         file = stage(table, plan.store, plan.rows.model_id)
     tally.n_retries += retries.n
+    audio_min = tally.audio_s / 60
+    _log.info("batch %d: %.1f min of audio, %d failed", batch, audio_min, tally.n_failed)
     return Receipt(batch, file, len(table), tally)

@@ -1,4 +1,4 @@
-"""What workers do to a batch of clips (design 3): plain callables, no ray.
+"""What workers do to a batch of clips: plain callables, no Ray.
 
     preprocess   clips -> events    read, decode, trim, normalise, resample, log-mel (CPU)
     tag_events   events -> one staged row per clip (CPU or GPU)
@@ -42,7 +42,6 @@ T = TypeVar("T")
 Event = tuple[int, audio.Signal | FloatArray | ClipError]
 
 MOST_PATCHES: Final = 16_384  # more than four hours; 200 MB as float16
-POOLED_PATCHES = 128  # patches of several clips that pass through the extractors together
 
 
 def decode_patches(
@@ -74,7 +73,7 @@ class Preprocessor:
         self._limits = limits
         self._patience_s = patience_s
         self._most_patches = most_patches
-        self._isolated = Isolated(limits.clip_timeout_s, limits.memory_mb << 20)
+        self._isolated = Isolated(limits.clip_timeout_s, limits.clip_memory_mb << 20)
 
     def __call__(self, clips: pa.Table) -> Iterator[Event]:
         """Events of a batch, a table of schema ``LISTING``, or of its first clips."""
@@ -172,7 +171,7 @@ class ClipTagger:
     def _embed(self, events: Iterable[Event], tally: Tally) -> Iterator[Event]:
         """The events with embeddings (n_extractors, n, 128) in place of patches (n, 96, 64).
 
-        Patches of several clips pass through the extractors together.
+        Patches of several clips pass through the extractors together, as a batch of the tagger's.
         """
         pool: list[tuple[int, FloatArray]] = []
         for row, what in events:
@@ -180,7 +179,7 @@ class ClipTagger:
                 yield row, what
                 continue
             pool.append((row, what))
-            if sum(len(patches) for _, patches in pool) >= POOLED_PATCHES:
+            if sum(len(patches) for _, patches in pool) >= self._tagger.batch:
                 yield from self._embed_pool(pool, tally)
                 pool = []
         yield from self._embed_pool(pool, tally)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from pipelines.output.commit_log import CommitLog
 from pipelines.output.log_entry import Entry, Run
@@ -24,6 +25,13 @@ MODEL = "m-1"
 RUN = Run("run-1", "2026-11-22")
 Rows = Sequence[tuple[str, str | None, str]]
 Build = Callable[..., pa.Table]
+
+s3_with_the_faults = pytest.mark.parametrize(
+    "out_url",
+    ["local", pytest.param("s3", marks=[pytest.mark.s3, pytest.mark.faults])],
+    indirect=True,
+)
+"""For a long test: on a local output always, on S3 only with ``make test-faults``."""
 
 WHOLE = {"clips": 1, "tags": 2, "embeddings": 6, "timeline": 1}
 """Rows per tagged clip that ``staged_table`` builds."""

@@ -34,6 +34,7 @@ from tests.support.outputs import (
     copy_to,
     counts,
     recover_all,
+    s3_with_the_faults,
     tables,
 )
 
@@ -128,6 +129,7 @@ def test_what_comes_later_is_merged_with_what_was_merged(store: Store, staged_ta
     assert CommitLog(store, MODEL).entry(5).replaces == ((0, 4),)
 
 
+@s3_with_the_faults
 @pytest.mark.usefixtures("without_fsync", "settled")
 def test_killed_at_every_single_change(
     out_url: str, settings: Settings, staged_table: Build, monkeypatch: pytest.MonkeyPatch

@@ -40,6 +40,7 @@ from tests.support.outputs import (
     counts,
     files_that_hold,
     recover_all,
+    s3_with_the_faults,
 )
 
 OTHER = "m-2"
@@ -122,6 +123,7 @@ def test_nothing_of_it_is_left(
     assert store.list("") == before
 
 
+@s3_with_the_faults
 @pytest.mark.usefixtures("without_fsync")
 def test_killed_at_every_single_change(
     out_url: str, settings: Settings, staged_table: Build, monkeypatch: pytest.MonkeyPatch
@@ -299,6 +301,7 @@ def test_retired_a_model_tags_anew(store: Store, staged_table: Build) -> None:
     assert_verified(store)
 
 
+@s3_with_the_faults
 @pytest.mark.usefixtures("without_fsync")
 def test_retirement_killed_at_every_single_change(
     out_url: str, settings: Settings, staged_table: Build, monkeypatch: pytest.MonkeyPatch

@@ -26,6 +26,7 @@ from pipelines.storage.store import Store, open_store
 from tagger import schema
 from tagger.errors import CommandError
 from tests.support.mortal import Killed, mortal
+from tests.support.outputs import s3_with_the_faults
 
 MODEL = "m-1"
 RUN = Run("run-1", "2026-11-22")
@@ -90,6 +91,7 @@ def assert_truthful(store: Store, seen: dict[str, Counter[str]]) -> None:
             assert sorted(seen["clips"]) == sorted(counted)
 
 
+@s3_with_the_faults
 def test_killed_at_every_single_change(
     out_url: str, settings: Settings, staged_table: Build, read_table: ReadTable
 ) -> None:
