@@ -28,12 +28,14 @@ class ForgetReport:
     ----------
     n_recordings : recordings that were named
     n_erased : their clips and failed attempts that were in the tables, of all versions and models
-    n_lifted : recordings that may be tagged again
+    again : the recordings may be tagged again, and nothing was erased
+    n_lifted : of the recordings, those that had been forgotten
     retired : the model that was retired
     """
 
     n_recordings: int = 0
     n_erased: int = 0
+    again: bool = False
     n_lifted: int = 0
     retired: str | None = None
 
@@ -54,12 +56,13 @@ def forget(job: ForgetJob) -> ForgetReport:
         return ForgetReport(retired=job.model)
     uris = {*_named(job)}
     with locked(store, run):
-        if not job.again:
-            bury(store, run.run_id, uris)
+        if job.again:
+            erase_pending(store, run)
+            return ForgetReport(len(uris), again=True, n_lifted=lift(store, uris))
+        bury(store, run.run_id, uris)
         n_erased = erase_pending(store, run)
-        n_lifted = lift(store, uris) if job.again else 0
     write_views(store)
-    return ForgetReport(len(uris), n_erased, n_lifted)
+    return ForgetReport(len(uris), n_erased)
 
 
 def _named(job: ForgetJob) -> Iterator[str]:
