@@ -36,6 +36,7 @@ class RunRecord:
     n_recovered_entries: int = 0
     n_done_before: int = 0
     n_given_up: int = 0
+    n_forgotten: int = 0
     n_to_do: int = 0
     tally: Tally = field(default_factory=Tally)
     entries: list[int] = field(default_factory=list)

@@ -15,10 +15,12 @@ from typing import Final
 
 import pyarrow as pa
 
-from pipelines.output.commit_log import CommitLog, recover
+from pipelines.output.commit_log import CommitLog
+from pipelines.output.erasure import finish_forgetting
 from pipelines.output.lock import Lock
 from pipelines.output.log_entry import Entry, Run
 from pipelines.output.publication import publish
+from pipelines.output.recovery import recover, require_tables
 from pipelines.output.run_records import RunRecord, RunState, new_run_id
 from pipelines.output.settings import open_output
 from pipelines.output.views import write_views
@@ -131,8 +133,12 @@ class _TagRun:
     def work(self, clips: pa.Table) -> None:
         """Finish what earlier runs left, then do what is left to do."""
         record = self._record
+        finish_forgetting(self._store, self._run, held=record.model_id)
         record.n_recovered_entries = len(recover(self._commit_log, self._run, self._publish))
-        todo, record.n_done_before, record.n_given_up = pending(clips, self._commit_log, self._job)
+        require_tables(self._commit_log)
+        todo, record.n_done_before, record.n_given_up, record.n_forgotten = pending(
+            clips, self._commit_log, self._job
+        )
         record.n_to_do = len(todo)
         if len(todo):
             self._execute(todo)
