@@ -12,6 +12,7 @@ original recording.
 import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -157,11 +158,17 @@ class Tagger:
         return cls(files, device, precision)
 
     @torch.inference_mode()
-    def embed(self, patches: FloatArray) -> FloatArray:
-        """Embeddings (n_extractors, n, 128) float32 of patches (n, 96, 64)."""
+    def embed(self, patches: FloatArray, at_once: int = EXTRACTOR_BATCH) -> FloatArray:
+        """Embeddings (n_extractors, n, 128) float32 of patches (n, 96, 64).
+
+        Parameters
+        ----------
+        at_once : patches a pass, about: all passes are of the same size
+        """
         out = np.empty((len(self.extractors), len(patches), EMBEDDING_SIZE), np.float32)
-        for start in range(0, len(patches), EXTRACTOR_BATCH):
-            part = slice(start, start + EXTRACTOR_BATCH)
+        n_passes = max(len(patches) > 0, round(len(patches) / at_once))
+        for start, end in pairwise(np.linspace(0, len(patches), n_passes + 1, dtype=int)):
+            part = slice(start, end)
             batch = torch.tensor(patches[part], dtype=self.dtype, device=self.device)
             for network, result in zip(self.extractors, out, strict=True):
                 result[part] = network(batch).float().cpu().numpy()

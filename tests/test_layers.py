@@ -29,6 +29,7 @@ FLOORS = (
 
 RAY = {
     "pipelines.runtime.cluster",
+    "pipelines.runtime.growth",
     "pipelines.tagging.operators",
     "pipelines.tagging.ray_publisher",
     "pipelines.training.embed",

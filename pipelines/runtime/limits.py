@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from tagger.errors import CommandError
+from tagger.errors import CommandError, OptionError
 
 if TYPE_CHECKING:
     from tagger.tagging import Precision
@@ -52,7 +52,23 @@ class Resources:
     gpus: int | None = None
     precision: "Precision | None" = None
 
+    gpus_per_actor: float = 1.0
+    """Share of a GPU that each actor takes. With 0.5, two actors share every GPU, so that one
+    computes while the other prepares its next batch."""
+
+    extractor_batch: int | None = None
+    """Patches (0.96 s of audio each) in one pass through an extractor. Left out: 128 on CPUs, 512
+    on GPUs."""
+
+    wait_for_nodes_s: float = 600.0
+    """Longest wait for the first nodes of a cluster that starts nodes on demand."""
+
     def __post_init__(self) -> None:
+        require_positive("--wait-for-nodes", self.wait_for_nodes_s)
+        if not 0.0 < self.gpus_per_actor <= 1.0:
+            raise OptionError("gpus_per_actor", "must be a share of a GPU: above 0, at most 1")
+        if self.extractor_batch is not None:
+            require_positive("--extractor-batch", self.extractor_batch)
         if self.cpus is not None:
             require_positive("--cpus", self.cpus)
         if self.gpus is not None and self.gpus < 0:

@@ -6,6 +6,7 @@ processes, and no core waits for another.
 
 import os
 from collections.abc import Iterator
+from typing import Final
 
 import pyarrow as pa
 
@@ -15,6 +16,10 @@ from pipelines.storage.retry import RetryCount
 from pipelines.tagging.plan import Plan, Receipt
 from pipelines.tagging.stages import ClipTagger, Preprocessor
 from tagger.card import ModelFiles
+
+PATCHES_PER_PASS: Final = {"cpu": 128, "cuda": 512}
+"""Measured for CPUs. For GPUs a guess that fills them and fits the smallest: ``benchmarks.gpu``
+measures it on yours."""
 
 
 class BatchTagger:
@@ -59,14 +64,15 @@ def clip_tagger(plan: Plan, model: ModelFiles) -> ClipTagger:
     from tagger.tagging import Tagger, pick_device, pick_precision
 
     device = pick_device()
-    return ClipTagger(Tagger(model, device, plan.precision or pick_precision(device)), plan.rows)
+    tagger = Tagger(model, device, plan.precision or pick_precision(device))
+    return ClipTagger(tagger, plan.rows, plan.extractor_batch or PATCHES_PER_PASS[device])
 
 
 def stage_batch(
     plan: Plan, batch: int, table: pa.Table, tally: Tally, retries: RetryCount
 ) -> Receipt:
-    """Write the rows of a batch to a staged file."""
+    """Write the rows of a batch to a staged file; none where there are no rows."""
     with tally.timed("staging"):
-        file = stage(table, plan.store, plan.rows.model_id)
+        file = stage(table, plan.store, plan.rows.model_id) if len(table) else ""
     tally.n_retries += retries.n
     return Receipt(batch, file, len(table), tally)

@@ -7,7 +7,7 @@ An *event* is (row of the batch, what happened): the ``Signal`` of the clip when
 known, then its patches some at a time; or the ``ClipError`` that ended it. Events come in the order
 of the clips. On a CPU-only machine both run in one actor, and a recording of ten hours passes
 through in pieces; between machines ``pack`` makes one record of a batch's events and ``unpack``
-replays them.
+replays them. A recording that is larger than such a record does not travel.
 
 How much audio a clip holds shows only when it is decoded: a few bytes may be a day. So a batch ends
 after the clip with which it has ``MOST_PATCHES``; its other clips have no events and no rows.
@@ -34,6 +34,7 @@ from tagger import audio
 from tagger.arrays import FloatArray
 from tagger.errors import ClipError, Reason, Stage
 from tagger.logmel import N_BANDS, PATCH_FRAMES, stream_patches
+from tagger.schema import staged
 
 if TYPE_CHECKING:
     from tagger.tagging import Tagger
@@ -42,7 +43,7 @@ T = TypeVar("T")
 Event = tuple[int, audio.Signal | FloatArray | ClipError]
 
 MOST_PATCHES: Final = 16_384  # more than four hours; 200 MB as float16
-POOLED_PATCHES = 128  # patches of several clips that pass through the extractors together
+MOST_PACKED_BYTES: Final = 256 << 20
 
 
 def decode_patches(
@@ -100,15 +101,25 @@ class Preprocessor:
         self._isolated.close()
 
 
-def pack(events: Iterable[Event], dtype: str) -> tuple[str, pa.Buffer]:
-    """A batch's events to travel: their order as JSON, and all patches laid end to end."""
+def pack(
+    events: Iterable[Event], dtype: str, most_bytes: int = MOST_PACKED_BYTES
+) -> tuple[str, pa.Buffer]:
+    """A batch's events to travel: their order as JSON, and all patches laid end to end.
+
+    Ends before the first clip whose patches do not fit as well.
+    """
     order: list[tuple[int, str, Any]] = []
     patches = pa.BufferOutputStream()
+    clip, n_before, bytes_before = -1, 0, 0
     for row, what in events:
+        if row != clip:
+            clip, n_before, bytes_before = row, len(order), patches.tell()
         if isinstance(what, ClipError):
             order.append((row, "error", (what.reason, what.detail, what.stage)))
         elif isinstance(what, audio.Signal):
             order.append((row, "signal", asdict(what)))
+        elif patches.tell() + what.size * np.dtype(dtype).itemsize > most_bytes:
+            return json.dumps(order[:n_before]), patches.getvalue().slice(0, bytes_before)
         else:
             order.append((row, "patches", len(what)))
             patches.write(what.astype(dtype))
@@ -131,11 +142,17 @@ def unpack(order: str, data: pa.Buffer, dtype: str) -> Iterator[Event]:
 
 
 class ClipTagger:
-    """Events to staged rows, with a model that is ready."""
+    """Events to staged rows, with a model that is ready.
 
-    def __init__(self, tagger: "Tagger", settings: RowSettings) -> None:
+    Parameters
+    ----------
+    at_once : patches of one or several clips that pass through the extractors together, about
+    """
+
+    def __init__(self, tagger: "Tagger", settings: RowSettings, at_once: int = 128) -> None:
         self._tagger = tagger
         self._settings = settings
+        self._at_once = at_once
 
     def __call__(self, clips: pa.Table, events: Iterable[Event]) -> tuple[pa.Table, Tally]:
         """One row of schema ``staged`` per clip that has events, the first ones of the batch.
@@ -161,6 +178,8 @@ class ClipTagger:
             predictions = self._tagger.predict(embeddings)
         for row, vectors, prediction in zip(tagged, embeddings, predictions, strict=True):
             outcomes[row] = TaggedClip(signals[row], vectors, prediction)
+        if not outcomes:
+            return staged(self._settings.embedding_dtype).empty_table(), tally
         ordered = [outcomes[row] for row in range(len(outcomes))]
         done = clips.slice(0, len(outcomes))
         tally.size_bytes = pc.sum(done["size_bytes"]).as_py()
@@ -180,7 +199,7 @@ class ClipTagger:
                 yield row, what
                 continue
             pool.append((row, what))
-            if sum(len(patches) for _, patches in pool) >= POOLED_PATCHES:
+            if sum(len(patches) for _, patches in pool) >= self._at_once:
                 yield from self._embed_pool(pool, tally)
                 pool = []
         yield from self._embed_pool(pool, tally)
@@ -189,7 +208,8 @@ class ClipTagger:
         if not pool:
             return
         with tally.timed("model"):
-            embeddings = self._tagger.embed(np.concatenate([patches for _, patches in pool]))
+            patches = np.concatenate([patches for _, patches in pool])
+            embeddings = self._tagger.embed(patches, self._at_once)
         start = 0
         for row, patches in pool:
             yield row, embeddings[:, start : start + len(patches)]

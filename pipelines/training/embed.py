@@ -78,20 +78,19 @@ def _parent(store: Store, name: str) -> str:
 
 
 def _carry_out(prepared: Prepared, pending: list[tuple[str, int]], job: EmbedJob) -> int:
-    workers = connect(job.resources)
+    workers = connect(job.resources, len(pending))
     import ray
 
     pairs = ray.data.from_arrow(
         [pa.table({"extractor": [name], "shard": [number]}) for name, number in pending]
     )
-    n_actors = workers.n_gpus or workers.n_cpus
     embedded = pairs.map_batches(
         Embedder,
         batch_size=1,
         batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(size=min(n_actors, len(pending))),
+        compute=ray.data.ActorPoolStrategy(size=min(workers.n_actors, len(pending))),
         num_cpus=0.1 if workers.n_gpus else 1,
-        num_gpus=1 if workers.n_gpus else 0,
+        num_gpus=workers.gpus_per_actor if workers.n_gpus else 0,
         fn_constructor_kwargs={"prepared": prepared, "copies": job.copies},
     )
     with plain_errors():

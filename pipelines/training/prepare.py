@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
@@ -85,7 +85,7 @@ def run(job: PrepareJob, command: list[str]) -> TrainRecord:
         shards = range(len(plan.bounds) - 1)
         missing = [n for n in shards if shard(n) not in done or _may_succeed(store, n)]
         if missing:
-            connect(job.resources)
+            connect(replace(job.resources, gpus=0), len(missing))
             _carry_out(plan, missing)
         record.metrics |= {"n_shards_made": len(missing)} | _counts(plan, store)
     return record

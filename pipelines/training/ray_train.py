@@ -70,7 +70,7 @@ def train(tasks: Sequence[Task], store: Store, resources: TrainResources) -> dic
         what can be trained is
     """
     if not all([_is_done(task, store) for task in tasks]):
-        _check(resources, connect(Resources()))
+        _check(resources, connect(Resources(gpus=None if resources.gpus else 0)))
         _fit(tasks, store, resources)
     return {task.folder: json.loads(store.read(f"{task.folder}/{RECORD}")) for task in tasks}
 

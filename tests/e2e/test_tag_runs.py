@@ -86,9 +86,9 @@ def test_a_file_that_vanishes_after_listing_is_tried_again_in_the_next_run(
     write_sound(tmp_path / "in" / "staying.wav")
     original = cluster.connect
 
-    def connect(resources: Any) -> cluster.Workers:
+    def connect(*arguments: Any) -> cluster.Workers:
         leaving.rename(tmp_path / "away.wav")
-        return original(resources)
+        return original(*arguments)
 
     arguments = [str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--no-embeddings"]
     monkeypatch.setattr(cluster, "connect", connect)

@@ -91,16 +91,13 @@ def test_pooling_patches_of_several_clips_changes_nothing(
     clips: pa.Table,
     events: list[stages.Event],
     tagger: Tagger,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     expected = []
     for row in range(len(clips)):
         own = [(0, what) for r, what in events if r == row]
         expected += plain(ClipTagger(tagger, settings())(clips.slice(row, 1), own)[0])
-    monkeypatch.setattr(stages, "POOLED_PATCHES", pool)
-    for found, alone in zip(
-        plain(ClipTagger(tagger, settings())(clips, events)[0]), expected, strict=True
-    ):
+    together = ClipTagger(tagger, settings(), pool)(clips, events)[0]
+    for found, alone in zip(plain(together), expected, strict=True):
         near = pytest.approx(alone.pop("embedding_values"), abs=1e-5)
         assert found.pop("embedding_values") == near
         for tag, wanted in zip(found.pop("tags"), alone.pop("tags"), strict=True):
@@ -145,6 +142,31 @@ def test_packing_keeps_errors_signals_and_the_order() -> None:
     assert error.args == before[0][1].args  # type: ignore[union-attr]
     assert after[1][1] == after[3][1] == signal
     np.testing.assert_allclose(np.concatenate([after[2][1], after[4][1]]), patches, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("n_fit", "rows"), [(12, [0, 1, 2, 3, 4, 5]), (11, [0, 1, 2, 3]), (2, [0])]
+)
+def test_a_record_ends_before_the_clip_that_does_not_fit(
+    n_fit: int, rows: list[int], clips: pa.Table, events: list[stages.Event], tagger: Tagger
+) -> None:
+    most_bytes = n_fit * 96 * 64 * 2
+    order, data = pack(events, "float16", most_bytes)
+    assert data.size <= most_bytes
+    assert [*dict.fromkeys(row for row, _ in unpack(order, data, "float16"))] == rows
+    table, tally = ClipTagger(tagger, settings())(clips, unpack(order, data, "float16"))
+    assert table["clip_id"].to_pylist() == clips["clip_id"].to_pylist()[: len(rows)]
+    assert tally.n_segments == sum(n for n in table["n_segments"].to_pylist() if n)
+
+
+def test_a_record_may_hold_nothing(
+    clips: pa.Table, events: list[stages.Event], tagger: Tagger
+) -> None:
+    long = [(0, what) for row, what in events if row == 4]
+    record = pack(long, "float32", 7 * 96 * 64 * 4)
+    table, tally = ClipTagger(tagger, settings())(clips, unpack(*record, "float32"))
+    assert (record[0], len(table), tally) == ("[]", 0, Tally(seconds=tally.seconds))
+    assert table.schema == schema.staged("float32")
 
 
 def test_no_patches_pack_to_nothing() -> None:
