@@ -33,7 +33,7 @@ from pipelines.runtime.growth import GPU_ACTOR_CPUS
 from pipelines.runtime.limits import Limits
 from pipelines.storage.retry import RetryCount
 from pipelines.tagging.batch_tagger import BatchTagger, clip_tagger, stage_batch
-from pipelines.tagging.batches import estimated_seconds
+from pipelines.tagging.batches import CLIP_COST_S, estimated_seconds
 from pipelines.tagging.estimate import SEGMENT_S
 from pipelines.tagging.plan import Plan, Receipt
 from pipelines.tagging.stages import Preprocessor, pack, unpack
@@ -77,11 +77,12 @@ def carry_out(plan: Plan, model: ModelFiles, workers: Workers) -> Iterator[Recei
 
 
 def exceeds_a_row(plan: Plan) -> npt.NDArray[np.bool_]:
-    """Which batches are a recording that probably does not fit a row."""
-    seconds = np.add.reduceat(estimated_seconds(plan.clips), plan.bounds[:-1])
+    """Which batches are one recording that probably does not fit a row."""
+    seconds = estimated_seconds(plan.clips)[plan.bounds[:-1]] - CLIP_COST_S
     bytes_per_patch = PATCH_FRAMES * N_BANDS * np.dtype(plan.patch_dtype).itemsize
-    exceeds: npt.NDArray[np.bool_] = seconds / SEGMENT_S * bytes_per_patch > plan.most_packed_bytes
-    return exceeds
+    exceeds = seconds / SEGMENT_S * bytes_per_patch > plan.most_packed_bytes
+    alone: npt.NDArray[np.bool_] = np.diff(plan.bounds) == 1
+    return exceeds & alone
 
 
 def all_in_one(shared: Shared, batches: Sequence[int], workers: Workers) -> ray.data.Dataset:
