@@ -35,12 +35,12 @@ from pipelines.demo.sounds import SOUNDS
 from pipelines.tagging.estimate import flop_per_patch
 from tagger.arrays import FloatArray
 from tagger.attention import MultiLevelAttention
-from tagger.card import BUNDLED
+from tagger.card import BUNDLED, read_model
 from tagger.checkpoint import save
-from tagger.configs import TrainingConfig, VGGishConfig
+from tagger.configs import Precision, TrainingConfig, VGGishConfig
 from tagger.examples import Takes
 from tagger.labels import ESC_10
-from tagger.tagging import Precision, Tagger, for_inference
+from tagger.tagging import Tagger, for_inference
 from tagger.training import Trainer
 from tagger.vggish import VGGish, VGGishClassifier, initialise
 
@@ -119,7 +119,7 @@ def card(device: torch.device) -> dict[str, Any]:
         "memory MiB": about.total_memory >> 20,
         "compute capability": f"{about.major}.{about.minor}",
         "cuda": torch.version.cuda,
-        "cudnn": torch.backends.cudnn.version(),
+        "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
     }
 
 
@@ -151,7 +151,7 @@ def peak_mib(device: torch.device) -> float | None:
 
 def product_rates(device: torch.device, size: Size) -> dict[str, float]:
     """TFLOP/s by precision; float32 as cudnn's convolutions have it, TF32 where there is such."""
-    rates = {}
+    rates: dict[str, float] = {}
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high")
     for precision in PRECISIONS:
@@ -199,10 +199,10 @@ def models(device: torch.device, size: Size, folder: Path) -> Iterator[dict[str,
     rng = np.random.default_rng(0)
     for name, model in found.items():
         for precision in PRECISIONS:
-            tagger = Tagger.load(model, str(device), precision)
             for n in size.batches:
+                tagger = Tagger(read_model(model), str(device), precision, n)
                 patches = rng.standard_normal((max(n, CLIP_PATCHES), 96, 64), np.float32)
-                tag = partial(embed_and_predict, tagger, patches, n)
+                tag = partial(embed_and_predict, tagger, patches)
                 yield {
                     "model": name,
                     "precision": precision,
@@ -212,9 +212,9 @@ def models(device: torch.device, size: Size, folder: Path) -> Iterator[dict[str,
                 }
 
 
-def embed_and_predict(tagger: Tagger, patches: FloatArray, at_once: int) -> None:
+def embed_and_predict(tagger: Tagger, patches: FloatArray) -> None:
     """What tagging costs of clips of a minute."""
-    embeddings = tagger.embed(patches, at_once)
+    embeddings = tagger.embed(patches)
     parts = range(0, len(patches), CLIP_PATCHES)
     tagger.predict([embeddings[:, start : start + CLIP_PATCHES] for start in parts])
 

@@ -30,6 +30,9 @@ FLOORS = (
 RAY = {
     "pipelines.runtime.cluster",
     "pipelines.runtime.growth",
+    "pipelines.runtime.ray_errors",
+    "pipelines.runtime.submission",
+    "pipelines.runtime.worker_logs",
     "pipelines.tagging.operators",
     "pipelines.tagging.ray_publisher",
     "pipelines.training.embed",
@@ -48,6 +51,7 @@ TORCH_RING = {
     "baselines",
     "checkpoint",
     "convert",
+    "optimisation",
     "prediction",
     "tagging",
     "training",

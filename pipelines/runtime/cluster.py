@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pipelines.runtime import worker_logs
 from pipelines.runtime.growth import Capacity, await_nodes, most, there
 from pipelines.runtime.limits import Resources
 from pipelines.runtime.signals import SIGNALS, Interrupted
-from pipelines.storage.errors import AccessDenied, StoreUnavailable
 from tagger.errors import CommandError, OptionError
 
 CONNECT_S: Final = 10.0
@@ -113,6 +113,18 @@ def _start(address: str | None, options: dict[str, Any]) -> None:
     if ray.is_initialized():
         return
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    if worker_logs.wanted():
+        _init(address, options | worker_logs.options())
+        worker_logs.tell()
+    else:
+        _init(address, options)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def _init(address: str | None, options: dict[str, Any]) -> None:
+    import ray
+
     try:
         with _stderr_held_back():
             ray.init(**options)
@@ -122,8 +134,6 @@ def _start(address: str | None, options: dict[str, Any]) -> None:
         if not address:
             raise
         raise CommandError(f"cannot join the Ray at RAY_ADDRESS={address}: {error}") from error
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
 
 
 @contextmanager
@@ -162,28 +172,3 @@ def _choose(resources: Resources, n_useful: int, now: Capacity, limit: Capacity 
         raise CommandError("the Ray cluster has no CPU and starts no nodes: add a worker node")
     n_gpus = resources.gpus if resources.gpus is not None else max(now.gpus, useful_gpus)
     return Workers(n_cpus, n_gpus, resources.gpus_per_actor)
-
-
-@contextmanager
-def plain_errors() -> Iterator[None]:
-    """Raise what a worker raised for people, instead of Ray's wrapping of it."""
-    try:
-        yield
-    except Exception as error:
-        for cause in _causes(error):
-            if isinstance(cause, AccessDenied | StoreUnavailable | CommandError):
-                raise cause from None
-        raise
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """What is behind the error of a task, or of Ray Train's workers."""
-    from ray.exceptions import RayTaskError
-
-    if isinstance(error, RayTaskError):
-        yield from _causes(error.cause)
-    elif failures := getattr(error, "worker_failures", None):
-        for failure in failures.values():
-            yield from _causes(getattr(failure, "_base_exc", failure))
-    else:
-        yield error

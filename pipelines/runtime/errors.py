@@ -3,9 +3,13 @@
 Both end the job with what it has done kept; the command line has an exit code for each.
 """
 
+from typing import Final
+
 
 class ClusterLost(RuntimeError):  # noqa: N818
     """The Ray cluster, or a node that the job needed, went away; the same command goes on."""
+
+    exit_code: Final = 7
 
 
 class NodesMissing(RuntimeError):  # noqa: N818

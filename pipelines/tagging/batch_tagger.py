@@ -4,6 +4,7 @@ A machine without GPUs works this way, alone or as one of Ray's actors: nothing 
 processes, and no core waits for another.
 """
 
+import logging
 import os
 from collections.abc import Iterator
 from typing import Final
@@ -20,6 +21,7 @@ from tagger.card import ModelFiles
 PATCHES_PER_PASS: Final = {"cpu": 128, "cuda": 512}
 """Measured for CPUs. For GPUs a guess that fills them and fits the smallest: ``benchmarks.gpu``
 measures it on yours."""
+_log = logging.getLogger(__name__)
 
 
 class BatchTagger:
@@ -35,7 +37,7 @@ class BatchTagger:
 
         torch.set_num_threads(n_threads)
         self._plan = plan
-        self._preprocess = Preprocessor(*plan.limited)
+        self._preprocess = Preprocessor(plan.limits, plan.store.patience_s, plan.most_patches)
         self._tag = clip_tagger(plan, model)
 
     def __call__(self, batch: int) -> Receipt:
@@ -64,8 +66,9 @@ def clip_tagger(plan: Plan, model: ModelFiles) -> ClipTagger:
     from tagger.tagging import Tagger, pick_device, pick_precision
 
     device = pick_device()
-    tagger = Tagger(model, device, plan.precision or pick_precision(device))
-    return ClipTagger(tagger, plan.rows, plan.extractor_batch or PATCHES_PER_PASS[device])
+    precision = plan.precision or pick_precision(device)
+    batch = plan.extractor_batch or PATCHES_PER_PASS[device]
+    return ClipTagger(Tagger(model, device, precision, batch), plan.rows)
 
 
 def stage_batch(
@@ -75,4 +78,6 @@ def stage_batch(
     with tally.timed("staging"):
         file = stage(table, plan.store, plan.rows.model_id) if len(table) else ""
     tally.n_retries += retries.n
+    audio_min = tally.audio_s / 60
+    _log.info("batch %d: %.1f min of audio, %d failed", batch, audio_min, tally.n_failed)
     return Receipt(batch, file, len(table), tally)

@@ -154,7 +154,8 @@ def preprocess(row: pa.Table, shared: Shared) -> pa.Table:
     plan: Plan = ray.get(shared.plan)
     tally = Tally()
     with tally.timed("patches"):
-        events = _preprocessor(*plan.limited)(plan.batch(_batch(row)))
+        preprocessor = _preprocessor(plan.limits, plan.store.patience_s, plan.most_patches)
+        events = preprocessor(plan.batch(_batch(row)))
         order, patches = pack(events, plan.patch_dtype, plan.most_packed_bytes)
     tally.n_retries = retries.n
     return pa.table(

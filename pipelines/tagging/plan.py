@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +15,7 @@ from pipelines.runtime.limits import Limits
 from pipelines.storage.store import Store
 from pipelines.tagging.staged_rows import RowSettings
 from pipelines.tagging.stages import MOST_PACKED_BYTES, MOST_PATCHES
-
-if TYPE_CHECKING:
-    from tagger.tagging import Precision
+from tagger.configs import Precision
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +40,7 @@ class Plan:
     store: Store
     rows: RowSettings
     limits: Limits
-    precision: "Precision | None"
+    precision: Precision | None
     most_patches: int = MOST_PATCHES
     extractor_batch: int | None = None
     most_packed_bytes: int = MOST_PACKED_BYTES
@@ -50,11 +48,6 @@ class Plan:
 
     def batch(self, number: int) -> pa.Table:
         return self.clips.slice(self.bounds[number], self.bounds[number + 1] - self.bounds[number])
-
-    @property
-    def limited(self) -> tuple[Limits, float, int]:
-        """What a ``Preprocessor`` is told."""
-        return self.limits, self.store.patience_s, self.most_patches
 
     @property
     def patch_dtype(self) -> str:

@@ -1,4 +1,4 @@
-"""What workers do to a batch of clips (design 3): plain callables, no ray.
+"""What workers do to a batch of clips: plain callables, no Ray.
 
     preprocess   clips -> events    read, decode, trim, normalise, resample, log-mel (CPU)
     tag_events   events -> one staged row per clip (CPU or GPU)
@@ -75,7 +75,7 @@ class Preprocessor:
         self._limits = limits
         self._patience_s = patience_s
         self._most_patches = most_patches
-        self._isolated = Isolated(limits.clip_timeout_s, limits.memory_mb << 20)
+        self._isolated = Isolated(limits.clip_timeout_s, limits.clip_memory_mb << 20)
 
     def __call__(self, clips: pa.Table) -> Iterator[Event]:
         """Events of a batch, a table of schema ``LISTING``, or of its first clips."""
@@ -142,17 +142,11 @@ def unpack(order: str, data: pa.Buffer, dtype: str) -> Iterator[Event]:
 
 
 class ClipTagger:
-    """Events to staged rows, with a model that is ready.
+    """Events to staged rows, with a model that is ready."""
 
-    Parameters
-    ----------
-    at_once : patches of one or several clips that pass through the extractors together, about
-    """
-
-    def __init__(self, tagger: "Tagger", settings: RowSettings, at_once: int = 128) -> None:
+    def __init__(self, tagger: "Tagger", settings: RowSettings) -> None:
         self._tagger = tagger
         self._settings = settings
-        self._at_once = at_once
 
     def __call__(self, clips: pa.Table, events: Iterable[Event]) -> tuple[pa.Table, Tally]:
         """One row of schema ``staged`` per clip that has events, the first ones of the batch.
@@ -179,7 +173,7 @@ class ClipTagger:
         for row, vectors, prediction in zip(tagged, embeddings, predictions, strict=True):
             outcomes[row] = TaggedClip(signals[row], vectors, prediction)
         if not outcomes:
-            return staged(self._settings.embedding_dtype).empty_table(), tally
+            return staged(self._settings.output.embedding_dtype).empty_table(), tally
         ordered = [outcomes[row] for row in range(len(outcomes))]
         done = clips.slice(0, len(outcomes))
         tally.size_bytes = pc.sum(done["size_bytes"]).as_py()
@@ -191,7 +185,7 @@ class ClipTagger:
     def _embed(self, events: Iterable[Event], tally: Tally) -> Iterator[Event]:
         """The events with embeddings (n_extractors, n, 128) in place of patches (n, 96, 64).
 
-        Patches of several clips pass through the extractors together.
+        Patches of several clips pass through the extractors together, as a batch of the tagger's.
         """
         pool: list[tuple[int, FloatArray]] = []
         for row, what in events:
@@ -199,7 +193,7 @@ class ClipTagger:
                 yield row, what
                 continue
             pool.append((row, what))
-            if sum(len(patches) for _, patches in pool) >= self._at_once:
+            if sum(len(patches) for _, patches in pool) >= self._tagger.batch:
                 yield from self._embed_pool(pool, tally)
                 pool = []
         yield from self._embed_pool(pool, tally)
@@ -208,8 +202,7 @@ class ClipTagger:
         if not pool:
             return
         with tally.timed("model"):
-            patches = np.concatenate([patches for _, patches in pool])
-            embeddings = self._tagger.embed(patches, self._at_once)
+            embeddings = self._tagger.embed(np.concatenate([patches for _, patches in pool]))
         start = 0
         for row, patches in pool:
             yield row, embeddings[:, start : start + len(patches)]

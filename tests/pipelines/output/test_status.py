@@ -26,6 +26,7 @@ from pipelines.output.status import ModelStatus, status
 from pipelines.storage.store import Store, open_store
 from pipelines.training.step_records import TrainRecord
 from tagger.errors import CommandError
+from tests.support.outputs import s3_with_the_faults
 
 MODEL = "m-1"
 RUN = Run("run-1", "2026-11-22")
@@ -105,6 +106,7 @@ def published(store: Store, staged_table: Callable) -> Store:
     return store
 
 
+@s3_with_the_faults
 @pytest.mark.parametrize(
     ("table", "change", "said"),
     [
@@ -144,6 +146,7 @@ def test_verify_finds_damage(published: Store, table: str, change: Change, said:
         assert any(found.startswith(f"entry 0, {line}") for found in broken), broken
 
 
+@s3_with_the_faults
 @pytest.mark.parametrize("table", ["clips", "tags", "embeddings", "timeline", "failures"])
 @pytest.mark.parametrize("damage", ["gone", "empty", "cut", "another table"])
 def test_verify_finds_lost_files(
@@ -161,7 +164,7 @@ def test_verify_finds_lost_files(
     broken = only_model(published).broken
     assert f"entry 0, {table}: 1 files are missing or cannot be read" in broken
     assert main(["status", published.root]) == Exit.DONE
-    assert main(["status", published.root, "--verify"]) == Exit.DEFECT
+    assert main(["status", published.root, "--verify"]) == Exit.DAMAGED
     said = capsys.readouterr().out.splitlines()
     assert f"  WRONG     {broken[0]}" in said
     assert "restore" in said[-1]

@@ -91,13 +91,16 @@ def test_pooling_patches_of_several_clips_changes_nothing(
     clips: pa.Table,
     events: list[stages.Event],
     tagger: Tagger,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     expected = []
     for row in range(len(clips)):
         own = [(0, what) for r, what in events if r == row]
         expected += plain(ClipTagger(tagger, settings())(clips.slice(row, 1), own)[0])
-    together = ClipTagger(tagger, settings(), pool)(clips, events)[0]
-    for found, alone in zip(plain(together), expected, strict=True):
+    monkeypatch.setattr(tagger, "batch", pool)
+    for found, alone in zip(
+        plain(ClipTagger(tagger, settings())(clips, events)[0]), expected, strict=True
+    ):
         near = pytest.approx(alone.pop("embedding_values"), abs=1e-5)
         assert found.pop("embedding_values") == near
         for tag, wanted in zip(found.pop("tags"), alone.pop("tags"), strict=True):

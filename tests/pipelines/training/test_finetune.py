@@ -87,6 +87,7 @@ class SuicidalTask(ExtractorTask):
 
 
 @pytest.mark.ray
+@pytest.mark.faults
 @pytest.mark.timeout(400)
 def test_two_workers_train_as_one_even_if_one_is_killed(prepared, tmp_path, ray_cluster):
     """Tolerance: 1e-4 of each loss; sums of gradients in another order are all that differs.
@@ -110,6 +111,7 @@ def test_two_workers_train_as_one_even_if_one_is_killed(prepared, tmp_path, ray_
 
 
 @pytest.mark.ray
+@pytest.mark.faults
 @pytest.mark.timeout(500)
 def test_a_killed_job_goes_on_from_its_last_checkpoint(prepared, ray_cluster):
     """Tolerance: 1e-5 of each loss."""
