@@ -8,7 +8,7 @@ publish it.
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
@@ -37,7 +37,7 @@ from pipelines.storage.store import Store, open_store
 from pipelines.tagging import batch_tagger
 from pipelines.tagging.batches import divide
 from pipelines.tagging.committer import Committer, DirectPublisher, Publisher
-from pipelines.tagging.estimate import fits_one_process
+from pipelines.tagging.estimate import fits_one_process, useful_workers
 from pipelines.tagging.job import TagJob
 from pipelines.tagging.plan import Plan, Receipt, receipts
 from pipelines.tagging.selection import listed, pending
@@ -154,7 +154,8 @@ class _TagRun:
             publisher = DirectPublisher(self._commit_log)
             self._carry_out(todo, 1, partial(batch_tagger.carry_out, model=self._model), publisher)
             return
-        workers = cluster.connect(self._job.resources)
+        n_useful = useful_workers(todo, self._model.card)
+        workers = cluster.connect(self._job.resources, n_useful)
         from pipelines.tagging import operators
         from pipelines.tagging.ray_publisher import RayPublisher
 
@@ -172,8 +173,9 @@ class _TagRun:
         """Tag ``todo``; commit and publish on the way."""
         table, bounds = divide(todo, n_workers)
         rows = RowSettings.of(self._job, self._record.model_id, self._record.run_id)
-        precision = self._job.resources.precision
-        plan = Plan(table, bounds, self._store, rows, self._job.limits, precision)
+        how = self._job.resources
+        plan = Plan(table, bounds, self._store, rows, self._job.limits, how.precision)
+        plan = replace(plan, extractor_batch=how.extractor_batch)
         committer = Committer(self._commit_log, self._run, self._record, publisher)
         done = self._record.tally
         with Progress("tagging", "clips", len(todo)) as progress:
