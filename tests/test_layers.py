@@ -31,6 +31,7 @@ RAY = {
     "pipelines.runtime.cluster",
     "pipelines.runtime.growth",
     "pipelines.runtime.ray_errors",
+    "pipelines.runtime.session",
     "pipelines.runtime.submission",
     "pipelines.runtime.worker_logs",
     "pipelines.tagging.operators",
