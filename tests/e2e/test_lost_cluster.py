@@ -18,7 +18,7 @@ GCS_AWAY = {"RAY_gcs_rpc_server_reconnect_timeout_s": "8"}  # Ray's own patience
 
 @pytest.fixture(scope="module")
 def sounds(tmp_path_factory):
-    return write_sounds(tmp_path_factory.mktemp("sounds"), N_CLIPS, seconds=60.0)  # batches of two
+    return write_sounds(tmp_path_factory.mktemp("sounds"), N_CLIPS, 60.0)  # batches of two
 
 
 def kill_at_work(process, out, parent, name):
@@ -31,7 +31,7 @@ def kill_at_work(process, out, parent, name):
 
 def assert_told(process, out):
     """One line on the terminal, and the same in the record of the run."""
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate()
     assert process.returncode == 7, err
     last = err.splitlines()[-1]
     assert last.startswith("error: ")
@@ -48,7 +48,7 @@ def test_the_raylet_of_a_ray_of_its_own(sounds, tmp_path, begin_tag):
     kill_at_work(process, out, process.pid, "raylet")
     assert_told(process, out)
     again = begin_tag(str(sounds), "--out", out, "--json", *OPTIONS)
-    said, err = again.communicate(timeout=150)
+    said, err = again.communicate()
     assert again.returncode == 0, err
     assert json.loads(said)["n_done_before"] >= 1
     uris = [row["uri"] for row in read_tables(out)["clips"]]
