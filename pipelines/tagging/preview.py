@@ -34,7 +34,7 @@ class Preview:
     n_to_do: int
     bytes_to_do: int
     gone: list[str]
-    n_forgotten: int
+    n_forgotten: int = 0
 
 
 def preview(job: TagJob) -> Preview:
