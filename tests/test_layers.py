@@ -29,6 +29,7 @@ FLOORS = (
 
 RAY = {
     "pipelines.runtime.cluster",
+    "pipelines.runtime.growth",
     "pipelines.runtime.ray_errors",
     "pipelines.runtime.submission",
     "pipelines.runtime.worker_logs",

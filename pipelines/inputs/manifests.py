@@ -264,7 +264,7 @@ class _Resolver:
         return local_uri(path)
 
     def _stays_inside(self, path: str) -> bool:
-        """Whether a path below the folder is still there when all links are resolved."""
+        """Whether a path below the folder is still below it when all links are resolved."""
         parent = os.path.dirname(path)  # noqa: PTH120
         if parent not in self._inside:
             self._inside[parent] = self._really_inside(parent)

@@ -23,7 +23,7 @@ def listed(job: TagJob) -> pa.Table:
 
 
 class Pending(NamedTuple):
-    """Listed clips that are open, and how many are not: tagged, given up, or forgotten."""
+    """Clips to be worked on, and how many others are tagged, given up, or forgotten."""
 
     clips: pa.Table
     n_tagged: int
@@ -32,7 +32,7 @@ class Pending(NamedTuple):
 
 
 def pending(clips: pa.Table, commit_log: CommitLog | None, job: TagJob) -> Pending:
-    """What of ``clips`` the log leaves to do; all of it where there is no log yet."""
+    """The clips that are neither tagged nor given up by the log; all where there is no log yet."""
     if commit_log is None:
         return Pending(clips.slice(0, job.limit), 0, 0)
     n_listed = len(clips)
