@@ -9,7 +9,7 @@ from typing import Any
 from pipelines.output import layout
 from pipelines.output.commit_log import CommitLog
 from pipelines.output.forgotten import Forgotten
-from pipelines.output.inventory import models, table_files_by_model
+from pipelines.output.inventory import models_begun, table_files_by_model
 from pipelines.output.lock import is_alive
 from pipelines.output.run_records import RunState
 from pipelines.output.settings import read_settings
@@ -67,10 +67,10 @@ def status(store: Store, verify: bool = False) -> Status:
     CommandError : not an output of this program
     """
     read_settings(store)
-    files = table_files_by_model(store) if verify else None
+    files = table_files_by_model(store) if verify else {}
     found = (
-        _model(store, model_id, None if files is None else files.get(model_id, []))
-        for model_id in models(store)
+        _model(store, model_id, files.get(model_id, []) if verify else None)
+        for model_id in sorted(models_begun(store) | files.keys())
     )
     n_to_erase = len(Forgotten.read(store).pending)
     return Status(

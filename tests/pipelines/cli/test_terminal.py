@@ -57,3 +57,13 @@ def test_a_preview_tells_what_would_be_done_and_what_is_gone(
     assert len(lines) == 5 + report.MOST_NAMES + 1
     report.show_preview(preview, as_json=True)
     assert json.loads(capsys.readouterr().out)["gone"] == gone
+
+
+def test_forgotten_recordings_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    made = record()
+    made.n_forgotten = 7
+    report.show_summary(made, as_json=False)
+    report.show_preview(Preview(10, 3, 1, 4, 0, [], n_forgotten=2), as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].endswith("; 1,000 tagged before, 0 given up before, 7 forgotten")
+    assert lines[-1].endswith("; 3 are tagged, 1 given up, 2 forgotten")
