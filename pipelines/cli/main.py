@@ -16,6 +16,7 @@ from pipelines.cli.parsing import suggestion
 from pipelines.cli.terminal import show_text
 from pipelines.cli.verb import Verb, in_words
 from pipelines.cli.verbs import VERBS
+from pipelines.runtime import session
 from pipelines.runtime.signals import Interrupted, raise_on_signals
 from tagger import __version__
 from tagger.errors import CommandError, OptionError
@@ -95,6 +96,8 @@ def _end(error: Exception, verb: type[Verb] | None, verbose: bool) -> Exit:
         text = f"{kind}: {error} ({Path(at.filename).name}:{at.lineno})"
         if verbose:
             traceback.print_exception(error)
+    if code in (Exit.DEFECT, Exit.CLUSTER_LOST) and (logs := session.keep()):
+        text += f"; Ray's logs are kept in {logs}"
     _say(text)
     return code
 

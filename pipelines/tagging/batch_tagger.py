@@ -11,7 +11,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from pipelines.output.publication import stage
+from pipelines.output.staging import stage
 from pipelines.output.tally import Tally
 from pipelines.storage.retry import RetryCount
 from pipelines.tagging.plan import Plan, Receipt

@@ -15,20 +15,22 @@ from typing import Final
 
 import pyarrow as pa
 
-from pipelines.output.commit_log import CommitLog, recover
+from pipelines.output.commit_log import CommitLog
+from pipelines.output.erasure import finish_forgetting
 from pipelines.output.lock import Lock
 from pipelines.output.log_entry import Entry, Run
 from pipelines.output.publication import publish
+from pipelines.output.recovery import recover, require_tables
 from pipelines.output.run_records import RunRecord, RunState, new_run_id
 from pipelines.output.settings import open_output
 from pipelines.output.views import write_views
 from pipelines.runtime import cluster
-from pipelines.runtime.errors import ClusterLost, NodesMissing
+from pipelines.runtime.errors import NO_DEFECTS
+from pipelines.runtime.packages import package_versions
 from pipelines.runtime.progress import Progress
 from pipelines.runtime.ray_errors import plain_errors
 from pipelines.runtime.signals import End, Interrupted, when_interrupted
 from pipelines.storage.errors import AccessDenied, StoreUnavailable
-from pipelines.storage.models import read_tagging_model
 from pipelines.storage.retry import RetryCount
 from pipelines.storage.store import Store, open_store
 from pipelines.tagging import batch_tagger
@@ -36,6 +38,7 @@ from pipelines.tagging.batches import divide
 from pipelines.tagging.committer import Committer, DirectPublisher, Publisher
 from pipelines.tagging.estimate import fits_one_process, useful_workers
 from pipelines.tagging.job import TagJob
+from pipelines.tagging.model import checked_model
 from pipelines.tagging.plan import Plan, Receipt, receipts
 from pipelines.tagging.selection import listed, pending
 from pipelines.tagging.staged_rows import RowSettings, output_settings
@@ -43,12 +46,6 @@ from tagger.card import ModelFiles
 from tagger.errors import CommandError
 
 LAST_WRITE_S: Final = 1.0  # for a store to take the record of a run that was told to end
-
-_TOLD_IN_A_LINE: Final = (
-    *(Interrupted, CommandError, AccessDenied, StoreUnavailable),
-    *(ClusterLost, NodesMissing),
-)
-"""Ends that are no defects: the run's record tells them as the terminal does."""
 
 
 def tag(job: TagJob, command: list[str]) -> RunRecord:
@@ -61,11 +58,18 @@ def tag(job: TagJob, command: list[str]) -> RunRecord:
     ClusterLost, NodesMissing : the Ray cluster did; likewise
     """
     retries = RetryCount()
-    model = _checked_model(job)
+    model = checked_model(job)
     clips = listed(job)
     store = open_store(job.out, job.store_patience_s)
     open_output(store, output_settings(job))
-    record = RunRecord(new_run_id(), command, asdict(job), model.card.model_id, n_listed=len(clips))
+    record = RunRecord(
+        new_run_id(),
+        command,
+        asdict(job),
+        model.card.model_id,
+        n_listed=len(clips),
+        versions=package_versions(),
+    )
     lock = Lock(store, record.model_id, record.run_id)
 
     def write_interrupted_record(end: End) -> None:
@@ -82,14 +86,6 @@ def tag(job: TagJob, command: list[str]) -> RunRecord:
     return record
 
 
-def _checked_model(job: TagJob) -> ModelFiles:
-    from tagger.checkpoint import build  # torch: seconds that a wrong command need not cost
-
-    model = read_tagging_model(job.model, job.store_patience_s)
-    build(model)
-    return model
-
-
 @contextmanager
 def _recorded(record: RunRecord, store: Store, max_failed: float) -> Iterator[None]:
     """Keep the output's record of the run true, however the run ends."""
@@ -97,7 +93,7 @@ def _recorded(record: RunRecord, store: Store, max_failed: float) -> Iterator[No
     try:
         yield
     except BaseException as error:
-        told = isinstance(error, _TOLD_IN_A_LINE)
+        told = isinstance(error, (Interrupted, *NO_DEFECTS))
         record.end(_state_of(error), str(error) if told else traceback.format_exc())
         with suppress(AccessDenied, StoreUnavailable):
             record.write(store.with_patience(LAST_WRITE_S))
@@ -129,8 +125,12 @@ class _TagRun:
     def work(self, clips: pa.Table) -> None:
         """Finish what earlier runs left, then do what is left to do."""
         record = self._record
+        finish_forgetting(self._store, self._run, held=record.model_id)
         record.n_recovered_entries = len(recover(self._commit_log, self._run, self._publish))
-        todo, record.n_done_before, record.n_given_up = pending(clips, self._commit_log, self._job)
+        require_tables(self._commit_log)
+        todo, record.n_done_before, record.n_given_up, record.n_forgotten = pending(
+            clips, self._commit_log, self._job
+        )
         record.n_to_do = len(todo)
         if len(todo):
             self._execute(todo)

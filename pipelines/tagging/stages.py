@@ -63,7 +63,7 @@ class Preprocessor:
 
     Parameters
     ----------
-    most_patches : with which a batch ends
+    most_patches : a batch ends after the clip with which it has so many
     """
 
     def __init__(

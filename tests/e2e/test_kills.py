@@ -244,7 +244,7 @@ def test_a_killed_raylet_takes_nothing_with_it(
     time.sleep(moment.uniform(0, 0.5))
     victim.kill()
     assert_at_work(out)
-    _, err = process.communicate(timeout=150)
+    _, err = process.communicate()
     assert process.returncode == 0, err
     assert_same(read_tables(out), undisturbed)
 
@@ -267,7 +267,7 @@ def test_a_killed_worker_of_the_gpu_plan_costs_nothing(
     process = begin_tag(str(many), "--out", out, *OPTIONS, **head.env)
     kill_one(victims, moment.uniform(0, 0.5), out)
     assert process.poll() is None
-    _, err = process.communicate(timeout=150)
+    _, err = process.communicate()
     assert process.returncode == 0, err
     assert_same(read_tables(out), undisturbed)
 
@@ -284,7 +284,7 @@ def test_of_two_jobs_at_once_the_second_is_refused(
     assert second.code == 2
     assert "another job (run " in second.err
     assert second.err.count("\n") == 1
-    _, err = first.communicate(timeout=150)
+    _, err = first.communicate()
     assert first.returncode == 0, err
     assert_same(read_tables(out), undisturbed)
 
@@ -308,7 +308,7 @@ def test_a_job_that_comes_back_from_the_dead_doubles_nothing(
     finally:
         zombie.send_signal(signal.SIGCONT)
     assert done.code == 0, done.err
-    _, err = zombie.communicate(timeout=150)
+    _, err = zombie.communicate()
     assert zombie.returncode == 0, err
     found = read_tables(out)
     attempts = {(row["clip_id"], row["run_id"]) for row in found["failures"]}
