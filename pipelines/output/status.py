@@ -1,17 +1,19 @@
-"""``status``: what an output holds, what waits, and whether every invariant holds (design 4)."""
+"""``status``: what an output holds, what waits, and whether every invariant holds."""
 
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from pipelines.output import layout
 from pipelines.output.commit_log import CommitLog
+from pipelines.output.forgotten import Forgotten
+from pipelines.output.inventory import models, table_files_by_model
 from pipelines.output.lock import is_alive
 from pipelines.output.run_records import RunState
 from pipelines.output.settings import read_settings
-from pipelines.output.verification import broken, table_files
+from pipelines.output.verification import broken
 from pipelines.storage.store import Store
 
 
@@ -36,13 +38,25 @@ class ModelStatus:
     n_staged: int
     broken: tuple[str, ...] = field(default=())
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether there is anything of it; of a retired model there is an empty entry."""
+        counts = self.n_tagged, self.n_unpublished, self.n_staged
+        return any(counts) or bool(self.open_failures) or bool(self.broken)
+
 
 @dataclass(frozen=True)
 class Status:
-    """An output: its models, and its runs from the oldest to the newest."""
+    """An output: its models, and its runs from the oldest to the newest.
+
+    Attributes
+    ----------
+    n_to_erase : recordings that a ``forget`` which was cut short has yet to erase
+    """
 
     models: tuple[ModelStatus, ...]
     runs: tuple[dict[str, Any], ...]
+    n_to_erase: int
 
 
 def status(store: Store, verify: bool = False) -> Status:
@@ -53,16 +67,15 @@ def status(store: Store, verify: bool = False) -> Status:
     CommandError : not an output of this program
     """
     read_settings(store)
-    files: dict[str, list[str]] = defaultdict(list)
-    for path in table_files(store) if verify else ():
-        files[layout.model_of_table(path)].append(path)
-    logs = layout.models_below(store.list(layout.LOGS))
-    staged = layout.models_below(store.list(layout.STAGING))
-    models = tuple(
-        _model(store, model_id, files[model_id] if verify else None)
-        for model_id in sorted(logs | staged | files.keys())
+    files = table_files_by_model(store) if verify else None
+    found = (
+        _model(store, model_id, None if files is None else files.get(model_id, []))
+        for model_id in models(store)
     )
-    return Status(models, tuple(_runs(store)))
+    n_to_erase = len(Forgotten.read(store).pending)
+    return Status(
+        tuple(model for model in found if model.is_begun), tuple(_runs(store)), n_to_erase
+    )
 
 
 def _model(store: Store, model_id: str, files: list[str] | None) -> ModelStatus:

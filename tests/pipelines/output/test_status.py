@@ -16,12 +16,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.cli.main import Exit, main
-from pipelines.output.commit_log import CommitLog, recover
+from pipelines.output.commit_log import CommitLog
 from pipelines.output.lock import Lock
 from pipelines.output.log_entry import Run
-from pipelines.output.publication import publish, stage
+from pipelines.output.publication import publish
+from pipelines.output.recovery import recover
 from pipelines.output.run_records import RunRecord, RunState
 from pipelines.output.settings import Settings, open_output
+from pipelines.output.staging import stage
 from pipelines.output.status import ModelStatus, status
 from pipelines.storage.store import Store, open_store
 from pipelines.training.step_records import TrainRecord
@@ -193,7 +195,7 @@ def test_verify_finds_that_an_entry_cannot_be_published(
     CommitLog(store, MODEL).commit(RUN, [file])
     store.remove([f"_staging/{MODEL}/{file}"])
     (line,) = only_model(store).broken
-    assert line == "entry 0: 1 staged files that it has yet to publish are gone"
+    assert line == "entry 0: 1 files that it has yet to publish are gone"
 
 
 def test_with_a_threshold_clips_may_be_without_tags(
