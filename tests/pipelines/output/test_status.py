@@ -26,7 +26,7 @@ from pipelines.output.settings import Settings, open_output
 from pipelines.output.staging import stage
 from pipelines.output.status import ModelStatus, status
 from pipelines.storage.store import Store, open_store
-from pipelines.training.step_records import TrainRecord
+from pipelines.training.step_records import StepRecord
 from tagger.errors import CommandError
 from tests.support.outputs import s3_with_the_faults
 
@@ -226,7 +226,7 @@ def test_runs_and_how_they_ended(store: Store, capsys: pytest.CaptureFixture[str
         seen = states(store)
     assert seen == {"1": "complete", "2": "interrupted", "3": "killed", "4": "running"}
     assert states(store)["4"] == "killed", "without a lock"
-    TrainRecord("5", "fit", ["fit"], {}, "").write(store)
+    StepRecord("5", "fit", ["fit"], {}, "").write(store)
     assert len(states(store)) == 4, "no step of the training"
     assert main(["status", store.root]) == Exit.DONE
     assert capsys.readouterr().out.count("run ") == 4
@@ -237,7 +237,6 @@ def test_a_run_whose_process_was_killed(store: Store) -> None:
     script = f"""
 import os, signal
 from pipelines.output.lock import Lock
-from pipelines.training.step_records import TrainRecord
 from pipelines.output.run_records import RunRecord
 from pipelines.storage.store import open_store
 store = open_store({store.root!r})
