@@ -29,7 +29,9 @@ FLOORS = (
 
 RAY = {
     "pipelines.runtime.cluster",
+    "pipelines.runtime.metrics",
     "pipelines.tagging.operators",
+    "pipelines.tagging.ray_board",
     "pipelines.tagging.ray_publisher",
     "pipelines.training.embed",
     "pipelines.training.prepare",

@@ -6,6 +6,7 @@ processes, and no core waits for another.
 
 import os
 from collections.abc import Iterator
+from functools import partial
 
 import pyarrow as pa
 
@@ -13,7 +14,7 @@ from pipelines.output.publication import stage
 from pipelines.output.tally import Tally
 from pipelines.storage.retry import RetryCount
 from pipelines.tagging.plan import Plan, Receipt
-from pipelines.tagging.stages import ClipTagger, Preprocessor
+from pipelines.tagging.stages import ClipTagger, Preprocessor, telling
 from tagger.card import ModelFiles
 
 
@@ -37,8 +38,11 @@ class BatchTagger:
         """Read, decode, tag and stage the clips of a batch."""
         retries = RetryCount()
         clips = self._plan.batch(batch)
-        table, tally = self._tag(clips, self._preprocess(clips))
-        return stage_batch(self._plan, batch, table, tally, retries)
+        events = telling(self._preprocess(clips), partial(self._plan.board.write, batch))
+        table, tally = self._tag(clips, events)
+        receipt = stage_batch(self._plan, batch, table, tally, retries)
+        self._plan.board.wipe(batch)
+        return receipt
 
     def close(self) -> None:
         """End the process that decodes."""

@@ -28,7 +28,7 @@ from pipelines.runtime.limits import Limits
 from pipelines.storage.retry import RetryCount
 from pipelines.tagging.batch_tagger import BatchTagger, clip_tagger, stage_batch
 from pipelines.tagging.plan import Plan, Receipt
-from pipelines.tagging.stages import Preprocessor, pack, unpack
+from pipelines.tagging.stages import Preprocessor, pack, telling, unpack
 from tagger.card import ModelFiles
 
 if TYPE_CHECKING:
@@ -145,7 +145,9 @@ class TagOnGpu:
         clips = self._plan.batch(_batch(row))
         patches = row["patches"].chunk(0)[0].as_buffer()
         events = unpack(row["order"][0].as_py(), patches, self._plan.patch_dtype)
-        table, tally = self._tag(clips, events)
+        tell = partial(self._plan.board.write, _batch(row))
+        table, tally = self._tag(clips, telling(events, tell))
+        self._plan.board.wipe(_batch(row))
         tally.add(_tally(row))
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, table.schema) as writer:

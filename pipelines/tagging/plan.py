@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -13,6 +13,7 @@ import pyarrow as pa
 from pipelines.output.tally import Tally
 from pipelines.runtime.limits import Limits
 from pipelines.storage.store import Store
+from pipelines.tagging.board import Board, LocalBoard
 from pipelines.tagging.staged_rows import RowSettings
 from pipelines.tagging.stages import MOST_PATCHES
 
@@ -32,6 +33,7 @@ class Plan:
     bounds : (n_batches + 1,) int64; batch i is rows ``bounds[i]`` to ``bounds[i + 1]``
     precision : arithmetic of the extractors; None: what the hardware computes in
     most_patches : a batch ends with the clip that brings it to so many; its other clips are left
+    board : where workers tell how far they are in a batch
     """
 
     clips: pa.Table
@@ -41,6 +43,7 @@ class Plan:
     limits: Limits
     precision: "Precision | None"
     most_patches: int = MOST_PATCHES
+    board: Board = field(default_factory=LocalBoard)
 
     def batch(self, number: int) -> pa.Table:
         return self.clips.slice(self.bounds[number], self.bounds[number + 1] - self.bounds[number])

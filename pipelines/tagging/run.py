@@ -17,6 +17,7 @@ from typing import Final
 import pyarrow as pa
 
 from pipelines.output.commit_log import CommitLog, recover
+from pipelines.output.heartbeat import Heartbeat
 from pipelines.output.lock import Lock
 from pipelines.output.log_entry import Entry, Run
 from pipelines.output.publication import publish
@@ -24,6 +25,7 @@ from pipelines.output.run_records import RunRecord, RunState, new_run_id
 from pipelines.output.settings import Settings, open_output
 from pipelines.output.views import write_views
 from pipelines.runtime import cluster
+from pipelines.runtime.metrics import RunMetrics
 from pipelines.runtime.progress import Progress
 from pipelines.runtime.signals import Interrupted, when_interrupted
 from pipelines.storage.errors import AccessDenied, StoreUnavailable
@@ -31,13 +33,14 @@ from pipelines.storage.models import read_tagging_model
 from pipelines.storage.retry import RetryCount
 from pipelines.storage.store import Store, open_store
 from pipelines.tagging import batch_tagger
-from pipelines.tagging.batches import divide
+from pipelines.tagging.batches import divide, estimated_seconds
 from pipelines.tagging.committer import Committer, DirectPublisher, Publisher
 from pipelines.tagging.estimate import fits_one_process
 from pipelines.tagging.job import TagJob
 from pipelines.tagging.plan import Plan, Receipt, receipts
 from pipelines.tagging.selection import listed, pending
 from pipelines.tagging.staged_rows import RowSettings
+from pipelines.tagging.watch import Watch
 from tagger import schema
 from tagger.card import ModelFiles
 from tagger.errors import CommandError
@@ -120,11 +123,16 @@ class _TagRun:
         self._model = model
         self._record = record
         self._lock = lock
+        self._watch = Watch(record)
         self._run = Run(record.run_id, f"{datetime.now(UTC):%Y-%m-%d}")
         self._commit_log = CommitLog(store, record.model_id)
 
     def work(self, clips: pa.Table) -> None:
         """Finish what earlier runs left, then do what is left to do."""
+        with Heartbeat(self._record, self._store, self._watch.look):
+            self._work(clips)
+
+    def _work(self, clips: pa.Table) -> None:
         record = self._record
         record.n_recovered_entries = len(recover(self._commit_log, self._run, self._publish))
         todo, record.n_done_before, record.n_given_up = pending(clips, self._commit_log, self._job)
@@ -145,8 +153,11 @@ class _TagRun:
             return
         workers = cluster.connect(self._job.resources)
         from pipelines.tagging import operators
+        from pipelines.tagging.ray_board import RayBoard
         from pipelines.tagging.ray_publisher import RayPublisher
 
+        self._watch.metrics = RunMetrics(self._record.model_id)
+        self._watch.board = RayBoard()
         on_ray = partial(operators.carry_out, model=self._model, workers=workers)
         with cluster.plain_errors():
             self._carry_out(todo, workers.n_cpus, on_ray, RayPublisher(self._commit_log))
@@ -162,15 +173,18 @@ class _TagRun:
         table, bounds = divide(todo, n_workers)
         rows = RowSettings.of(self._job, self._record.model_id, self._record.run_id)
         precision = self._job.resources.precision
-        plan = Plan(table, bounds, self._store, rows, self._job.limits, precision)
+        board = self._watch.board
+        plan = Plan(table, bounds, self._store, rows, self._job.limits, precision, board=board)
         committer = Committer(self._commit_log, self._run, self._record, publisher)
+        self._record.begin_work(float(estimated_seconds(todo).sum()))
         with Progress(len(todo)) as progress:
             for receipt in receipts(plan, carry_out):
-                self._record.tally.add(receipt.tally)
+                self._record.tally = self._record.tally.plus(receipt.tally)
                 progress.update(self._record.tally)
                 committer.add(receipt)
                 self._stop_if_lock_lost()
             committer.finish()
+        self._watch.look()
 
     def _stop_if_lock_lost(self) -> None:
         if self._lock.lost:

@@ -14,8 +14,9 @@ after the clip with which it has ``MOST_PATCHES``; its other clips have no event
 """
 
 import json
+import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -29,6 +30,7 @@ from pipelines.output.tally import Tally
 from pipelines.runtime.isolation import Isolated
 from pipelines.runtime.limits import Limits
 from pipelines.storage.retry import PATIENCE_S
+from pipelines.tagging.batches import estimated_seconds
 from pipelines.tagging.staged_rows import RowSettings, TaggedClip, staged_rows
 from tagger import audio
 from tagger.arrays import FloatArray
@@ -42,6 +44,7 @@ T = TypeVar("T")
 Event = tuple[int, audio.Signal | FloatArray | ClipError]
 
 MOST_PATCHES: Final = 16_384  # more than four hours; 200 MB as float16
+TELL_S: Final = 5.0  # between two words of how far a batch is
 POOLED_PATCHES = 128  # patches of several clips that pass through the extractors together
 
 
@@ -130,6 +133,21 @@ def unpack(order: str, data: pa.Buffer, dtype: str) -> Iterator[Event]:
             start += what
 
 
+def telling(
+    events: Iterable[Event], tell: Callable[[int], object], interval_s: float = TELL_S
+) -> Iterator[Event]:
+    """The same events; every ``interval_s`` the number of patches so far is told."""
+    n_patches = 0
+    due = time.monotonic() + interval_s
+    for row, what in events:
+        yield row, what
+        if isinstance(what, np.ndarray):
+            n_patches += len(what)
+        if time.monotonic() >= due:
+            tell(n_patches)
+            due = time.monotonic() + interval_s
+
+
 class ClipTagger:
     """Events to staged rows, with a model that is ready."""
 
@@ -164,6 +182,7 @@ class ClipTagger:
         ordered = [outcomes[row] for row in range(len(outcomes))]
         done = clips.slice(0, len(outcomes))
         tally.size_bytes = pc.sum(done["size_bytes"]).as_py()
+        tally.expected_s = float(estimated_seconds(done).sum())
         for outcome in ordered:
             _count(outcome, tally)
         with tally.timed("rows"):

@@ -1,0 +1,47 @@
+"""How far a run is, from its receipts and from the board; told to its record and as metrics."""
+
+import threading
+
+from pipelines.output.run_records import RunRecord
+from pipelines.output.tally import Tally
+from pipelines.runtime import metrics
+from pipelines.runtime.metrics import RunMetrics
+from pipelines.tagging.board import Board, LocalBoard
+from pipelines.tagging.estimate import SEGMENT_S
+
+
+class Watch:
+    """What is known of a run while it goes on.
+
+    Attributes
+    ----------
+    board : where workers tell how far they are in the batches at hand
+    metrics : None where no Ray is at work
+    """
+
+    def __init__(self, record: RunRecord) -> None:
+        self.board: Board = LocalBoard()
+        self.metrics: RunMetrics | None = None
+        self._record = record
+        self._turn = threading.Lock()
+
+    def look(self) -> None:
+        """Bring record and metrics up to date; for any thread."""
+        with self._turn:
+            n_segments = self.board.n_segments()
+            self._record.under_way_s = n_segments * SEGMENT_S
+            if self.metrics is not None:
+                _tell(self.metrics, self._record, n_segments)
+
+
+def _tell(told: RunMetrics, record: RunRecord, n_under_way: int) -> None:
+    tally: Tally = record.tally
+    told.tell(metrics.CLIPS, tally.n_tagged)
+    told.tell(metrics.AUDIO_HOURS, tally.audio_s / 3600)
+    told.tell(metrics.RETRIES, tally.n_retries)
+    told.tell(metrics.PATCHES, tally.n_segments + n_under_way)
+    for reason, n in tally.failures.items():
+        told.tell(metrics.FAILURES, n, reason)
+    for stage, seconds in tally.seconds.items():
+        told.tell(metrics.STAGE_SECONDS, seconds, stage)
+    told.tell(metrics.CLIPS_LEFT, record.n_to_do - tally.n_tagged - tally.n_failed)
