@@ -28,6 +28,7 @@ FLOORS = (
 """The packages of ``pipelines`` from the ground up; each may import those on the floors below."""
 
 RAY = {
+    "pipelines.runtime.authentication",
     "pipelines.runtime.cluster",
     "pipelines.runtime.metrics",
     "pipelines.tagging.operators",

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pipelines.runtime.authentication import require_token
 from pipelines.runtime.limits import Resources
 from pipelines.runtime.signals import SIGNALS, Interrupted
 from pipelines.storage.errors import AccessDenied, StoreUnavailable
@@ -48,6 +49,7 @@ def connect(resources: Resources) -> Workers:
     address = os.environ.get("RAY_ADDRESS")
     if address:
         _refuse_silence(address)
+        require_token(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "WARNING"}
     if not address:
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # binds to loopback, here too
