@@ -30,7 +30,7 @@ class Heartbeat:
     Parameters
     ----------
     look : called before each beat, in the thread, to bring the record up to date
-    interval_s : seconds between beats
+    interval_s : seconds between beats; None: ``HEARTBEAT_S``
     """
 
     def __init__(
@@ -38,12 +38,12 @@ class Heartbeat:
         record: RunRecord,
         store: Store,
         look: Callable[[], None],
-        interval_s: float = HEARTBEAT_S,
+        interval_s: float | None = None,
     ) -> None:
         self._record = record
         self._store = store.with_patience(_PATIENCE_S)
         self._look = look
-        self._interval_s = interval_s
+        self._interval_s = interval_s or HEARTBEAT_S
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._keep_beating, name="heartbeat", daemon=True)
 
