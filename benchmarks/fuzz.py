@@ -33,7 +33,7 @@ from tagger.errors import Reason
 from tagger.tagging import Tagger
 
 KINDS: Final = ("wav", "wav float", "flac", "ogg", "opus", "mp3", "m4a")
-LIMITS: Final = Limits(clip_timeout_s=20.0, max_hours=0.05, memory_mb=1024)
+LIMITS: Final = Limits(clip_timeout_s=20.0, max_hours=0.05, clip_memory_mb=1024)
 BATCH: Final = 200
 BAD: Final = (Reason.CRASHED, Reason.TIMEOUT, Reason.OUT_OF_MEMORY)
 _SUBTYPES: Final = {"wav float": "FLOAT", "opus": "OPUS"}

@@ -36,7 +36,8 @@ from pipelines.output.status import status
 from pipelines.storage.filesystems import filesystem
 from pipelines.storage.store import Store, open_store
 from tagger.errors import ClipError
-from tagger.tagging import Result, Tagger
+from tagger.results import Result
+from tagger.tagging import Tagger
 from tests.support.s3_server import S3Server
 from tests.support.tiny_model import save_tiny_model
 

@@ -4,7 +4,19 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
-"""Waveforms, spectra, patches, embeddings and scores."""
+"""Waveforms, log-mel patches, embeddings and scores."""
+
+DoubleArray = npt.NDArray[np.float64]
+"""Times in seconds, figures of an evaluation, and what is computed in double precision."""
+
+RealArray = npt.NDArray[np.floating]
+"""Floating point of any width: patches stored as float16, sums carried in float64."""
+
+ComplexArray = npt.NDArray[np.complex64]
+"""Spectra with their phase."""
 
 IndexArray = npt.NDArray[np.int64]
 """Rows of a table, numbers of classes, positions."""
+
+ByteArray = npt.NDArray[np.uint8]
+"""Embeddings quantised to 8 bits, as the AudioSet release has them."""

@@ -10,6 +10,7 @@ single-level attention of Kong et al. 2017.
 """
 
 from itertools import pairwise
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -17,13 +18,14 @@ from torch import Tensor, nn
 from tagger.configs import AttentionConfig
 from tagger.schema import EMBEDDING_SIZE
 
-WEIGHT_FLOOR = 1e-7  # v is kept in [floor, 1 - floor] before it is normalised
+WEIGHT_FLOOR: Final = 1e-7  # v is kept in [floor, 1 - floor] before it is normalised
 
 
 class _TimeNorm(nn.BatchNorm1d):
     """Batch normalisation of the last axis over all others."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """The normalised values, of the shape (..., n) of ``x``."""
         return super().forward(x.flatten(0, -2)).view_as(x)
 
 
@@ -63,7 +65,7 @@ class MultiLevelAttention(nn.Module):
         self.final = _dense(n_classes * len(config.levels), n_classes)
 
     def forward(self, bags: Tensor) -> Tensor:
-        """Logits (batch, K) of bags (batch, n_segments, 128); their softmax is the prediction."""
+        """Logits (batch, K) of bags (batch, n_segments, 128); softmax makes them the prediction."""
         return self.explain(bags)[0]
 
     def explain(self, bags: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,10 +1,11 @@
-"""From a recording to the signal that patches are made of (paper section 3.1; design section 3).
+"""From a recording to the waveform that patches are made of (paper section 3.1; PAPER.md D1 to D3).
 
 decode -> mono -> trim leading and trailing silence -> normalise to a peak of 1 -> 16 kHz.
 
-Trimming and the peak need the whole recording, so it is gone through twice: one pass finds the
-bounds and the peak, another yields the signal. Recordings of some minutes are decoded once and kept
-in between; longer ones are decoded twice, a block at a time, and give the very same samples.
+Trimming and the peak need the whole recording, so there are two passes: the first finds the bounds
+and the peak, the second yields the waveform. Recordings of some minutes are decoded once and kept
+in memory in between. Longer ones are decoded twice, a block at a time, and give the very same
+samples.
 
 Times are seconds in the original recording: its first decoded sample is at 0.
 """
@@ -15,7 +16,6 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import soxr
 
 from tagger.arrays import FloatArray
@@ -23,30 +23,25 @@ from tagger.decoding import decode_blocks
 from tagger.errors import ClipError, Reason, Stage
 from tagger.logmel import SAMPLE_RATE_HZ
 from tagger.recording import Source
+from tagger.trimming import Envelope
 
 MAX_HOURS: Final = 24.0
 MIN_RATE_HZ: Final = 1_000  # below it no sound is left, and a few bytes would be hours
 
-TRIM_FRAME: Final = 2_048  # samples at the recording's own rate, as all TRIM constants
-TRIM_HOP: Final = 512
-TRIM_RATIO: Final = 1e-6  # in power: 60 dB below the loudest frame
-TRIM_FLOOR: Final = 1e-10  # in power: librosa measures nothing quieter
-
 _T = TypeVar("_T")
 
 _KEEP_SAMPLES: Final = 2**24  # 64 MiB, 6 minutes at 44.1 kHz
-_HUGE: Final = 1e15  # amplitudes whose squares leave float32
 
 
 @dataclass(frozen=True)
 class Signal:
-    """What is known of a recording once it has been decoded.
+    """What is known of a recording once it has been decoded; times in seconds.
 
     Parameters
     ----------
     duration_s : length of what could be decoded
     sample_rate_hz, channels : of the original recording
-    content_start_s, content_end_s : what trimming left; the 16 kHz signal starts at the first
+    content_start_s, content_end_s : what trimming left; the waveform at 16 kHz starts at the first
     peak : largest magnitude of the mono recording, which normalisation makes 1
     damage : None, or one line that tells what of the recording could not be decoded
     """
@@ -61,19 +56,22 @@ class Signal:
 
 
 def load(source: Source, max_hours: float = MAX_HOURS) -> tuple[Signal, Iterator[FloatArray]]:
-    """Decode a recording: what it is, and its signal at 16 kHz.
+    """Decode a recording: what it is, and its waveform at 16 kHz in blocks.
 
     Parameters
     ----------
     source : bytes, local path, or seekable binary file object (which must stay open until the
         blocks are read, and is read again from its start if the recording is long)
-    max_hours : longest recording to take, in hours as decoded, whatever its header says
+    max_hours : longest recording to accept, in hours as decoded, whatever its header says
 
     Returns
     -------
-    The signal's description, and blocks of (n,) float32 mono at 16 kHz: trimmed, peak 1 before the
-    resampling, at least one sample in all. A recording damaged on the way is used as far as it
-    decodes, and ``Signal.damage`` says so.
+    signal : the recording's description
+    blocks : (n,) float32 mono at 16 kHz each: trimmed, with a peak of 1 before the resampling, at
+        least one sample in all
+
+    A recording that is damaged on the way is used as far as it decodes, and ``Signal.damage`` says
+    so.
 
     Raises
     ------
@@ -87,71 +85,77 @@ def load(source: Source, max_hours: float = MAX_HOURS) -> tuple[Signal, Iterator
 def loading(
     source: Source, max_hours: float = MAX_HOURS
 ) -> Generator[float, None, tuple[Signal, Iterator[FloatArray]]]:
-    """``load`` that yields on its way how many hours more have been decoded, about one at a time.
+    """``load`` as a generator that reports its progress.
 
-    They sum up to the duration; what ``load`` returns is returned at the end.
+    Yields
+    ------
+    hours of audio decoded since the last report, about one at a time; they add up to the duration
+
+    Returns
+    -------
+    What ``load`` returns.
+
+    Raises
+    ------
+    ClipError, OSError : as ``load``
     """
     signal, pieces = yield from _normalised(source, max_hours)
-    return signal, _resampled(pieces, signal.sample_rate_hz)
+    return signal, resampled(pieces, signal.sample_rate_hz)
 
 
 def waveform(source: Source, max_hours: float = MAX_HOURS) -> tuple[Signal, FloatArray]:
-    """``load`` with the signal in one piece, (n,) float32; for recordings that fit into memory."""
+    """``load`` with the waveform in one piece, (n_samples,) float32 at 16 kHz.
+
+    For recordings that fit into memory. Raises as ``load`` does.
+    """
     signal, blocks = load(source, max_hours)
     return signal, np.concatenate(list(blocks))
 
 
 def original(source: Source, max_hours: float = MAX_HOURS) -> tuple[Signal, FloatArray]:
-    """The signal in one piece before it is resampled, (n,) float32: what pitch shifting takes."""
+    """The trimmed, normalised waveform at the recording's own rate, (n_samples,) float32.
+
+    It is what pitch shifting starts from. Raises as ``load`` does.
+    """
     signal, pieces = _returned(_normalised(source, max_hours))
     return signal, np.concatenate(list(pieces))
 
 
+def resampled(pieces: Iterable[FloatArray], sample_rate_hz: int) -> Iterator[FloatArray]:
+    """A waveform at 16 kHz, resampled with soxr HQ.
+
+    Parameters
+    ----------
+    pieces : (n,) float32 each, at least one sample in all; their lengths make no difference
+    sample_rate_hz : of the pieces
+
+    Yields
+    ------
+    (n,) float32 at 16 kHz, at least one sample in all
+    """
+    if sample_rate_hz == SAMPLE_RATE_HZ:
+        yield from pieces
+        return
+    stream = soxr.ResampleStream(sample_rate_hz, SAMPLE_RATE_HZ, 1, "float32", "HQ")
+    n = 0
+    for piece in pieces:
+        part = stream.resample_chunk(piece)
+        n += len(part)
+        yield part
+    last = stream.resample_chunk(np.empty(0, np.float32), last=True)
+    if n + len(last) == 0:  # too short for one sample at 16 kHz: its peak stands for it
+        last = np.ones(1, np.float32)
+    yield last
+
+
 def _returned(steps: Generator[float, None, _T]) -> _T:
-    """What is returned at the end of all steps."""
+    """Run a generator to its end and return what it returns."""
     while True:
         try:
             next(steps)
         except StopIteration as end:
             result: _T = end.value
             return result
-
-
-class Envelope:
-    """Power over time of a signal that comes in blocks, and where it is not silent.
-
-    Bounds are those of ``librosa.effects.trim(y, top_db=60)``: RMS of centred frames (2048 samples,
-    hop 512, zeros beyond the ends) against the loudest frame. A frame is four pieces of 512
-    samples, so that every sample is squared once.
-    """
-
-    def __init__(self) -> None:
-        self.n_samples = 0
-        self._energies: list[npt.NDArray[np.floating]] = []  # per piece; the last may be incomplete
-
-    def add(self, block: FloatArray, peak: float) -> None:
-        """Take in the next (n,) samples, none of them larger than ``peak``."""
-        samples: npt.NDArray[np.floating] = block.astype(np.float64) if peak > _HUGE else block
-        n_open = min(-self.n_samples % TRIM_HOP, len(samples))
-        self.n_samples += len(samples)
-        if n_open:
-            self._energies[-1][-1] += np.dot(samples[:n_open], samples[:n_open])
-        n_whole = (len(samples) - n_open) // TRIM_HOP
-        pieces = samples[n_open : n_open + n_whole * TRIM_HOP].reshape(n_whole, TRIM_HOP)
-        rest = samples[n_open + n_whole * TRIM_HOP :]
-        if n_whole:
-            self._energies.append(np.vecdot(pieces, pieces))
-        if len(rest):
-            self._energies.append(np.vecdot(rest, rest)[None])
-
-    def bounds(self) -> tuple[int, int]:
-        """First sample that is not silent, and the one after the last."""
-        energies = np.pad(np.concatenate(self._energies, dtype=np.float64), 2)
-        n_frames = 1 + self.n_samples // TRIM_HOP
-        frames = sum(energies[k : k + n_frames] for k in range(TRIM_FRAME // TRIM_HOP))
-        power = np.maximum(np.asarray(frames) / TRIM_FRAME, TRIM_FLOOR)
-        loud = np.flatnonzero(power > TRIM_RATIO * power.max())
-        return int(loud[0]) * TRIM_HOP, min(self.n_samples, (int(loud[-1]) + 1) * TRIM_HOP)
 
 
 @dataclass
@@ -164,11 +168,24 @@ class _Survey:
     peak: float
     damage: str | None
     kept: list[FloatArray] | None  # the decoded recording, None if it is long
-    told_hours: float = 0.0
+    reported_hours: float = 0.0
 
     @property
     def hours(self) -> float:
+        """Length of what has been decoded so far."""
         return self.envelope.n_samples / self.sample_rate_hz / 3600.0
+
+    def add(self, block: FloatArray) -> None:
+        """Survey the next block; ClipError where it holds what is no number."""
+        peak = max(float(block.max()), -float(block.min()))
+        if not np.isfinite(peak):  # NaN as well: it is the maximum of any block that has one
+            raise ClipError(Reason.NON_FINITE, "samples that are NaN or infinite")
+        self.peak = max(self.peak, peak)
+        self.envelope.add(block, peak)
+        if self.kept is not None:
+            self.kept.append(block)
+            if self.envelope.n_samples > _KEEP_SAMPLES:
+                self.kept = None
 
 
 def _normalised(
@@ -196,7 +213,7 @@ def _survey(source: Source, max_hours: float) -> Generator[float, None, _Survey]
     survey = _Survey(rate, channels, Envelope(), 0.0, None, [])
     try:
         with closing(blocks):
-            yield from _go_through(blocks, survey, max_hours)
+            yield from _survey_blocks(blocks, survey, max_hours)
     except ClipError as error:
         if error.reason is not Reason.DECODE_ERROR or survey.envelope.n_samples == 0:
             raise
@@ -205,44 +222,35 @@ def _survey(source: Source, max_hours: float) -> Generator[float, None, _Survey]
         raise ClipError(Reason.EMPTY, "no samples")
     if survey.peak == 0.0:
         raise ClipError(Reason.SILENT, "every sample is zero")
-    yield survey.hours - survey.told_hours
+    yield survey.hours - survey.reported_hours
     return survey
 
 
-def _go_through(
+def _survey_blocks(
     blocks: Iterable[FloatArray], survey: _Survey, max_hours: float
 ) -> Generator[float]:
-    """Survey all blocks; yields the hours that are new, once they are one or more."""
+    """Survey all blocks; yields the hours not yet reported, once they are one or more."""
     if survey.sample_rate_hz < MIN_RATE_HZ:
         raise ClipError(Reason.UNSUPPORTED, f"a sample rate of {survey.sample_rate_hz} Hz")
     for block in blocks:
-        _take(survey, block)
+        survey.add(block)
         if survey.hours > max_hours:
             raise ClipError(Reason.TOO_LONG, f"more than {max_hours:g} hours of audio")
-        if survey.hours >= survey.told_hours + 1.0:
-            yield survey.hours - survey.told_hours
-            survey.told_hours = survey.hours
-
-
-def _take(survey: _Survey, block: FloatArray) -> None:
-    peak = max(float(block.max()), -float(block.min()))
-    if not np.isfinite(peak):  # NaN as well: it is the maximum of any block that has one
-        raise ClipError(Reason.NON_FINITE, "samples that are NaN or infinite")
-    survey.peak = max(survey.peak, peak)
-    survey.envelope.add(block, peak)
-    if survey.kept is not None:
-        survey.kept.append(block)
-        if survey.envelope.n_samples > _KEEP_SAMPLES:
-            survey.kept = None
+        if survey.hours >= survey.reported_hours + 1.0:
+            yield survey.hours - survey.reported_hours
+            survey.reported_hours = survey.hours
 
 
 def _decode_again(source: Source) -> Iterator[FloatArray]:
-    """Nothing is opened before the first block is asked for."""
+    """The blocks once more; the source is opened when the first of them is asked for."""
     yield from decode_blocks(source).blocks
 
 
 def _cut(blocks: Iterable[FloatArray], start: int, end: int, peak: float) -> Iterator[FloatArray]:
-    """Samples ``start`` to ``end`` of the recording, divided by ``peak``."""
+    """Samples ``start`` to ``end`` of the recording, divided by ``peak``.
+
+    ClipError where the recording ends earlier than in the first pass.
+    """
     position = 0
     for block in blocks:
         piece = block[max(0, start - position) : end - position]
@@ -253,20 +261,3 @@ def _cut(blocks: Iterable[FloatArray], start: int, end: int, peak: float) -> Ite
             return
     detail = "shorter when it was read for the second time"
     raise ClipError(Reason.CHANGED_DURING_RUN, detail, Stage.READ)
-
-
-def _resampled(pieces: Iterable[FloatArray], sample_rate_hz: int) -> Iterator[FloatArray]:
-    """The signal at 16 kHz (soxr HQ); the lengths of the pieces make no difference."""
-    if sample_rate_hz == SAMPLE_RATE_HZ:
-        yield from pieces
-        return
-    stream = soxr.ResampleStream(sample_rate_hz, SAMPLE_RATE_HZ, 1, "float32", "HQ")
-    n = 0
-    for piece in pieces:
-        resampled = stream.resample_chunk(piece)
-        n += len(resampled)
-        yield resampled
-    last = stream.resample_chunk(np.empty(0, np.float32), last=True)
-    if n + len(last) == 0:  # too short for one sample at 16 kHz: its peak stands for it
-        last = np.ones(1, np.float32)
-    yield last

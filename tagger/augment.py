@@ -2,9 +2,9 @@
 
 A shift by n semitones stretches the clip in time by 2^(n/12) without moving its frequencies, then
 plays it that much faster. The paper uses librosa's ``effects.pitch_shift`` and later resamples to
-16 kHz; here the faster playing and that resampling are one resampling, and since it drops what lies
-above 8 kHz, those frequency bins are dropped before the phase vocoder (design section 8). The
-spectrum is librosa's.
+16 kHz. Here the faster playing and that resampling are one resampling. Since it drops what lies
+above 8 kHz, those frequency bins are dropped before the phase vocoder, which has less to do then.
+The spectrum is librosa's.
 
 Conventions: waveforms are (n_samples,) float32 mono; spectra are (n_frames, n_bins) complex64.
 """
@@ -13,14 +13,11 @@ from functools import cache
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import scipy.fft
 import soxr
 
-from tagger.arrays import FloatArray
+from tagger.arrays import ComplexArray, FloatArray
 from tagger.logmel import SAMPLE_RATE_HZ
-
-ComplexArray = npt.NDArray[np.complex64]
 
 _WINDOW_LENGTH: Final = 2048  # librosa's defaults: periodic Hann window, hop of a quarter
 _OVERLAP: Final = 4
@@ -45,7 +42,9 @@ def pitch_shift(
     Parameters
     ----------
     waveform : (n_samples,) float32, at least one sample
-    n_semitones : upwards when positive
+    sample_rate_hz : of the waveform
+    n_semitones : how far; upwards when positive
+    target_rate_hz : of the result
 
     Returns
     -------
@@ -117,6 +116,7 @@ def _synthesis(spectrum: ComplexArray, length: int, n_samples: int) -> FloatArra
 
 
 def _overlap_added(frames: FloatArray) -> FloatArray:
+    """The sum of frames that lie a quarter of their length apart."""
     hop = frames.shape[1] // _OVERLAP
     parts = frames.reshape(len(frames), _OVERLAP, hop)
     summed = np.zeros((len(frames) + _OVERLAP - 1, hop), np.float32)

@@ -1,4 +1,4 @@
-"""The model card: what a model is, how it was made, how well it does (design 5).
+"""The model card: what a model is, how it was made, how well it does.
 
 A model is a folder or URI that holds ``card.json`` and safetensors files. Reading a card verifies
 the sha256 of every weight file. Nothing outside the folder is opened, nothing is unpickled. This
@@ -26,6 +26,8 @@ BUNDLED: Final = Path(__file__).parent / "models" / "esc10"
 
 HeadKind = Literal["attention"]
 Read = Callable[[str, str], bytes]
+"""Gives the bytes of a file of a model, from the model's folder or URI and the file's name."""
+
 _Part = TypeVar("_Part")
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # also part of folder and file names
@@ -47,7 +49,18 @@ def _check_weights(file: str, sha256: str) -> None:
 
 @dataclass(frozen=True)
 class ExtractorCard:
-    """One fine-tuned VGGish: ``config`` holds the fields of ``vggish.VGGishConfig``."""
+    """One fine-tuned VGGish.
+
+    Attributes
+    ----------
+    name : what members and tables call it
+    config : the fields of ``configs.VGGishConfig``
+    weights, sha256 : name of its weight file beside the card, and that file's hash
+
+    Raises
+    ------
+    CommandError : on construction, where a name or a hash is malformed
+    """
 
     name: str
     config: Mapping[str, Any]
@@ -61,9 +74,18 @@ class ExtractorCard:
 
 @dataclass(frozen=True)
 class MemberCard:
-    """One member of the ensemble: a head upon the named extractor's embeddings.
+    """One member of the ensemble: a head upon the embeddings of an extractor.
 
-    ``config`` holds the fields of ``attention.AttentionConfig``.
+    Attributes
+    ----------
+    extractor : name of the extractor
+    kind : of head
+    config : the fields of ``configs.AttentionConfig``
+    weights, sha256 : name of its weight file beside the card, and that file's hash
+
+    Raises
+    ------
+    CommandError : on construction, where the kind is unknown or a name or a hash is malformed
     """
 
     extractor: str
@@ -83,6 +105,14 @@ class Card:
     """A model's description; ``about`` is for people, the rest decides what it computes.
 
     A model to tag with has members and labels; one to start fine-tuning from has extractors alone.
+
+    Attributes
+    ----------
+    name : letters, digits, ".", "_" and "-"
+    labels : in the order of the heads' outputs
+    extractors, members : in the order in which results are given
+    front_end : the constants of ``tagger.logmel`` that the model was trained with
+    about : how it was made and how well it does: training data, split, metrics, versions
 
     Raises
     ------
@@ -112,7 +142,12 @@ class Card:
             raise CommandError("its members do not name its extractors")
 
     def require_members(self) -> None:
-        """CommandError where there is nothing to tag with."""
+        """Refuse a model that cannot tag.
+
+        Raises
+        ------
+        CommandError : the model has extractors only
+        """
         if not self.members:
             raise CommandError(
                 f"model {self.name} holds extractors only and cannot tag: it is what "
@@ -134,7 +169,7 @@ class Card:
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """A verified model: its card and the bytes of its weight files by name."""
+    """A verified model: its card, and the bytes of its weight files by file name."""
 
     card: Card
     weights: Mapping[str, bytes]
@@ -158,7 +193,8 @@ def read_model(url: str | Path = BUNDLED, read: Read | None = None) -> ModelFile
 
     Parameters
     ----------
-    read : gives the bytes of a file, by the model's ``url`` and its name; None: fsspec
+    url : folder or URI of the model
+    read : how to read a file of it; None: with fsspec, without retries
 
     Raises
     ------
@@ -180,7 +216,12 @@ def read_model(url: str | Path = BUNDLED, read: Read | None = None) -> ModelFile
 
 
 def read_file(url: str, name: str) -> bytes:
-    """The bytes of a file of the model at ``url``; CommandError where it cannot be read."""
+    """The bytes of a file of the model at a folder or URI.
+
+    Raises
+    ------
+    CommandError : it cannot be read
+    """
     try:
         with fsspec.open(f"{url}/{name}", "rb") as file:
             data: bytes = file.read()
@@ -193,7 +234,7 @@ def read_file(url: str, name: str) -> bytes:
 
 
 def _unreadable() -> tuple[type[Exception], ...]:
-    """What files and object stores raise; imported only when they did."""
+    """What files and object stores raise; imported only when something was raised."""
     from aiohttp import ClientError
     from botocore.exceptions import BotoCoreError
 
@@ -217,7 +258,7 @@ def _parse(data: bytes, url: str) -> Card:
 
 
 def _card(*, labels: Any, extractors: Any, members: Any, about: Any, **rest: Any) -> Card:
-    """The card of a JSON object; any exception where it is not one."""
+    """The card that a JSON object describes; raises whatever happens where it describes none."""
     return Card(
         labels=tuple(Label(**label) for label in labels),
         extractors=tuple(_part(ExtractorCard, **part) for part in extractors),

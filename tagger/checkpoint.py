@@ -1,4 +1,8 @@
-"""Models between disk and torch: card + safetensors (design 5), never pickle."""
+"""Models between disk and torch: a card and safetensors files, never pickle.
+
+The card decides the networks, the files hold their weights. Loading allocates nothing on the word
+of a card alone: networks are built without memory and then take the tensors of the files.
+"""
 
 import hashlib
 import json
@@ -26,7 +30,13 @@ _Network = TypeVar("_Network", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Ensemble:
-    """The networks of a model, in evaluation mode, in the order of the card."""
+    """The networks of a model, in evaluation mode, in the order of the card.
+
+    Attributes
+    ----------
+    extractors : by name
+    heads : one per member
+    """
 
     extractors: Mapping[str, VGGish]
     heads: Sequence[MultiLevelAttention]
@@ -56,13 +66,20 @@ def save(
     about: Mapping[str, Any],
     dtype: torch.dtype = torch.float32,
 ) -> Card:
-    """Write a model: ``card.json`` and one safetensors file per network.
+    """Write a model: one safetensors file per network, then ``card.json``.
 
     Parameters
     ----------
+    folder : made if need be; files of the same names are overwritten
+    name, labels, about : as on ``Card``
+    extractors : by name
     heads : per member the name of its extractor and its head
     dtype : how weight matrices are stored; float16 halves the files (loading gives float32 either
         way). Biases and statistics, which may leave float16's range, stay as they are.
+
+    Raises
+    ------
+    CommandError : they make no valid card
     """
     folder.mkdir(parents=True, exist_ok=True)
     extractor_cards = [
@@ -96,7 +113,10 @@ def _built(
     part: ExtractorCard | MemberCard,
     files: ModelFiles,
 ) -> _Network:
-    """A network with its weights; the card's numbers alone allocate nothing."""
+    """A network with its weights, in evaluation mode.
+
+    It is made on torch's "meta" device, so that a card with absurd numbers allocates nothing.
+    """
     config = {k: tuple(v) if isinstance(v, list) else v for k, v in part.config.items()}
     try:
         with torch.device("meta"):

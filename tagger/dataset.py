@@ -36,35 +36,39 @@ _LOCAL: Final = "file://"
 
 @dataclass(frozen=True)
 class Dataset:
-    """Clips and the labels they may have; see the module for the columns."""
+    """Clips and the labels they may have.
+
+    Attributes
+    ----------
+    layout : a key of ``layouts.READERS``
+    labels : in the order of their class numbers
+    clips : one row per clip; the module lists the columns
+    """
 
     layout: str
     labels: LabelSet
     clips: pd.DataFrame
 
     def truth(self) -> IndexArray:
-        """Class of each clip, (n_clips,) int64; -1 for ignored ones."""
+        """Class of each clip, (n_clips,) int64; -1 for ignored test clips."""
         truth = np.full(len(self.clips), -1, np.int64)
         labelled = self.clips["label"].notna().to_numpy()
         truth[labelled] = self.labels.indices(self.clips["label"][labelled])
         return truth
 
     def development(self) -> IndexArray:
-        """Rows to train and validate on, in metadata order: all that are not test clips."""
+        """Rows to train and validate on, (n,) int64 in metadata order: all but test clips."""
         return np.flatnonzero(self.clips["split"].to_numpy() != "test")
 
-    def test(self, usage: str | None = None) -> IndexArray:
-        """Rows of the test clips that are scored: of one usage ("Public", "Private"), or all."""
-        clips = self.clips
-        wanted = (clips["split"] == "test") & (clips["usage"].fillna("") != IGNORED)
-        if usage is not None:
-            wanted &= clips["usage"].fillna("") == usage
-        return np.flatnonzero(wanted.to_numpy())
+    def test(self) -> IndexArray:
+        """Rows of the test clips that are scored, in metadata order: all but the ignored ones."""
+        scored = (self.clips["split"] == "test") & (self.clips["usage"].fillna("") != IGNORED)
+        return np.flatnonzero(scored.to_numpy())
 
     def fingerprint(self) -> str:
-        """sha256 over name, label, fold, size, split and usage of each clip, in order.
+        """sha256, in hexadecimal, over name, label, fold, size, split and usage of each clip.
 
-        Independent of where the data set lies.
+        It does not depend on where the data set lies.
         """
         columns = ["name", "label", "fold", "size_bytes", "split", "usage"]
         table = self.clips[columns].astype(object)
@@ -73,16 +77,14 @@ class Dataset:
         return digest.hexdigest()
 
 
-def load(path: str | Path, *, layout: str | None = None, labels: LabelSet | None = None) -> Dataset:
+def load(path: str | Path, *, layout: str | None = None) -> Dataset:
     """Read and check a data set.
 
     Parameters
     ----------
     path : its folder, or a CSV of uri and label
-    layout : a key of ``layouts.READERS``; by default it is detected. "esc10" takes ESC-10 out of
-        ESC-50
-    labels : the labels to allow, for a CSV or a folder per class; by default those that occur,
-        sorted
+    layout : a key of ``layouts.READERS``; None: it is detected. "esc10" finds ESC-10 within ESC-50
+        too
 
     Raises
     ------
@@ -92,14 +94,14 @@ def load(path: str | Path, *, layout: str | None = None, labels: LabelSet | None
     layout = layout or layouts.detect(path)
     if layout not in layouts.READERS:
         raise CommandError(f"no layout {layout!r}; there are {', '.join(layouts.READERS)}")
-    raw, found = layouts.READERS[layout](path)
+    raw, of_layout = layouts.READERS[layout](path)
     if raw.empty:
         raise CommandError(f"{path}: there is no audio in it")
     _refuse(path, "clips without a name", raw["uri"][raw["name"] == ""])
     _refuse(path, "clips listed more than once", raw["name"][raw["name"].duplicated()])
     unlabelled = (raw["label"] == "") & (raw["usage"] != IGNORED)
     _refuse(path, "clips without a label", raw["name"][unlabelled])
-    labels = labels or found or LabelSet.of(sorted(set(raw["label"]) - {""}))
+    labels = of_layout or LabelSet.of(sorted(set(raw["label"]) - {""}))
     dataset = Dataset(layout, labels, _typed(raw, path))
     present = set(dataset.truth()[dataset.development()])
     empty = [name for index, name in enumerate(labels.names) if index not in present]

@@ -1,10 +1,10 @@
-"""Recordings of any kind as mono blocks of bounded size (design section 3, "Decode").
+"""Recordings of any kind as mono blocks of bounded size.
 
 soundfile (libsndfile) reads first; PyAV (``tagger.ffmpeg``) reads what libsndfile does not:
-m4a/aac, wma, webm, mp4 and other video. MPEG audio (mp3, and raw AAC, which looks like it) and CAF
-go straight to PyAV: libsndfile's decoders write to stderr and stdout when such a file is broken,
-and the one for mp3 gives up at the first damaged frame. So do chained Ogg files (streams end to
-end), of which libsndfile reads the first.
+m4a/aac, wma, webm, mp4 and other video. Some kinds go straight to PyAV. MPEG audio (mp3, and raw
+AAC, which looks like it) and CAF do, because libsndfile's decoders write to stderr and stdout when
+such a file is broken, and the one for mp3 gives up at the first damaged frame. Chained Ogg files
+(streams end to end) do, because libsndfile reads the first stream only.
 
 Only contents decide; names and suffixes are never looked at. A damaged recording is used as far as
 it decodes; one of which nothing decodes is an error.
@@ -35,7 +35,10 @@ _NO_LENGTH: Final = 2**62  # libsndfile reports lengths it does not know as abou
 def decode_blocks(source: Source) -> Decoded:
     """Open a recording and decode it to mono, a block at a time.
 
-    A file object is read from its start and stays open.
+    Parameters
+    ----------
+    source : bytes, local path, or seekable binary file object, which is read from its start and
+        stays open
 
     Raises
     ------
@@ -59,6 +62,7 @@ class _Forward(soundfile.SoundFile):  # type: ignore[misc]
     """
 
     def seekable(self) -> bool:
+        """No: soundfile asks before it seeks."""
         return False
 
 
@@ -95,6 +99,7 @@ def _open_ffmpeg(reader: Reader) -> Decoded:
 
 
 def _blocks(sound: soundfile.SoundFile, reader: Reader) -> Generator[FloatArray]:
+    """Mono blocks; a ``ClipError`` at the end of a damaged recording."""
     length = block_length(sound.samplerate, sound.channels)
     n_decoded, n_read, broken = 0, 1, ""
     try:

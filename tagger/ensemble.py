@@ -1,34 +1,43 @@
 """From bag predictions to the score of a clip (paper sections 3.5, 4.1, 4.2).
 
-Conventions: probabilities are float32 and sum to 1 over the last axis; a *member* is one extractor
-with its head.
+Conventions: probabilities are float32 and sum to 1 over the last axis; K is the number of classes;
+a *member* is one extractor with its head.
 """
 
+from typing import Final
+
 import numpy as np
-import numpy.typing as npt
 
-from tagger.arrays import FloatArray
+from tagger.arrays import FloatArray, IndexArray
 
-LOG_FLOOR = 1e-8  # added before the logarithm, so that one member's zero is no veto
+LOG_FLOOR: Final = 1e-8  # added before the logarithm, so that one member's zero is no veto
 
 
 def clip_mean(predictions: FloatArray) -> FloatArray:
-    """Score (K,) of one clip: the mean over its bags' predictions (n_bags, K)."""
+    """Scores (K,) of one clip: the mean over its bags' predictions (n_bags, K), n_bags >= 1."""
     mean: FloatArray = predictions.mean(0)
     return mean
 
 
 def geometric_mean(members: FloatArray) -> FloatArray:
-    """Geometric mean over members, (..., K), of (n_members, ..., K), made to sum to 1 again."""
+    """Geometric mean (..., K) float32 over members of (n_members, ..., K), summing to 1 again."""
     mean = np.exp(np.log(members.astype(np.float64) + LOG_FLOOR).mean(0))
     shares: FloatArray = (mean / mean.sum(-1, keepdims=True)).astype(np.float32)
     return shares
 
 
-def top_k(scores: FloatArray, k: int, threshold: float = 0.0) -> npt.NDArray[np.intp]:
-    """Class indices of the ``k`` highest of (K,) scores that reach ``threshold``, best first.
+def top_k(scores: FloatArray, k: int, threshold: float = 0.0) -> IndexArray:
+    """The classes with the highest scores, best first; equal scores rank in class order.
 
-    Equal scores rank in class order.
+    Parameters
+    ----------
+    scores : (K,)
+    k : how many classes, at most
+    threshold : least score of a class
+
+    Returns
+    -------
+    (n,) int64 class numbers, n at most ``k``
     """
     best = np.argsort(-scores, kind="stable")[:k]
     return best[scores[best] >= threshold]

@@ -1,31 +1,31 @@
 """Errors that have a meaning outside the code that raises them.
 
-    CommandError    the command cannot be carried out as given; one line for its author, exit code 2
-      NoAudioError  its inputs hold no audio; exit code 3
+    CommandError    what was asked for cannot be done; one line for whoever asked
+      NoAudioError  the inputs hold no audio
       OptionError   an option, by name, has a value that it cannot have
-    ClipError       one clip cannot be tagged; becomes a row of the ``failures`` table
+    ClipError       one clip cannot be tagged; the reason is from a closed list
 
-Anything else is a defect or an outage and ends the job; what was staged by then is kept.
+Anything else is a defect or an outage.
 """
 
 from enum import StrEnum
 
 
 class CommandError(ValueError):
-    """A mistake in the command or its surroundings; the text says how to mend it."""
+    """A mistake in what was asked for or its surroundings; the text says how to mend it."""
 
 
 class NoAudioError(CommandError):
-    """The inputs exist, but hold no audio; an exit code of its own tells schedulers."""
+    """The inputs exist, but hold no audio."""
 
 
 class OptionError(CommandError):
-    """An option of a job or a configuration has a value that it cannot have.
+    """A field of a configuration has a value that it cannot have.
 
     Parameters
     ----------
-    option : name of the field; the command line says its flag instead
-    problem : what is wrong, as the end of a sentence about the option
+    option : name of the field; whoever knows the option by another name can put that instead
+    problem : what is wrong, as the end of a sentence about the option: "must be greater than 0"
     """
 
     def __init__(self, option: str, problem: str) -> None:
@@ -42,7 +42,6 @@ class Stage(StrEnum):
 
     READ = "read"
     DECODE = "decode"
-    MODEL = "model"
 
 
 class Reason(StrEnum):

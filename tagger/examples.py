@@ -2,7 +2,8 @@
 
 An example is some rows of ``values``: one patch for an extractor, one bag of embeddings for an
 attention head, a clip's embeddings for an LSTM, some frames for the DCASE baseline. Every example
-belongs to a *take*: a clip as it is, or one pitch-shifted copy of it.
+belongs to a *take*: a clip as it is, or one pitch-shifted copy of it (PAPER.md D22). The word is
+used in no other sense.
 
 Conventions: takes are numbered from 0 and their values lie one after the other; ``starts`` is
 (n_takes + 1,) int64, take i being ``values[starts[i]:starts[i + 1]]``.
@@ -13,22 +14,18 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from tagger import sampling
-from tagger.arrays import FloatArray, IndexArray
+from tagger.arrays import FloatArray, IndexArray, RealArray
 from tagger.configs import Batches
 from tagger.segments import bags
 
-Values = npt.NDArray[np.floating]
-
-
-PADDING: Final = -1  # in ``Examples.index``: nothing here, zeros
+PADDING: Final = -1  # in ``Examples.index``: no row, read as zeros
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Examples with their labels; equal takes stand together.
+    """Examples with their labels, in the order of their takes.
 
     Attributes
     ----------
@@ -36,12 +33,12 @@ class Examples:
     index : (n_examples,) or (n_examples, length) int64 rows of ``values``, ``PADDING`` at the end
         of sequences shorter than the longest
     labels : (n_examples,) int64 classes
-    takes : (n_examples,) int64, ascending
+    takes : (n_examples,) int64, which take each belongs to; ascending
     n_classes : how many classes there are
     sequences : whether examples differ in length, so that a network needs ``lengths`` too
     """
 
-    values: Values
+    values: RealArray
     index: IndexArray
     labels: IndexArray
     takes: IndexArray
@@ -52,35 +49,35 @@ class Examples:
         return len(self.index)
 
     def inputs(self, which: IndexArray) -> FloatArray:
-        """The examples themselves, (n, ...) float32; zeros where there is padding."""
+        """The examples of the numbers ``which``, (n, ...) float32; zeros where there is padding."""
         index = self.index[which]
         gathered = self.values[index].astype(np.float32)
         gathered[index == PADDING] = 0.0
         return gathered
 
     def lengths(self, which: IndexArray) -> IndexArray:
-        """Rows of each example that are no padding, (n,) int64."""
+        """How many rows of each of the examples ``which`` are no padding, (n,) int64."""
         lengths: IndexArray = (self.index[which] != PADDING).sum(-1)
         return lengths
 
     def targets(self, which: IndexArray) -> FloatArray:
-        """One-hot labels, (n, n_classes) float32."""
+        """One-hot labels of the examples ``which``, (n, n_classes) float32."""
         return np.eye(self.n_classes, dtype=np.float32)[self.labels[which]]
 
 
 @dataclass(frozen=True)
 class Takes:
-    """Clips and their copies, one after the other: see the module.
+    """Clips and their copies, laid out as the module says.
 
     Attributes
     ----------
-    values : (n_values, ...) patches or embeddings
+    values : (n_values, ...) patches or embeddings, float16 or float32
     starts : (n_takes + 1,) int64
     labels : (n_takes,) int64 classes
     n_classes : how many classes there are
     """
 
-    values: Values
+    values: RealArray
     starts: IndexArray
     labels: IndexArray
     n_classes: int
@@ -98,14 +95,17 @@ class Takes:
         longest = int(np.diff(self.starts).max())
 
         def padded(n: int) -> IndexArray:
-            index = np.full((1, longest), PADDING, np.int64)
-            index[0, :n] = np.arange(n)
-            return index
+            rows = np.arange(longest, dtype=np.int64)[None]
+            return np.where(rows < n, rows, PADDING)
 
         return replace(self._examples(padded), sequences=True)
 
     def windows(self, length: int, hop: float) -> Examples:
-        """Whole windows of ``length`` consecutive values, one every ``hop`` (rounded down)."""
+        """Whole windows of ``length`` consecutive values, one every ``hop``.
+
+        A window begins at its multiple of ``hop`` rounded down. Every take has ``length`` values
+        at least.
+        """
 
         def windowed(n: int) -> IndexArray:
             n_windows = max(1, 1 + int((n - length) // hop))
@@ -115,7 +115,12 @@ class Takes:
         return self._examples(windowed)
 
     def _examples(self, index_of: Callable[[int], IndexArray]) -> Examples:
-        """``index_of`` a take of n values: its examples, counted from its first value."""
+        """Examples of all takes.
+
+        Parameters
+        ----------
+        index_of : the examples of a take of n values, as rows counted from its first
+        """
         made: dict[int, IndexArray] = {}
         parts = []
         for start, n in zip(self.starts[:-1], np.diff(self.starts), strict=True):
@@ -138,18 +143,23 @@ def batches(
     ----------
     kind : ``balanced`` one take of each class; ``unbalanced`` ``size`` takes drawn at random, both
         with all their examples; ``examples`` about ``size`` examples of any takes
+    size : of a batch; it is met on average, so that no batch is a small rest
+    rng : source of the random numbers
+
+    Yields
+    ------
+    (n,) int64 numbers of examples
     """
     if kind == "examples":
-        # As many batches as come nearest to the size, none of them a small rest.
         n = len(examples)
         yield from np.array_split(rng.permutation(n), max(1, round(n / size)))
         return
     first = np.searchsorted(examples.takes, np.unique(examples.takes))
     labels, ends = examples.labels[first], np.append(first[1:], len(examples))
-    takes = (
+    drawn = (
         sampling.balanced(labels, rng)
         if kind == "balanced"
         else sampling.unbalanced(len(labels), size, rng)
     )
-    for batch in takes:
-        yield np.concatenate([np.arange(first[take], ends[take]) for take in batch])
+    for takes in drawn:
+        yield np.concatenate([np.arange(first[v], ends[v]) for v in takes])

@@ -36,7 +36,13 @@ _SIGNATURES: Final = re.compile(
 
 
 def open_ffmpeg(reader: Reader) -> Decoded:
-    """The recording by ffmpeg; its rate and channels are those of the first frame: headers err.
+    """Open a recording with ffmpeg and decode it to mono, a block at a time.
+
+    Rate and channels are those of the first frame, since headers err.
+
+    Parameters
+    ----------
+    reader : the recording; it is read from its start, and closed after the last block
 
     Raises
     ------
@@ -61,6 +67,7 @@ def open_ffmpeg(reader: Reader) -> Decoded:
 
 
 def _not_opened(reader: Reader, error: av.error.FFmpegError) -> ClipError:
+    """Why ffmpeg could not open it: broken audio, or no audio at all."""
     reader.seek(0)
     if _SIGNATURES.match(reader.read(16)):
         return ClipError(Reason.DECODE_ERROR, f"broken header: {error.strerror}")
@@ -96,9 +103,10 @@ def _frames(container: InputContainer, reader: Reader) -> Iterator[AudioFrame]:
 
 
 def _cut_short(container: InputContainer, decoded_s: float) -> str:
-    """What is missing of the length in the header, if it is so much that it tells of damage.
+    """What is missing of the length in the header, or "" where so little that it means nothing.
 
-    Such lengths are of the container's making, and in raw AAC a guess.
+    Such lengths are the container's, not the codec's, so they need not be exact; in raw AAC they
+    are a guess.
     """
     stream = container.streams.audio[0]
     promised_s = float((stream.duration or 0) * (stream.time_base or 0))
@@ -148,6 +156,7 @@ class _Mixer:
         self._packer = av.AudioResampler("flt")
 
     def mono(self, frame: AudioFrame) -> FloatArray:
+        """The samples of a frame, (n,) float32; ``ClipError`` where ffmpeg cannot convert them."""
         channels = frame.layout.nb_channels
         if frame.format.name == "fltp" and channels < _MAX_PLANES:
             planes = [

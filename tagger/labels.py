@@ -1,7 +1,7 @@
 """Sets of labels, each with its identifier in the AudioSet ontology where it has one.
 
-The identifiers were compared with AudioSet's published label lists; ``None`` stands where no class
-of AudioSet means the same.
+The identifiers were compared with AudioSet's published label lists (``class_labels_indices.csv``
+and the ontology); ``None`` stands where no class of AudioSet means the same.
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,14 +10,14 @@ from functools import cached_property
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from tagger.arrays import IndexArray
 from tagger.errors import CommandError
 
 
 @dataclass(frozen=True)
 class Label:
-    """A class of sounds: its name, and its AudioSet identifier ("mid") where it has one."""
+    """A class of sounds: its name, and its AudioSet identifier ("mid") or None."""
 
     name: str
     mid: str | None = None
@@ -43,7 +43,12 @@ class LabelSet:
 
     @classmethod
     def of(cls, names: Iterable[str]) -> "LabelSet":
-        """Labels of these names in this order; names that this module knows keep their mid."""
+        """Labels of these names in this order, with the mids of the names that this module knows.
+
+        Raises
+        ------
+        CommandError : no names, an empty one, or one twice
+        """
         return cls(tuple(Label(name, _KNOWN.get(name)) for name in names))
 
     def __len__(self) -> int:
@@ -57,18 +62,15 @@ class LabelSet:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
+        """The names in the order of the labels."""
         return tuple(label.name for label in self.labels)
-
-    @cached_property
-    def mids(self) -> tuple[str | None, ...]:
-        return tuple(label.mid for label in self.labels)
 
     @cached_property
     def _index(self) -> dict[str, int]:
         return {name: index for index, name in enumerate(self.names)}
 
-    def indices(self, names: Iterable[str]) -> npt.NDArray[np.int64]:
-        """Class indices of labels.
+    def indices(self, names: Iterable[str]) -> IndexArray:
+        """Class numbers of labels, (n,) int64.
 
         Raises
         ------
@@ -136,7 +138,10 @@ FSDKAGGLE2018: Final = LabelSet(
         """
     )
 )
-"""The 41 classes of DCASE 2018 task 2, by name, as their indices are (reference/system.md 4)."""
+"""The 41 classes of DCASE 2018 task 2; the class numbers are those of the sorted names.
+
+The oboe is a class of the AudioSet ontology, though not one of the 527 of the AudioSet data set.
+"""
 
 ESC_10: Final = LabelSet(
     _parsed(

@@ -2,7 +2,7 @@
 
 A raw table has the columns ``RAW`` as text, "" where there is nothing; ``tagger.dataset`` gives
 them types and checks them. ``uri`` is absolute, ``name`` the same on every machine. Nothing here
-looks at audio. Every mistake is a ``CommandError``.
+looks at audio. Every mistake in a data set is a ``CommandError``.
 """
 
 import os
@@ -159,7 +159,11 @@ READERS: Final[dict[str, Callable[[Path], Table]]] = {
 
 
 def read_csv(path: Path, required: list[str]) -> pd.DataFrame:
-    """A CSV file as text.
+    """A CSV file (UTF-8, with a header) as a table of text.
+
+    Parameters
+    ----------
+    required : columns that it must have
 
     Raises
     ------

@@ -1,4 +1,9 @@
-"""Log-mel patches exactly as VGGish wants them (paper section 3.1; reference/system.md 3.1).
+"""Log-mel patches exactly as VGGish wants them (paper section 3.1; PAPER.md D4 and D5).
+
+The front end is that of TensorFlow's VGGish (tensorflow/models, research/audioset/vggish:
+``vggish_params.py``, ``mel_features.py``, ``vggish_input.py``), which torchvggish repeats. Other
+front ends look alike and are not: with centred frames, powers instead of magnitudes, or another mel
+scale the published weights give other embeddings.
 
 Conventions: waveforms are (n_samples,) float32 mono at 16 kHz in [-1, 1]; a patch is (96, 64)
 float32, time by band, natural logarithm. Frames are neither centred nor padded, and patches are cut
@@ -15,7 +20,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from tagger.arrays import FloatArray
+from tagger.arrays import DoubleArray, FloatArray
 
 SAMPLE_RATE_HZ: Final = 16_000
 WINDOW_LENGTH: Final = 400  # samples, 25 ms
@@ -24,12 +29,12 @@ FFT_LENGTH: Final = 512  # the next power of two
 N_BANDS: Final = 64
 MIN_HZ: Final = 125.0
 MAX_HZ: Final = 7_500.0
-LOG_OFFSET: Final = 0.01
+LOG_OFFSET: Final = 0.01  # the DCASE baseline has 0.001
 PATCH_FRAMES: Final = 96
 
 PATCH_HOP: Final = PATCH_FRAMES * HOP_LENGTH  # samples, 0.96 s
 PATCH_LENGTH: Final = PATCH_HOP - HOP_LENGTH + WINDOW_LENGTH  # samples one patch needs, 0.975 s
-SEGMENT_S: Final = PATCH_HOP / SAMPLE_RATE_HZ
+SEGMENT_S: Final = PATCH_HOP / SAMPLE_RATE_HZ  # seconds
 
 FRONT_END: Final = {
     "sample_rate_hz": SAMPLE_RATE_HZ,
@@ -50,8 +55,8 @@ def n_patches(n_samples: int) -> int:
     return max(0, 1 + (n_samples - PATCH_LENGTH) // PATCH_HOP)
 
 
-def hertz_to_mel(hz: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """HTK mel scale, 1127 ln(1 + f/700)."""
+def hertz_to_mel(hz: npt.ArrayLike) -> DoubleArray:
+    """Frequencies in Hz on the HTK mel scale, 1127 ln(1 + f/700); any shape."""
     return 1127.0 * np.log1p(np.asarray(hz, np.float64) / 700.0)
 
 
@@ -72,7 +77,7 @@ def mel_matrix() -> FloatArray:
 
 
 @cache
-def _window() -> npt.NDArray[np.float64]:
+def _window() -> DoubleArray:
     """Periodic Hann window, (400,) float64."""
     phase = 2.0 * np.pi * np.arange(WINDOW_LENGTH) / WINDOW_LENGTH
     return 0.5 - 0.5 * np.cos(phase)
@@ -81,8 +86,9 @@ def _window() -> npt.NDArray[np.float64]:
 def log_mel(waveform: FloatArray) -> FloatArray:
     """Log-mel frames, (n_frames, 64) float32, of a (n_samples,) waveform at 16 kHz.
 
-    Spectra are computed in double precision: the rounding of a loud tone in single precision shows
-    in quiet bands, by up to 1e-3. A patch's worth of them at a time stays in the CPU's cache.
+    A waveform shorter than one frame has none. Spectra are computed in double precision: the
+    rounding of a loud tone in single precision shows in quiet bands, by up to 1e-3. They are
+    computed a patch's worth at a time, which stays in the CPU's cache.
     """
     if len(waveform) < WINDOW_LENGTH:
         return np.empty((0, N_BANDS), np.float32)
@@ -123,7 +129,12 @@ def stream_patches(blocks: Iterable[FloatArray]) -> Iterator[FloatArray]:
 
     Yields
     ------
-    (n, 96, 64) float32, the patches that each block completes
+    (n, 96, 64) float32, the patches that each block completes; the one patch of a waveform too
+    short for it comes at the end
+
+    Raises
+    ------
+    ValueError : no samples at all
     """
     rest = np.empty(0, np.float32)
     any_yet = False

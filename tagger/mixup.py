@@ -7,20 +7,20 @@ and torch tensors have in common, so that one implementation serves both.
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
+
+from tagger.arrays import FloatArray, IndexArray
 
 Array = TypeVar("Array", bound=Any)  # numpy array or torch tensor
 
 
-def draw(
-    n_examples: int, alpha: float, rng: np.random.Generator
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+def draw(n_examples: int, alpha: float, rng: np.random.Generator) -> tuple[FloatArray, IndexArray]:
     """The weights and partners of one batch.
 
     Parameters
     ----------
     n_examples : size of the batch, whose examples come in random order
-    alpha : above 0; the paper's best is 0.2
+    alpha : of the Beta distribution, above 0; the paper's best is 0.2
+    rng : source of the random numbers
 
     Returns
     -------

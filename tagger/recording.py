@@ -1,4 +1,8 @@
-"""What both decoders share: where a recording is read from, and the mono blocks it becomes."""
+"""A recording: where its bytes are read from, and the mono blocks that they decode to.
+
+Both decoders, soundfile's (``tagger.decoding``) and ffmpeg's (``tagger.ffmpeg``), read and give
+what is declared here.
+"""
 
 import io
 import os
@@ -14,8 +18,7 @@ Source = bytes | str | Path | BinaryIO
 """A recording: its bytes, the path of a local file, or a seekable binary file object."""
 
 _BLOCK_S: Final = 10.0
-_MAX_BLOCK_VALUES: Final = 2**22  # samples times channels, 16 MiB: for many channels or high rates
-
+_MAX_BLOCK_VALUES: Final = 2**22  # samples times channels, 16 MiB
 
 _SOUNDFILE: Final = (
     ".wav .wave .bwf .rf64 .w64 .flac .ogg .oga .opus .spx .mp1 .mp2 .mp3 .mpga .aif .aiff .aifc"
@@ -33,9 +36,12 @@ AUDIO_SUFFIXES: Final = frozenset(f"{_SOUNDFILE} {_PYAV}".split())
 class Decoded(NamedTuple):
     """A recording that is being decoded.
 
-    ``blocks`` yields (n,) float32, the mean over the channels, about 10 s at a time. Where the
-    recording is damaged it ends with a ``ClipError`` for ``DECODE_ERROR``, after everything that
-    could be decoded.
+    Attributes
+    ----------
+    sample_rate_hz, channels : of the recording
+    blocks : yields (n,) float32, the mean over the channels, about 10 s at a time. Where the
+        recording is damaged it ends with a ``ClipError`` for ``DECODE_ERROR``, after everything
+        that could be decoded.
     """
 
     sample_rate_hz: int
@@ -44,10 +50,18 @@ class Decoded(NamedTuple):
 
 
 class Reader:
-    """A source as the decoders read it: nameless, and with its failures kept.
+    """A source as the decoders read it: a binary file without a name, whose failures are kept.
 
     An exception inside libsndfile's callbacks would be printed and forgotten, and the recording
     blamed for an outage of the store; ``check`` raises it where it can be seen.
+
+    Parameters
+    ----------
+    source : read from its start; opened here if it is a path or bytes
+
+    Raises
+    ------
+    OSError : on construction, where it cannot be opened
     """
 
     def __init__(self, source: Source) -> None:
@@ -58,6 +72,7 @@ class Reader:
         self._failure: OSError | None = None
 
     def read(self, n: int = -1) -> bytes:
+        """At most ``n`` bytes; none after a failure."""
         try:
             return self._file.read(n)
         except OSError as error:
@@ -65,31 +80,34 @@ class Reader:
             return b""
 
     def readinto(self, buffer: memoryview) -> int:
+        """Fill a buffer as far as there are bytes; how many there were."""
         data = self.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move to a place, or to the start or end where there is no such place."""
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self.tell(), os.SEEK_END: self.size}[whence]
         # Broken headers ask for places before the start and far beyond the end.
         return self._file.seek(min(max(0, base + offset), self.size))
 
     def tell(self) -> int:
+        """The place that is read next, in bytes."""
         return self._file.tell()
 
     def check(self) -> None:
-        """Raise the first failure of the source, if it had one."""
+        """Raise the first ``OSError`` of the source, if it had one."""
         if self._failure:
             raise self._failure
 
     def close(self) -> None:
-        """Close what was opened here; a file object that was given stays open."""
+        """Close what was opened here; a file object of the caller's stays open."""
         if self._opened:
             self._file.close()
 
 
 def mono(samples: FloatArray) -> FloatArray:
-    """Mean over the channels of (n, channels); infinite where it overflows."""
+    """Mean over the channels, (n,) float32, of (n, channels); infinite where it overflows."""
     channels = samples.shape[1]
     if channels == 1:
         return samples[:, 0]
@@ -98,11 +116,12 @@ def mono(samples: FloatArray) -> FloatArray:
 
 
 def block_length(sample_rate_hz: int, channels: int) -> int:
-    """Samples per channel in one block."""
+    """Samples per channel in one block: 10 s, or fewer for many channels or high rates."""
     return max(1, min(int(_BLOCK_S * sample_rate_hz), _MAX_BLOCK_VALUES // channels))
 
 
 def _open(source: Source) -> BinaryIO:
+    """The source as a binary file."""
     if isinstance(source, bytes):
         return io.BytesIO(source)
     if isinstance(source, str | Path):

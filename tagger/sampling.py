@@ -24,10 +24,11 @@ def balanced(labels: IndexArray, rng: np.random.Generator) -> Iterator[IndexArra
     Parameters
     ----------
     labels : (n_clips,) class of each clip
+    rng : source of the random numbers
 
     Yields
     ------
-    (n_classes,) int64 clip indices, in the order of the classes
+    (n_classes,) int64 numbers of clips, in the order of the classes
     """
     clips_of = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     n_batches = max((len(clips) for clips in clips_of), default=0)
@@ -45,9 +46,14 @@ def _shuffles(clips: IndexArray, length: int, rng: np.random.Generator) -> Index
 def unbalanced(n_clips: int, batch_size: int, rng: np.random.Generator) -> Iterator[IndexArray]:
     """Batches of clips drawn at random (section 2.2, "unbalanced"): each clip once per epoch.
 
+    Parameters
+    ----------
+    n_clips, batch_size : the size is met on average, so that no batch is a small rest
+    rng : source of the random numbers
+
     Yields
     ------
-    int64 clip indices, as many batches as come nearest to the size, none of them a small rest
+    (n,) int64 numbers of clips
     """
     n_batches = max(1, round(n_clips / batch_size))
     yield from (part for part in np.array_split(rng.permutation(n_clips), n_batches) if len(part))
@@ -56,8 +62,8 @@ def unbalanced(n_clips: int, batch_size: int, rng: np.random.Generator) -> Itera
 def copies_needed(labels: IndexArray) -> IndexArray:
     """How many pitch-shifted copies of each clip raise its class to the largest (section 3.2).
 
-    Within a class the copies are spread evenly, the first clips getting one more where they do not
-    divide.
+    Within a class the copies are spread evenly. Where their number does not divide by that of the
+    clips, the first clips get one more.
 
     Parameters
     ----------
@@ -86,7 +92,7 @@ def draw_semitones(clip_id: str, copy: int, seed: int, most: int = 12) -> int:
     clip_id : a name of the clip that is the same on every machine
     copy : number of the copy, from 1
     seed : one seed for the whole data set
-    most : largest shift, 1 to 12; the paper's is 12
+    most : largest shift in semitones, 1 to 12; the paper's is 12
     """
 
     def place(semitones: int) -> bytes:

@@ -1,12 +1,12 @@
-"""The tables, each column named and typed in one place (design 4, "Tables").
+"""The tables, each column named and typed in one place.
 
 Conventions: ``*_s`` seconds in the original recording, ``*_hz`` hertz, ``*_bytes`` bytes; times of
 day are UTC with microseconds; identifiers are lower-case hexadecimal text. Plain Arrow types only,
 so that DuckDB, pandas, Spark and Athena read every column as it is.
 
-A clip that was worked on is first one row of ``STAGED``: everything about it in one place, its
-tags, embeddings and timeline as nested columns, or its failure. Publication takes such rows apart
-into the tables. A change here raises ``SCHEMA_VERSION`` and is told in the CHANGELOG.
+A clip that was worked on is first one row of ``staged``: everything about it in one place, its
+tags, embeddings and timeline as nested columns, or its failure. Publication divides such rows among
+the tables. A change here raises ``SCHEMA_VERSION`` and is told in the CHANGELOG.
 """
 
 from typing import Final
@@ -84,11 +84,15 @@ LISTING: Final = pa.schema(
 
 
 def staged(embedding_dtype: str) -> pa.Schema:
-    """One row per clip that was worked on; ``reason`` is null when it was tagged.
+    """The schema of staged rows, one per clip that was worked on; ``reason`` is null when tagged.
 
     ``embedding_rows`` nests the columns of the ``embeddings`` table, with the vectors of all rows
     laid end to end in ``embedding_values`` (nested fixed-size lists do not survive every Parquet
     reader).
+
+    Parameters
+    ----------
+    embedding_dtype : a key of ``EMBEDDING_DTYPES``
     """
     rows = _embedding(embedding_dtype)[:-1]
     return pa.schema(
@@ -109,7 +113,12 @@ def staged(embedding_dtype: str) -> pa.Schema:
 
 
 def tables(embedding_dtype: str) -> dict[str, pa.Schema]:
-    """The published tables by name, in the order of publication: ``clips`` last."""
+    """The schemas of the published tables by name, in the order of publication: ``clips`` last.
+
+    Parameters
+    ----------
+    embedding_dtype : a key of ``EMBEDDING_DTYPES``
+    """
     clip_id = _CLIP_KEY[0]
     return {
         "tags": pa.schema([*_CLIP_KEY, *_TAG]),

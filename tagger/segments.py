@@ -5,18 +5,15 @@ one attention pass looks at, six consecutive segments in the paper.
 """
 
 import numpy as np
-import numpy.typing as npt
 
-from tagger.arrays import IndexArray
+from tagger.arrays import DoubleArray, IndexArray
 from tagger.logmel import SEGMENT_S
-
-TimeArray = npt.NDArray[np.float64]
 
 
 def segment_times(
     n_segments: int, content_start_s: float, content_end_s: float
-) -> tuple[TimeArray, TimeArray]:
-    """Where each segment lies in the original recording (design section 3).
+) -> tuple[DoubleArray, DoubleArray]:
+    """Where each segment lies in the original recording, trimming included.
 
     Parameters
     ----------
@@ -33,10 +30,11 @@ def segment_times(
 
 
 def bags(n_segments: int, bag_size: int) -> IndexArray:
-    """Consecutive segments in bags of equal size; "shorter files are repeated" (section 3.2).
+    """Consecutive segments in bags of equal size (paper sections 3.2 and 3.4; PAPER.md D14).
 
-    What remains after the last whole bag is repeated cyclically until it fills a bag: 8 segments in
-    bags of 6 give [0 1 2 3 4 5] and [6 7 6 7 6 7] (reference/system.md 5, "tail bag").
+    The paper repeats what is too short for a bag. So what remains after the last whole bag is
+    repeated cyclically until it fills one: 8 segments in bags of 6 give [0 1 2 3 4 5] and
+    [6 7 6 7 6 7].
 
     Parameters
     ----------

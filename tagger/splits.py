@@ -14,7 +14,13 @@ from tagger.errors import CommandError
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of ``Dataset.clips`` to train on and to validate on, (n,) int64 each, disjoint."""
+    """Rows of ``Dataset.clips`` to train on and to validate on.
+
+    Attributes
+    ----------
+    name : as records show it
+    train, validation : (n,) int64 each, disjoint
+    """
 
     name: str
     train: IndexArray
@@ -26,14 +32,19 @@ def first(dataset: Dataset, n: int) -> Split:
 
     Raises
     ------
-    CommandError : here and below, where a part is empty, or a class has no clip to train on
+    CommandError : a part is empty, or a class has no clip to train on
     """
     rows = dataset.development()
     return _checked(dataset, Split(f"first-{n}", rows[:n], rows[n:]))
 
 
 def last(dataset: Dataset, n: int) -> Split:
-    """Train on the last ``n`` clips in metadata order, validate on the others."""
+    """Train on the last ``n`` clips in metadata order, validate on the others.
+
+    Raises
+    ------
+    CommandError : a part is empty, or a class has no clip to train on
+    """
     rows = dataset.development()
     n_others = max(0, len(rows) - n)
     return _checked(dataset, Split(f"last-{n}", rows[n_others:], rows[:n_others]))
@@ -44,6 +55,15 @@ def folds(dataset: Dataset, k: int | None = None) -> list[Split]:
 
     The data set's own folds are used where it has them: clips of one recording share a fold there.
     Otherwise the clips of each class are dealt out to ``k`` folds in metadata order.
+
+    Parameters
+    ----------
+    k : how many folds, at least 2; None: those of the data set
+
+    Raises
+    ------
+    CommandError : the data set has another number of folds, or folds for some clips only; it has
+        none and ``k`` is None; a part is empty, or a class has no clip to train on
     """
     rows = dataset.development()
     fold_of = dataset.clips["fold"].iloc[rows]
@@ -74,18 +94,24 @@ def _dealt(truth: IndexArray, k: int | None) -> IndexArray:
 
 
 def by_column(dataset: Dataset) -> Split:
-    """The data set's own "train" and "validation" clips."""
+    """Train on the data set's own "train" clips, validate on its "validation" clips.
+
+    Raises
+    ------
+    CommandError : a part is empty, or a class has no clip to train on
+    """
     column = dataset.clips["split"].to_numpy()
     parts = (np.flatnonzero(column == part) for part in ("train", "validation"))
     return _checked(dataset, Split("column", *parts))
 
 
 def everything(dataset: Dataset) -> Split:
-    """Train on all clips, validate on none."""
+    """Train on all development clips, validate on none."""
     return Split("all", dataset.development(), np.empty(0, np.int64))
 
 
 def _checked(dataset: Dataset, split: Split) -> Split:
+    """The split, once it is known to be of use."""
     for part, rows in (("train", split.train), ("validate", split.validation)):
         if not len(rows):
             raise CommandError(f"split {split.name} leaves no clips to {part} on")

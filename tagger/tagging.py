@@ -6,14 +6,13 @@
 
 Conventions: patches are (n, 96, 64) float32; the embeddings of a clip are (n_extractors, n, 128)
 float32, extractors in the order of the card; K is the number of classes; times are seconds in the
-original recording.
+original recording. Tags are the ``top_k`` best of at least ``threshold``, a score in [0, 1].
 """
 
 import io
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Final
 
 import numpy as np
 import soundfile
@@ -21,90 +20,28 @@ import torch
 from torch import Tensor
 
 from tagger import audio, ensemble, segments
-from tagger.arrays import FloatArray
+from tagger.arrays import DoubleArray, FloatArray
 from tagger.attention import MultiLevelAttention
 from tagger.card import BUNDLED, Card, ModelFiles, read_model
 from tagger.checkpoint import build
+from tagger.configs import Precision
 from tagger.logmel import stream_patches
+from tagger.results import Moment, Prediction, Result, Tag
 from tagger.schema import EMBEDDING_SIZE
 from tagger.vggish import VGGish
 from tagger.winograd import FastVGGish
 
-Precision = Literal["float32", "bfloat16"]
-
-EXTRACTOR_BATCH = 128  # patches a pass through an extractor
-HEAD_BATCH = 1024  # bags a pass through a head
-
-
-@dataclass(frozen=True)
-class Tag:
-    """One predicted tag; ``score`` is its share of the ensemble's probability."""
-
-    rank: int
-    tag: str
-    mid: str | None
-    score: float
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What the ensemble says of one clip.
-
-    Attributes
-    ----------
-    scores : (K,) float32, sums to 1: mean over bags, then geometric mean over members
-    bag_scores : (n_bags, K) float32, geometric mean over members of each bag; empty when the
-        members' bags differ in size
-    attention : per member (n_bags, n_levels, n_segments, K) float32, the weights p
-    """
-
-    scores: FloatArray
-    bag_scores: FloatArray
-    attention: tuple[FloatArray, ...]
-
-
-@dataclass(frozen=True)
-class Moment:
-    """One tag of one bag.
-
-    ``attention`` has a weight per segment of the bag and sums to 1: the mean over members and
-    levels, the copies of a segment in a repeated tail taken together.
-    """
-
-    bag: int
-    start_s: float
-    end_s: float
-    tag: str
-    score: float
-    attention: FloatArray
-
-
-@dataclass(frozen=True)
-class Result:
-    """Everything about one tagged recording.
-
-    Attributes
-    ----------
-    embeddings : per extractor (n_segments, 128) float32
-    start_s, end_s : (n_segments,) float64, where each segment lies in the recording
-    """
-
-    signal: audio.Signal
-    tags: tuple[Tag, ...]
-    embeddings: dict[str, FloatArray]
-    start_s: segments.TimeArray
-    end_s: segments.TimeArray
-    timeline: tuple[Moment, ...]
-    prediction: Prediction
+EXTRACTOR_BATCH: Final = 128  # patches that pass through an extractor together
+HEAD_BATCH: Final = 1024  # bags that pass through a head together
 
 
 def pick_device() -> str:
-    """``cuda`` where torch sees a GPU (Ray shows an actor the ones it was given), else ``cpu``."""
+    """``cuda`` where this process sees a GPU, else ``cpu``."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def pick_precision(device: str) -> Precision:
-    """``bfloat16`` on GPUs that compute in it, else ``float32`` (see ``for_inference``)."""
+    """``bfloat16`` on GPUs that compute in it, else ``float32``, which is fast on CPUs too."""
     on_gpu = device == "cuda" and torch.cuda.is_bf16_supported()
     return "bfloat16" if on_gpu else "float32"
 
@@ -112,9 +49,10 @@ def pick_precision(device: str) -> Precision:
 def for_inference(
     network: VGGish, device: torch.device, dtype: torch.dtype
 ) -> Callable[[Tensor], Tensor]:
-    """An extractor as it is fastest: embeddings (n, 128) of patches (n, 96, 64) on its device.
+    """The fastest function from patches (n, 96, 64) to an extractor's embeddings (n, 128).
 
-    float32 on a CPU is ``FastVGGish``; what else was tried is in ``benchmarks/embedding.py``.
+    Both of ``dtype`` on ``device``. In float32 on a CPU it is ``FastVGGish``;
+    ``benchmarks/embedding.py`` holds what else was tried.
     """
     if device.type == "cpu" and dtype == torch.float32:
         return FastVGGish(network)
@@ -130,12 +68,26 @@ class Tagger:
     files : a verified model
     device : ``cpu`` or ``cuda``
     precision : arithmetic of the extractors; heads always run in float32
+    batch : patches that pass through an extractor together, at most
+
+    Attributes
+    ----------
+    card : the model's card
+
+    Raises
+    ------
+    CommandError : weights that do not fit the card
     """
 
     def __init__(
-        self, files: ModelFiles, device: str = "cpu", precision: Precision = "float32"
+        self,
+        files: ModelFiles,
+        device: str = "cpu",
+        precision: Precision = "float32",
+        batch: int = EXTRACTOR_BATCH,
     ) -> None:
         networks = build(files)
+        self.batch = batch
         self.card: Card = files.card
         self.device = torch.device(device)
         self.dtype = getattr(torch, precision)
@@ -151,7 +103,12 @@ class Tagger:
     def load(
         cls, url: str | Path = BUNDLED, device: str = "cpu", precision: Precision = "float32"
     ) -> "Tagger":
-        """The model at a folder or URI; CommandError says what is wrong with it."""
+        """Read, verify and build the model at a folder or URI.
+
+        Raises
+        ------
+        CommandError : there is none, it is broken, or it cannot tag
+        """
         files = read_model(url)
         files.card.require_members()
         return cls(files, device, precision)
@@ -160,8 +117,8 @@ class Tagger:
     def embed(self, patches: FloatArray) -> FloatArray:
         """Embeddings (n_extractors, n, 128) float32 of patches (n, 96, 64)."""
         out = np.empty((len(self.extractors), len(patches), EMBEDDING_SIZE), np.float32)
-        for start in range(0, len(patches), EXTRACTOR_BATCH):
-            part = slice(start, start + EXTRACTOR_BATCH)
+        for start in range(0, len(patches), self.batch):
+            part = slice(start, start + self.batch)
             batch = torch.tensor(patches[part], dtype=self.dtype, device=self.device)
             for network, result in zip(self.extractors, out, strict=True):
                 result[part] = network(batch).float().cpu().numpy()
@@ -169,7 +126,7 @@ class Tagger:
 
     @torch.inference_mode()
     def predict(self, embeddings: Sequence[FloatArray]) -> list[Prediction]:
-        """A prediction per clip, from the clips' embeddings (n_extractors, n_segments, 128)."""
+        """A prediction per clip, from each clip's embeddings (n_extractors, n_segments, 128)."""
         if not embeddings:
             return []
         members = [
@@ -210,7 +167,7 @@ class Tagger:
     def timeline(
         self,
         prediction: Prediction,
-        times: tuple[segments.TimeArray, segments.TimeArray],
+        times: tuple[DoubleArray, DoubleArray],
         top_k: int = 3,
         threshold: float = 0.0,
     ) -> tuple[Moment, ...]:
@@ -218,7 +175,8 @@ class Tagger:
 
         Parameters
         ----------
-        times : start and end of each segment, (n_segments,) seconds
+        prediction : of the clip
+        times : start and end of each segment, (n_segments,) seconds each
         """
         start_s, end_s = times
         if not len(prediction.bag_scores):
@@ -241,7 +199,12 @@ class Tagger:
     def tag_waveform(
         self, samples: FloatArray, sample_rate_hz: int, top_k: int = 3, threshold: float = 0.0
     ) -> Result:
-        """Tag (n,) or (n, channels) samples; the same as ``tag`` of a file that holds them."""
+        """Tag (n,) or (n, channels) float samples; the same as ``tag`` of a file that holds them.
+
+        Raises
+        ------
+        ClipError : the samples cannot be tagged, with the reason
+        """
         recording = io.BytesIO()
         soundfile.write(recording, samples, sample_rate_hz, format="W64", subtype="FLOAT")
         return self.tag(recording, top_k, threshold)

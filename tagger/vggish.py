@@ -1,9 +1,15 @@
-"""VGGish, the feature extractor (paper section 2.1, Table 1; reference/system.md 3.2).
+"""VGGish, the feature extractor (paper section 2.1, Table 1; PAPER.md D6 to D8 and D11).
+
+There are two generations of its output. Until about 2020 TensorFlow's code ended with ReLU, as the
+paper's Table 1 does, and as torchvggish, torchaudio and torch_audioset still do; today's TensorFlow
+code and model hubs end without an activation. The weights are the same.
 
 Conventions: patches are (n, 96, 64) float32 log-mel, time by band; embeddings are (n, 128). Names
 and shapes of the parameters are those of torchvggish (``features.N.*``, ``embeddings.N.*``), so the
 published weights load as they are.
 """
+
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +18,7 @@ from tagger.configs import VGGishConfig
 from tagger.logmel import N_BANDS, PATCH_FRAMES
 from tagger.schema import EMBEDDING_SIZE
 
-CLASSIFIER_UNITS = 100  # the hidden layer added for fine-tuning, section 2.2
+CLASSIFIER_UNITS: Final = 100  # the hidden layer added for fine-tuning, section 2.2
 
 
 class VGGish(nn.Module):
@@ -50,7 +56,7 @@ class VGGish(nn.Module):
 
 
 class VGGishClassifier(nn.Module):
-    """VGGish + 100 units + classes: what fine-tuning trains (section 2.2)."""
+    """VGGish, 100 units with ReLU, and the classes: what fine-tuning trains (section 2.2)."""
 
     def __init__(self, extractor: VGGish, n_classes: int) -> None:
         super().__init__()
@@ -80,8 +86,8 @@ def initialise(module: nn.Module) -> None:
 def initialise_from_data(network: VGGishClassifier, patches: Tensor) -> None:
     """``initialise``, then scale each layer so that its output on ``patches`` has unit variance.
 
-    Layer-sequential unit variance (Mishkin and Matas 2016). The first layer also takes the mean and
-    scale of the log-mel values out, and the last starts small, so that all classes begin alike.
+    Layer-sequential unit variance (Mishkin and Matas 2016). The first layer also removes mean and
+    scale of the log-mel values, and the last starts small, so that all classes begin alike.
 
     Parameters
     ----------
@@ -123,16 +129,11 @@ class NormalisedClassifier(nn.Module):
     Table 1 has none, and trained from scratch on little data it learns slowly. Once trained, the
     normalisation is a factor and a summand per channel, which ``folded`` puts into the weights: the
     extractor is that of Table 1 again.
-
-    Parameters
-    ----------
-    dropout : ratio of what enters each fully connected layer of the extractor
     """
 
-    def __init__(self, network: VGGishClassifier, dropout: float = 0.0) -> None:
+    def __init__(self, network: VGGishClassifier) -> None:
         super().__init__()
         self.network = network
-        self.dropout = nn.Dropout(dropout)
         extractor = network.extractor
         self.norms = nn.ModuleList(
             nn.BatchNorm2d(layer.out_channels)
@@ -150,13 +151,16 @@ class NormalisedClassifier(nn.Module):
             x = next(norms)(layer(x)) if isinstance(layer, nn.Conv2d) else layer(x)
         x = x.permute(0, 2, 3, 1).flatten(1)
         for layer in self.network.extractor.embeddings:
-            x = next(norms)(layer(self.dropout(x))) if isinstance(layer, nn.Linear) else layer(x)
+            x = next(norms)(layer(x)) if isinstance(layer, nn.Linear) else layer(x)
         logits: Tensor = self.network.classifier(x)
         return logits
 
     @torch.no_grad()
     def folded(self) -> VGGishClassifier:
-        """The network without the normalisation and equal to it in evaluation mode; in place."""
+        """The network without the normalisation, equal to this one in evaluation mode.
+
+        The weights of the wrapped network are changed in place; this one is of no use afterwards.
+        """
         extractor = self.network.extractor
         layers = [
             layer

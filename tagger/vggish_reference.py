@@ -1,7 +1,9 @@
-"""What is published of VGGish to check an implementation by (reference/system.md 3.3).
+"""Published figures of TensorFlow's VGGish, to check weights and implementations by.
 
-Figures of TensorFlow's VGGish: one whole embedding with its post-processed uint8 (TensorFlow
-1.13.1, resampy 0.2.1), and mean and standard deviation from today's ``vggish_smoke_test.py``.
+Two sources. The notebook of torchvggish (``docs/_example_download_weights.ipynb``) shows a whole
+embedding, made by TensorFlow 1.13.1 of a tone at 44.1 kHz that resampy 0.2.1 brought to 16 kHz, and
+the uint8 that AudioSet's post-processing makes of it. TensorFlow's own ``vggish_smoke_test.py`` has
+mean and standard deviation of the embeddings of a tone at 16 kHz, before any activation.
 """
 
 from collections.abc import Mapping
@@ -9,15 +11,13 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from tagger.arrays import FloatArray
+from tagger.arrays import ByteArray, DoubleArray, FloatArray
 from tagger.logmel import SAMPLE_RATE_HZ
 from tagger.schema import EMBEDDING_SIZE
 
-Waveform = npt.NDArray[np.float64]
-
-LONG_TONE_RATE_HZ: Final = 44_100
+RECORDED_RATE_HZ: Final = 44_100
+"""The rate of the tone whose embedding is published."""
 
 _ZEROS: Final = 64  # zero crossings on each side of resampy 0.2.1's filter "kaiser_best"
 _TABLE: Final = 512  # entries of its table per zero crossing
@@ -26,43 +26,43 @@ _ROLL_OFF: Final = 0.9475937167399596
 
 
 @dataclass(frozen=True)
-class Published:
+class Reference:
     """What an extractor must reproduce.
 
     Attributes
     ----------
-    embedding : (128,) float32, of the first patch of ``long_tone``, with ReLU
+    embedding : (128,) float32, of the first patch of ``recorded_tone``, with ReLU
     quantised : (128,) uint8, what AudioSet's post-processing makes of it
-    mean, std : of the embeddings of ``short_tone``, without activation
-    conv_widths, hidden : Table 1
+    mean, std : of the embeddings of ``native_tone``, without activation
+    conv_widths, hidden : widths of the network, those of the paper's Table 1
     """
 
     embedding: FloatArray
-    quantised: npt.NDArray[np.uint8]
+    quantised: ByteArray
     mean: float
     std: float
     conv_widths: tuple[int, int, int, int] = (64, 128, 256, 512)
     hidden: int = 4096
 
 
-def short_tone() -> FloatArray:
+def native_tone() -> FloatArray:
     """1 kHz for 3 s at 16 kHz, (48000,) float32."""
     return np.sin(2 * np.pi * 1000 * np.arange(0, 3, 1 / SAMPLE_RATE_HZ)).astype(np.float32)
 
 
-def long_tone() -> Waveform:
-    """1 kHz for 3 s at 44.1 kHz, both ends included, (132300,)."""
-    return np.sin(2 * np.pi * 1000 * np.linspace(0, 3, 3 * LONG_TONE_RATE_HZ))
+def recorded_tone() -> DoubleArray:
+    """1 kHz for 3 s at 44.1 kHz, both ends included, (132300,) float64."""
+    return np.sin(2 * np.pi * 1000 * np.linspace(0, 3, 3 * RECORDED_RATE_HZ))
 
 
-def as_resampy_02(waveform: Waveform) -> Waveform:
-    """A waveform at 44.1 kHz brought to 16 kHz with the errors of resampy 0.2.1.
+def as_resampy_02(waveform: DoubleArray) -> DoubleArray:
+    """A (n,) waveform at 44.1 kHz brought to 16 kHz with the errors of resampy 0.2.1.
 
     That version stepped through its table of the filter in whole entries (185 instead of 185.76),
     which stretches the filter: the level rises by 0.3 % and side bands appear, so that log-mel
     values differ by 0.17 on average from those of any exact resampler.
     """
-    ratio = SAMPLE_RATE_HZ / LONG_TONE_RATE_HZ
+    ratio = SAMPLE_RATE_HZ / RECORDED_RATE_HZ
     step = int(ratio * _TABLE)
     n_taps = (_ZEROS * _TABLE + 1) // step
     table = np.r_[_filter_wing() * ratio, np.zeros(_TABLE)]
@@ -82,15 +82,18 @@ def as_resampy_02(waveform: Waveform) -> Waveform:
     return resampled
 
 
-def _filter_wing() -> Waveform:
+def _filter_wing() -> DoubleArray:
     """The right half of a sinc under a Kaiser window, (64 x 512 + 1,)."""
     n_entries = _ZEROS * _TABLE
     window = np.kaiser(2 * n_entries + 1, _BETA)[n_entries:]
-    sinc: Waveform = _ROLL_OFF * np.sinc(_ROLL_OFF * np.linspace(0, _ZEROS, n_entries + 1)) * window
+    sinc: DoubleArray = (
+        _ROLL_OFF * np.sinc(_ROLL_OFF * np.linspace(0, _ZEROS, n_entries + 1)) * window
+    )
     return sinc
 
 
 def _vector(entries: Mapping[int, float]) -> FloatArray:
+    """The embedding with these entries and zeros elsewhere."""
     vector = np.zeros(EMBEDDING_SIZE, np.float32)
     vector[list(entries)] = list(entries.values())
     return vector
@@ -119,6 +122,6 @@ _QUANTISED: Final = (
 )
 # fmt: on
 
-PUBLISHED: Final = Published(
+PUBLISHED: Final = Reference(
     _vector(_EMBEDDING), np.array(_QUANTISED, np.uint8), mean=0.000657, std=0.343
 )

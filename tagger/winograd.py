@@ -1,6 +1,6 @@
 """VGGish on a CPU in float32, with a quarter of the multiplications where that pays.
 
-The 3x3 convolutions are over 90 % of VGGish's work. Taken in tiles of 4x4 outputs, a pair of
+The 3x3 convolutions are over 90 % of VGGish's work. Computed in tiles of 4x4 outputs, a pair of
 channels needs 36 multiplications instead of 144: F(4x4, 3x3) of Lavin and Gray, "Fast algorithms
 for convolutional neural networks", 2016. Tiles and kernels are transformed, multiplied as 36 matrix
 products, and transformed back. Rounding differs from the direct way by some 1e-5 of the embeddings'

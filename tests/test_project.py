@@ -1,89 +1,155 @@
-"""The README, the cluster file and the Makefile say what is true."""
+"""The README, the docs, the cluster file and the Makefile say what is true."""
 
-import argparse
 import re
 import shlex
-from enum import IntEnum
 from pathlib import Path
 
 import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from pipelines.cli.main import Exit, parser
+from pipelines.cli import reference
+from pipelines.cli.exit_codes import Exit
+from pipelines.cli.parsing import parse
+from pipelines.cli.verb import EveryVerb, description, example, options, summary
+from pipelines.cli.verbs import VERBS
+from pipelines.training import finetune
 from tagger import schema
+from tagger.configs import VGGishConfig
 from tagger.labels import ESC_10
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCS = {path.name: path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("docs/*.md"))}
+TEXTS = {"README.md": README} | DOCS
+
+FLAGS_OF_OTHERS = {"--address", "--working-dir", "--index-url", "--extra-index-url"}
+"""Of ray and pip."""
+
+CALLED = r"(?:-m pipelines|archive-tagger) "
 
 
-def verbs() -> dict[str, argparse.ArgumentParser]:
-    (actions,) = (
-        action for action in parser()._actions if isinstance(action, argparse._SubParsersAction)
-    )
-    return dict(actions.choices)
-
-
-def test_every_verb_and_flag_is_in_the_readme() -> None:
-    for verb, of_verb in verbs().items():
-        assert re.search(rf"pipelines {verb}\b", README), verb
-        for action in of_verb._actions:
-            for flag in action.option_strings:
-                assert flag in ("-h", "--help") or f"`{flag}`" in README, f"{verb} {flag}"
-            assert action.help, f"{verb} {action.dest} has no help"
-
-
-def test_every_command_of_the_readme_is_understood() -> None:
-    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+def commands(text: str) -> list[list[str]]:
+    """The words of every command of ours in the code blocks of a text."""
+    blocks = re.findall(r"```(?:sh|console)\n(.*?)```", text, re.DOTALL)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    commands = [line.partition("-m pipelines ")[2] for line in lines if "-m pipelines " in line]
-    assert len(commands) >= 6
-    for command in commands:
-        parser().parse_args(shlex.split(command, comments=True))
+    found = [re.split(CALLED, line, maxsplit=1)[1:] for line in lines]
+    return [shlex.split(after, comments=True) for (after,) in filter(None, found)]
 
 
-def test_every_flag_of_the_readme_exists() -> None:
-    known = {
-        flag for of_verb in verbs().values() for a in of_verb._actions for flag in a.option_strings
-    }
-    known |= {"--address", "--working-dir", "--index-url"}  # ray's and pip's
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", README)) <= known
+def understand(words: list[str]) -> None:
+    """As ``main`` does, up to what it would carry out."""
+    verb = VERBS[words[0]]
+    if "--help" not in words:
+        verb.of(parse(options(verb), words[1:]))
 
 
-def test_exit_codes_are_in_the_readme() -> None:
-    codes: type[IntEnum] = Exit
-    table = README.partition("| exit code |")[2].partition("\n\n")[0]
-    said = {int(code) for code in re.findall(r"\b\d+\b", table.replace("`", ""))}
-    assert said == {int(code) for code in codes} | {130, 143}
+@pytest.fixture(autouse=True)
+def weights_that_commands_start_from(monkeypatch):
+    """Every model that a documented command starts from is there, as wide as the paper's."""
+    monkeypatch.setattr(finetune, "vggish_of", lambda start: VGGishConfig())
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_the_help_of_a_verb_has_all_its_parts(name):
+    verb = VERBS[name]
+    assert re.fullmatch(r"[A-Z].*\.", summary(verb))
+    paragraphs = description(verb).split("\n\n")
+    assert paragraphs[1].startswith("Needs ")
+    assert paragraphs[2].startswith("Leaves ")
+    assert all(paragraph.endswith(".") for paragraph in paragraphs)
+    (words,) = commands(f"```sh\n{example(verb)}\n```")
+    assert words[0] == name
+    understand(words)
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_every_option_has_a_flag_of_its_own_and_a_sentence_of_help(name):
+    every = options(VERBS[name])
+    flags = [option.flag for option in every]
+    assert len({*flags}) == len(flags)
+    assert len({option.name for option in every}) == len(every)
+    for option in every:
+        assert re.match(r"[A-Z0-9][^.]+ .*\.$", option.help), f"{name} {option.flag}"
+
+
+def test_the_page_of_options_is_what_the_program_makes():
+    """``python -m pipelines.cli.reference > docs/options.md`` mends it."""
+    assert DOCS["options.md"] == reference.page()
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_every_verb_and_option_is_on_that_page(name):
+    section = reference.page().partition(f"\n## {name}\n")[2].partition("\n## ")[0]
+    of_every_verb = [option.flag for option in options(VERBS[name])][-1]
+    assert of_every_verb == "--verbose"
+    for option in options(VERBS[name])[:-1]:
+        assert f"`{option.flag}" in section, option.flag
+
+
+def test_options_of_every_verb_stand_once():
+    (verbose,) = EveryVerb.__dataclass_fields__
+    assert reference.page().count(f"`--{verbose}`") == 2  # its own row, and exit code 1
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_command_of_the_documents_is_understood(name):
+    for words in commands(TEXTS[name]):
+        understand(words)
+
+
+def test_there_are_commands_in_the_documents():
+    assert len(commands(README)) >= 6
+    verbs = {words[0] for text in TEXTS.values() for words in commands(text)}
+    assert verbs == {*VERBS}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_flag_of_the_documents_exists(name):
+    known = {option.flag for verb in VERBS.values() for option in options(verb)}
+    known |= {"--help", "--version"} | FLAGS_OF_OTHERS
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", TEXTS[name])) <= known
+
+
+@pytest.mark.parametrize("name", [name for name in TEXTS if "exit code |" in TEXTS[name]])
+def test_exit_codes_of_the_documents_are_those_of_the_program(name):
+    table = TEXTS[name].partition("exit code |")[2].partition("\n\n")[0]
+    cells = re.findall(r"(?m)^\| ([\d, `]+) \|", table)
+    codes = [int(code) for cell in cells for code in re.findall(r"\d+", cell)]
+    assert codes == [int(code) for code in Exit]
+
+
+def test_exit_codes_are_in_the_readme_and_on_the_page_of_options():
+    assert "exit code |" in README
+    assert "exit code |" in DOCS["options.md"]
 
 
 @pytest.mark.parametrize("table", schema.tables("float32"))
-def test_tables_of_the_readme_have_the_columns_of_the_schema(table: str) -> None:
+def test_tables_of_the_readme_have_the_columns_of_the_schema(table):
     row = re.search(rf"^\| `{table}` \|.*\| (.*) \|$", README, re.MULTILINE)
     assert row is not None
     assert row[1].split(", ") == schema.tables("float32")[table].names
 
 
-def test_make_targets_of_the_readme_exist() -> None:
+def test_make_targets_of_the_readme_exist():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in re.findall(r"(?m)(?:`|^)make (?:[A-Z]+=\S+ )?([a-z]+)\b", README):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-def test_demo_label_set_is_told() -> None:
+def test_demo_label_set_is_told():
     assert len(ESC_10) == 10
     assert "ten sounds only" in README
 
 
-def test_cluster_file_is_valid() -> None:
+def test_cluster_file_is_valid():
     cluster = yaml.safe_load((ROOT / "cluster.yaml").read_text(encoding="utf-8"))
     validate_config(prepare_config(cluster))
     pinned = (ROOT / "Makefile").read_text(encoding="utf-8").partition("TORCH ?= ")[2].split()[0]
     assert any(pinned in command for command in cluster["setup_commands"])
 
 
-def test_paper_map_names_what_exists() -> None:
+def test_paper_map_names_what_exists():
     text = (ROOT / "tagger" / "PAPER.md").read_text(encoding="utf-8")
     for module in set(re.findall(r"`(\w+\.py)`", text)):
         folder = ROOT / "tests" if module.startswith("test_") else ROOT

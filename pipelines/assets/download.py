@@ -4,6 +4,10 @@ A file arrives under its name with ``.part`` and is renamed when it is complete 
 right. What broke off is taken up where it ended, also by a later run, if a checksum is there to
 tell in the end that both halves belong together; otherwise it begins anew.
 
+Own code, since none of pooch, fsspec, requests, urllib3 and torch.hub takes up what broke off: they
+begin a file of several GB anew, and most of them give up at the first error. ``urllib`` knows the
+system's proxies and certificates.
+
 Errors: ``CommandError`` for what another try cannot mend, ``StoreUnavailable`` for a server that
 does not answer or a full disk, ``AccessDenied`` for a folder that may not be written.
 """
@@ -14,8 +18,6 @@ import os
 import re
 import socket
 import ssl
-import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,12 +27,12 @@ from typing import IO, Final
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
-from pipelines.runtime.progress import IN_LOG_S, ON_TERMINAL_S, duration
+from pipelines.runtime.progress import Progress
 from pipelines.storage.checksums import Checksum
 from pipelines.storage.errors import AccessDenied, StoreUnavailable
 from pipelines.storage.retry import with_retries
 from pipelines.storage.uris import refuse_credentials
-from tagger.errors import CommandError
+from tagger.errors import CommandError, OptionError
 
 PATIENCE_S: Final = 120.0
 ANSWER_S: Final = 30.0  # longest wait for a server's next piece
@@ -52,16 +54,16 @@ def writing(place: Path) -> Iterator[None]:
 
 
 def check_url(url: str, where: str) -> None:
-    """Raise ``CommandError`` unless ``url`` is ``https://`` (``http://`` only to this machine)."""
+    """Raise ``OptionError`` unless ``url`` is ``https://`` (``http://`` only to this machine)."""
     refuse_credentials(url, where)
     try:
         parts = urlsplit(url)
         host = parts.hostname
     except ValueError as error:
-        raise CommandError(f"{where}: {url} is no URL: {error}") from error
+        raise OptionError(where, f"{url} is no URL: {error}") from error
     safe = parts.scheme == "https" or (parts.scheme == "http" and host in _LOOPBACK)
     if not host or not safe:
-        raise CommandError(f"{where}: {url} is no https:// URL")
+        raise OptionError(where, f"{url} is no https:// URL")
 
 
 def download(
@@ -85,10 +87,10 @@ def download(
             return
         target.parent.mkdir(parents=True, exist_ok=True)
     transfer = _Transfer(url, target, checksum is not None, max_bytes)
-    resumed = transfer.have() > 0
+    n_before = transfer.size()
     if not (checksum and checksum.matches(transfer.part)):
         transfer.run(patience_s)
-        if resumed and checksum and not checksum.matches(transfer.part):
+        if n_before and checksum and not checksum.matches(transfer.part):
             transfer.forget()  # the earlier half was of another file
             transfer.run(patience_s)
     if checksum:
@@ -124,76 +126,71 @@ class _Transfer:
     def __init__(self, url: str, target: Path, resumable: bool, max_bytes: int) -> None:
         self.part = target.with_name(f"{target.name}.part")
         self._url = url
+        self._name = target.name
         self._resumable = resumable
         self._max_bytes = max_bytes
-        self._most = 0  # bytes that the file has ever had
-        self._line = Line(target.name)
         if not resumable:
             self.forget()
 
-    def have(self) -> int:
+    def size(self) -> int:
+        """Bytes that are here."""
         return self.part.stat().st_size if self.part.exists() else 0
 
     def forget(self) -> None:
+        """Throw away what is here."""
         with writing(self.part):
             self.part.unlink(missing_ok=True)
-        self._most = 0
 
     def run(self, patience_s: float) -> None:
-        """Request until it is whole; every request that brings it further renews the patience."""
-        self._most = self.have()
-        while not with_retries(self._request, self._url, patience_s):
-            pass
-        self._line.end()
+        """Ask until the file is whole; every answer that brings it further renews the patience."""
+        longest = self.size()
+        with Progress(self._name, "B", n_before=longest) as progress:
 
-    def _request(self) -> bool:
-        """One request; returns whether the file is whole, raises when it is no further."""
-        start = self.have() if self._resumable else 0
+            def ask() -> bool:
+                """Whether the file is whole now; raises what passes if it is no further."""
+                nonlocal longest
+                try:
+                    self._ask(progress)
+                except _RangeRefusedError:
+                    self.forget()
+                    longest = 0
+                    raise
+                except (ConnectionError, TimeoutError):
+                    if self.size() <= longest:
+                        raise
+                    longest = self.size()
+                    return False
+                return True
+
+            while not with_retries(ask, self._url, patience_s):
+                pass
+
+    def _ask(self, progress: Progress) -> None:
+        """One request for what is not here yet; ``ConnectionError`` if its answer breaks off."""
+        start = self.size() if self._resumable else 0
         headers = {"Range": f"bytes={start}-"} if start else {}
-        try:
-            with _answers(self._url), _opened(self._url, headers) as response:
-                self._take(response, start)
-        except _RangeRefusedError:
-            self.forget()
-            raise
-        except (ConnectionError, TimeoutError):
-            if self.have() <= self._most:
-                raise
-            self._most = self.have()
-            return False
-        return True
+        with _answers(self._url), _opened(self._url, headers) as response:
+            start, progress.total = _extent(response, start)
+            self._bound(progress.total or 0)
+            size = self._write(response, start, progress)
+        if progress.total is not None and size != progress.total:
+            raise ConnectionError(f"broke off after {size:,} of {progress.total:,} bytes")
 
-    def _take(self, response: http.client.HTTPResponse, start: int) -> None:
-        """Write the body; ``ConnectionError`` if it is shorter than was announced."""
-        if response.status == HTTPStatus.PARTIAL_CONTENT:
-            match = _PARTIAL.fullmatch(response.headers.get("Content-Range", ""))
-            if match is None or int(match[1]) != start:
-                self.forget()
-                raise ConnectionError("sent another part than was asked for")
-            total: int | None = int(match[2])
-        else:
-            start, total = 0, response.length
-        self._bound(total or 0)
+    def _write(self, response: http.client.HTTPResponse, size: int, progress: Progress) -> int:
+        """Write the body behind the first ``size`` bytes; returns the size then."""
         with writing(self.part):
-            file = self.part.open("r+b" if start else "wb")
-            file.seek(start)
+            file = self.part.open("r+b" if size else "wb")
+            file.seek(size)
         with file:
-            size = self._write(response, file, start, total)
-        if total is not None and size != total:
-            raise ConnectionError(f"broke off after {size:,} of {total:,} bytes")
-
-    def _write(
-        self, response: http.client.HTTPResponse, file: IO[bytes], size: int, total: int | None
-    ) -> int:
-        while chunk := response.read(CHUNK):
-            size += len(chunk)
-            self._bound(size)
+            while chunk := response.read1(CHUNK):  # what has come, so that it is kept
+                size += len(chunk)
+                self._bound(size)
+                with writing(self.part):
+                    file.write(chunk)
+                progress.show(size)
             with writing(self.part):
-                file.write(chunk)
-            self._line.show(size, total)
-        with writing(self.part):
-            file.flush()
-            os.fsync(file.fileno())
+                file.flush()
+                os.fsync(file.fileno())
         return size
 
     def _bound(self, size: int) -> None:
@@ -202,8 +199,18 @@ class _Transfer:
             raise CommandError(f"{self._url} is larger than {self._max_bytes / 1e6:,.0f} MB")
 
 
+def _extent(response: http.client.HTTPResponse, asked: int) -> tuple[int, int | None]:
+    """Where an answer's body begins in the file, and the file's size if the server tells it."""
+    if response.status != HTTPStatus.PARTIAL_CONTENT:
+        return 0, response.length
+    match = _PARTIAL.fullmatch(response.headers.get("Content-Range", ""))
+    if match is None or int(match[1]) != asked:
+        raise _RangeRefusedError("sent another part than was asked for")
+    return asked, int(match[2])
+
+
 class _RangeRefusedError(ConnectionError):
-    """The server has no such part of the file: what is here belongs to another one."""
+    """The server does not give the part that was asked for: what is here is of another file."""
 
 
 @contextmanager
@@ -267,33 +274,3 @@ def _opened(url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
     opener = urllib.request.build_opener(_SafeRedirects)
     response: http.client.HTTPResponse = opener.open(request, timeout=ANSWER_S)
     return response
-
-
-class Line:
-    """How far a download is, on standard error; replaced in place on a terminal."""
-
-    def __init__(self, name: str, interval_s: float | None = None) -> None:
-        self._name = name
-        self._interactive = sys.stderr.isatty()
-        self._interval_s = interval_s or (ON_TERMINAL_S if self._interactive else IN_LOG_S)
-        self._start = self._shown = time.monotonic()
-        self._from: int | None = None
-
-    def show(self, size: int, total: int | None) -> None:
-        """Tell of ``size`` bytes of ``total``, now and then."""
-        now = time.monotonic()
-        if self._from is None:
-            self._from = size
-        if now - self._shown < self._interval_s:
-            return
-        self._shown = now
-        speed = max(size - self._from, 1) / (now - self._start)
-        text = f"{self._name}: {size / 1e6:,.1f} MB, {speed / 1e6:.1f} MB/s"
-        if total:
-            text += f", {duration((total - size) / speed)} left of {total / 1e6:,.1f} MB"
-        sys.stderr.write(f"\r\x1b[K{text}" if self._interactive else f"{text}\n")
-        sys.stderr.flush()
-
-    def end(self) -> None:
-        if self._interactive and self._shown > self._start:
-            sys.stderr.write("\n")

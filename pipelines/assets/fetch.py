@@ -17,7 +17,8 @@ from typing import Any, Final
 from pipelines.assets.download import PATIENCE_S, check_url, download, read_small, writing
 from pipelines.assets.unpacking import unpack
 from pipelines.storage.checksums import Checksum, file_digest
-from tagger.errors import CommandError
+from tagger.configs import require_positive
+from tagger.errors import CommandError, OptionError
 
 RECORD: Final = "https://zenodo.org/api/records/2552860"
 ARCHIVES: Final = tuple(
@@ -41,25 +42,26 @@ _ARCHIVE_BYTES: Final = 20 * 10**9
 
 @dataclass(frozen=True, kw_only=True)
 class FetchJob:
-    """One run of ``fetch``.
+    """One run of ``fetch``."""
 
-    Attributes
-    ----------
-    out : local folder of the data set
-    archives : folder that holds the archives, as Zenodo or Kaggle pack them; None: download
-    record : URL of the record's JSON
-    patience_s : seconds without progress of a download after which to give up
-    """
+    out: str = field(metadata={"positional": True})
+    """Local folder of the data set; it is made if it is not there."""
 
-    out: str
-    archives: str | None = None
-    record: str = RECORD
-    patience_s: float = PATIENCE_S
+    archives: str | None = field(default=None, metadata={"metavar": "FOLDER"})
+    """Local folder that holds the archives as Zenodo or Kaggle pack them. Left out: they are
+    downloaded, 4.6 GiB."""
+
+    record: str = field(default=RECORD, metadata={"metavar": "URL"})
+    """Zenodo's record of the data set, as JSON, which names the archives and their checksums."""
+
+    store_patience_s: float = PATIENCE_S
+    """Longest time without progress of a download, before it is given up with exit code 6."""
 
     def __post_init__(self) -> None:
         if "://" in self.out:
-            raise CommandError("fetch: --out is a local folder")
-        check_url(self.record, "--record")
+            raise OptionError("out", "must be a local folder")
+        check_url(self.record, "record")
+        require_positive("store_patience_s", self.store_patience_s)
 
 
 @dataclass
@@ -164,7 +166,9 @@ def _take_remote(job: FetchJob, notes: _Notes, record: FetchRecord) -> None:
             continue
         record.kept.pop(name, None)
         archive = downloads / name
-        download(remote[name].url, archive, remote[name].checksum, _ARCHIVE_BYTES, job.patience_s)
+        download(
+            remote[name].url, archive, remote[name].checksum, _ARCHIVE_BYTES, job.store_patience_s
+        )
         notes.add(name, checksum, _unpack(archive, notes))
         record.unpacked[name] = checksum
         archive.unlink()
@@ -173,7 +177,7 @@ def _take_remote(job: FetchJob, notes: _Notes, record: FetchRecord) -> None:
 
 def _files_of_record(job: FetchJob) -> dict[str, _Remote]:
     """Where the record has the archives, and their checksums."""
-    data = read_small(job.record, _RECORD_BYTES, job.patience_s)
+    data = read_small(job.record, _RECORD_BYTES, job.store_patience_s)
     try:
         files = {
             entry["key"]: _Remote(str(entry["links"]["self"]), Checksum.parse(entry["checksum"]))
@@ -186,7 +190,7 @@ def _files_of_record(job: FetchJob) -> dict[str, _Remote]:
     if missing:
         raise CommandError(f"{job.record} has no {', '.join(missing)}")
     for remote in files.values():
-        check_url(remote.url, job.record)
+        check_url(remote.url, f"{job.record}:")
     return files
 
 

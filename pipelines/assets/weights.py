@@ -9,7 +9,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -17,14 +17,15 @@ from urllib.parse import urlsplit
 from pipelines.assets.download import PATIENCE_S, check_url, download, writing
 from pipelines.storage.checksums import Checksum, file_digest
 from tagger.card import CARD_FILE
-from tagger.errors import CommandError
+from tagger.configs import EmbeddingActivation, require_positive
+from tagger.errors import CommandError, OptionError
 
 if TYPE_CHECKING:
+    from tagger.audioset_pca import PCA
     from tagger.card import Card
-    from tagger.configs import EmbeddingActivation
-    from tagger.convert import PCA, Verification
+    from tagger.convert import Verification
     from tagger.vggish import VGGish
-    from tagger.vggish_reference import Published
+    from tagger.vggish_reference import Reference
 
 EXTRACTOR: Final = "vggish"
 MOST_BYTES: Final = 2 * 10**9
@@ -51,7 +52,7 @@ KNOWN: Final = {
     "torch_audioset": KnownFile(f"https://github.com/w-hc/vggish/{_RELEASES}/vggish_orig.pth"),
     "torchaudio": KnownFile("https://download.pytorch.org/torchaudio/models/vggish.pt"),
 }
-"""Weights by name (reference/system.md 3.5)."""
+"""Published VGGish weights by name."""
 
 KNOWN_PCA: Final = {
     "audioset": KnownFile(
@@ -63,31 +64,38 @@ KNOWN_PCA: Final = {
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsJob:
-    """One run of ``weights``.
+    """One run of ``weights``."""
 
-    Attributes
-    ----------
-    out : local folder of the model to write
-    source : a key of ``KNOWN``, an https:// URL, or a local file
-    checksum : of the file: ``sha256:…`` or ``md5:…``; None: that of the known file of this name,
-        or the digits in a URL like torch.hub's, or none; the card tells the sha256 that was found
-    pca : a key of ``KNOWN_PCA``, an https:// URL or a local npz; None: only what ``source`` holds
-    embedding_activation : of the network; the weights are the same
-    """
+    source: str = field(default="torchvggish", metadata={"positional": True})
+    """The published weights: torchvggish, torch_audioset or torchaudio, which are downloaded, an
+    https:// URL, or a local file."""
 
     out: str
-    source: str = "torchvggish"
+    """Local folder of the model to write."""
+
     checksum: str | None = None
-    pca: str | None = None
-    embedding_activation: "EmbeddingActivation" = "relu"
-    patience_s: float = PATIENCE_S
+    """Checksum that the file must have, as sha256:… or md5:…. Left out: the one that is known of
+    this file, or the digits in a URL like those of torch.hub, if there are any. The card tells the
+    sha256 that was found."""
+
+    pca: str | None = field(default=None, metadata={"bare": "audioset"})
+    """PCA parameters to keep with the weights: audioset, which is downloaded and meant where no
+    value is given, an https:// URL, or a local npz file. Left out: those in the weights' file."""
+
+    embedding_activation: EmbeddingActivation = "relu"
+    """Activation of the embedding: relu as in the paper, or none as in the current public release.
+    The weights are the same."""
+
+    store_patience_s: float = PATIENCE_S
+    """Longest time without progress of a download, before it is given up with exit code 6."""
 
     def __post_init__(self) -> None:
         if "://" in self.out:
-            raise CommandError("weights: --out is a local folder")
-        for flag, source in (("SOURCE", self.source), ("--pca", self.pca)):
+            raise OptionError("out", "must be a local folder")
+        for name, source in (("source", self.source), ("pca", self.pca)):
             if source and "://" in source:
-                check_url(source, flag)
+                check_url(source, name)
+        require_positive("store_patience_s", self.store_patience_s)
 
 
 @dataclass(frozen=True)
@@ -128,7 +136,7 @@ class WeightsRecord:
 
 
 def run(
-    job: WeightsJob, command: Sequence[str] = (), published: "Published | None" = None
+    job: WeightsJob, command: Sequence[str] = (), published: "Reference | None" = None
 ) -> WeightsRecord:
     """Carry out ``weights``.
 
@@ -141,22 +149,24 @@ def run(
     CommandError : a wrong or unreadable file, weights that are not VGGish's; nothing is written
     StoreUnavailable, AccessDenied : the server or the disk gave out
     """
-    from tagger import convert
-    from tagger import vggish_reference as reference
+    from tagger import audioset_pca, convert
+    from tagger.vggish_reference import PUBLISHED
 
-    published = published or reference.PUBLISHED
+    published = published or PUBLISHED
     folder = Path(job.out).expanduser().absolute()
     if (folder / CARD_FILE).exists():
         raise CommandError(f"{folder} holds a model already: give another --out, or remove it")
-    file = _obtain(job.source, KNOWN, job.checksum, folder, job.patience_s)
+    file = _obtain(job.source, KNOWN, job.checksum, folder, job.store_patience_s)
     state = convert.read_state(file.path)
     extractor = convert.convert(state, job.embedding_activation)
     verification = convert.verify(extractor, published)
-    pca = convert.pca_of_state(state)
+    pca = audioset_pca.of_state(state)
     if job.pca is not None:
-        pca = convert.pca_of_npz(_obtain(job.pca, KNOWN_PCA, None, folder, job.patience_s).path)
+        pca = audioset_pca.of_npz(
+            _obtain(job.pca, KNOWN_PCA, None, folder, job.store_patience_s).path
+        )
     if pca is not None:
-        convert.verify_pca(pca, published)
+        audioset_pca.verify(pca, published)
     about = file.about() | {"verification": asdict(verification), "command": shlex.join(command)}
     with writing(folder):
         card = _write(folder, extractor, pca, about)
@@ -218,10 +228,10 @@ def _hub_checksum(name: str) -> str | None:
 def _write(folder: Path, extractor: "VGGish", pca: "PCA | None", about: dict[str, Any]) -> "Card":
     """Write the model; its card comes last."""
     from pipelines.training.step_records import versions
-    from tagger import checkpoint, convert
+    from tagger import audioset_pca, checkpoint
 
     folder.mkdir(parents=True, exist_ok=True)
     about = about | {"versions": versions()}
     if pca is not None:
-        about["pca"] = convert.write_pca(folder, pca)
+        about["pca"] = audioset_pca.write(folder, pca)
     return checkpoint.save(folder, EXTRACTOR, [], {EXTRACTOR: extractor}, [], about)

@@ -1,27 +1,26 @@
-"""What ``tag`` tells at its end, for people or as JSON."""
+"""What a terminal shows of a command's results, for people or as JSON."""
 
 import json
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from pipelines.output.run_records import RunRecord
-from pipelines.output.status import Status
 from pipelines.runtime.progress import duration
-from pipelines.storage.models import read_tagging_model
-from pipelines.tagging.job import TagJob
-from pipelines.tagging.preview import Preview
-from pipelines.tagging.selection import listed
-from pipelines.tagging.staged_rows import RowSettings
+
+if TYPE_CHECKING:  # a command that shows no results need not load what makes them
+    from pipelines.output.run_records import RunRecord
+    from pipelines.output.status import Status
+    from pipelines.tagging.preview import Preview
 
 MOST_NAMES: Final = 20
 
 
-def show_summary(record: RunRecord, as_json: bool) -> None:
+def show_summary(record: "RunRecord", as_json: bool) -> None:
     """One clear summary of a run."""
     found = record.summary()
     if as_json:
-        _print_json(found)
+        show_json(found)
         return
     _print(f"{record.state}: run {record.run_id}, model {record.model_id}")
     _print(
@@ -38,10 +37,10 @@ def show_summary(record: RunRecord, as_json: bool) -> None:
     _print(f"  tables    {record.config['out']}")
 
 
-def show_preview(preview: Preview, as_json: bool) -> None:
+def show_preview(preview: "Preview", as_json: bool) -> None:
     """What a run would do."""
     if as_json:
-        _print_json(asdict(preview))
+        show_json(asdict(preview))
         return
     _print(
         f"would work on {preview.n_to_do:,} clips ({preview.bytes_to_do / 1e6:,.1f} MB) of "
@@ -56,10 +55,10 @@ def show_preview(preview: Preview, as_json: bool) -> None:
         _print("  … (all with --json)")
 
 
-def show_status(status: Status, as_json: bool) -> None:
+def show_status(status: "Status", as_json: bool) -> None:
     """What an output holds, and what is wrong with it."""
     if as_json:
-        _print_json(asdict(status))
+        show_json(asdict(status))
         return
     for run in status.runs:
         _print(
@@ -77,26 +76,25 @@ def show_status(status: Status, as_json: bool) -> None:
             _print("  restore what is lost or changed from a copy, or tag into another output")
 
 
-def print_tags(job: TagJob, as_json: bool) -> None:
-    """Tags of a few clips straight to the terminal; no Ray, no tables."""
-    model = read_tagging_model(job.model, job.store_patience_s)
-    clips = listed(job).slice(0, job.limit)
-    from pipelines.tagging.stages import ClipTagger, Preprocessor
-    from tagger.tagging import Tagger
-
-    tagger = Tagger(model)
-    preprocess = Preprocessor(job.limits, job.store_patience_s)
-    tag = ClipTagger(tagger, RowSettings.of(job, tagger.card.model_id, ""))
-    for i in range(len(clips)):
-        clip = clips.slice(i, 1)
-        table, _ = tag(clip, preprocess(clip))
-        (row,) = table.select(["uri", "duration_s", "tags", "reason", "detail"]).to_pylist()
+def show_tags(rows: Iterable[dict[str, Any]], as_json: bool) -> None:
+    """Tags of clips, or why they have none, as they come in."""
+    for row in rows:
         if as_json:
             _print(json.dumps(row, ensure_ascii=False))
             continue
         _print(_visible(row["uri"]))
         failure = f"failed: {row['reason']} ({row['detail']})"
         _print(f"  {failure if row['reason'] else _tags(row['tags'])}")
+
+
+def show_json(content: dict[str, Any]) -> None:
+    """Figures of a step of the training, or whatever else is for programs."""
+    _print(json.dumps(content, indent=2, ensure_ascii=False, default=str))
+
+
+def show_text(text: str) -> None:
+    """What a job has to say for itself."""
+    _print(text)
 
 
 def _tags(tags: list[dict[str, Any]]) -> str:
@@ -106,10 +104,6 @@ def _tags(tags: list[dict[str, Any]]) -> str:
 def _visible(name: str) -> str:
     """The name in one line, without what would steer a terminal."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
-
-
-def _print_json(content: dict[str, Any]) -> None:
-    _print(json.dumps(content, indent=2, ensure_ascii=False))
 
 
 def _print(text: str) -> None:

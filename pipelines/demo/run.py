@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from pipelines.tagging.job import TagJob
 from pipelines.demo.sounds import SOUNDS
+from pipelines.tagging.job import TagJob
 from pipelines.tagging.run import tag
 
 DEMO: Final = Path("demo")

@@ -33,7 +33,7 @@ import pyarrow.parquet as pq
 
 from pipelines.inputs import object_stores
 from pipelines.inputs.versions import Found, file_version
-from pipelines.storage.filesystems import filesystem
+from pipelines.storage.filesystems import read_whole
 from pipelines.storage.retry import with_retries
 from pipelines.storage.uris import (
     SECRET_PATTERN,
@@ -107,9 +107,7 @@ def _local_version(uri: str) -> Found:
 
 def _content(uri: str) -> bytes:
     if not is_local(uri):
-        fs = filesystem(uri)
-        data: bytes = with_retries(lambda: fs.cat_file(uri), f"reading {uri!r}")
-        return data
+        return with_retries(lambda: read_whole(uri), f"reading {uri!r}")
     try:
         return Path(local_path(uri)).read_bytes()
     except OSError as error:

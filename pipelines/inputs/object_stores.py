@@ -4,11 +4,9 @@ S3 pages are read as they come and turned into rows at once: no object of Python
 longer than its page.
 """
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any, Final, TypeVar
 
 from pipelines.inputs.versions import Found, info_version, plain_etag
@@ -19,7 +17,7 @@ from pipelines.storage.errors import (
     one_line,
     store_errors,
 )
-from pipelines.storage.filesystems import N_CONNECTIONS, filesystem
+from pipelines.storage.filesystems import N_CONNECTIONS, filesystem, name_on
 from pipelines.storage.retry import with_retries
 from pipelines.storage.uris import is_s3, split_s3
 from tagger.errors import CommandError
@@ -129,30 +127,12 @@ def _s3_heads(bucket: str, uris: Sequence[str]) -> dict[str, Found]:
     By a listing of length one, not HEAD: it needs the right to list only, and says why it fails.
     The first key that begins with a key is that key itself, if it exists.
     """
-    from fsspec.asyn import sync
 
-    fs = filesystem("s3://")
-    limit = asyncio.Semaphore(N_CONNECTIONS)
+    def one(uri: str) -> Found | None:
+        first = next(_s3_objects(bucket, split_s3(uri)[1], MaxKeys=1), None)
+        return first if first and first.uri == uri else None
 
-    async def one(uri: str) -> dict[str, Any]:
-        async with limit:
-            answer: dict[str, Any] = await fs._call_s3(
-                "list_objects_v2", Bucket=bucket, Prefix=split_s3(uri)[1], MaxKeys=1
-            )
-            return answer
-
-    async def several(some: Sequence[str]) -> list[dict[str, Any]]:
-        return await asyncio.gather(*map(one, some))
-
-    known: dict[str, Found] = {}
-    for start in range(0, len(uris), 1000):
-        some = uris[start : start + 1000]
-        answers = _asked(partial(sync, fs.loop, several, some), f"s3://{bucket}")
-        for uri, answer in zip(some, answers, strict=True):
-            for entry in answer.get("Contents", []):
-                if uri == f"s3://{bucket}/{entry['Key']}":
-                    known[uri] = Found(uri, plain_etag(entry["ETag"]), entry["Size"])
-    return known
+    return _looked_up(one, uris)
 
 
 def _others(uri: str) -> Iterator[Found]:
@@ -160,7 +140,7 @@ def _others(uri: str) -> Iterator[Found]:
     found = _asked(lambda: fs.find(uri, detail=True), uri)
     if not found and not _asked(lambda: fs.exists(uri), uri):
         raise CommandError(f"{uri} does not exist; check the name")
-    base, base_name = uri.rstrip("/"), fs._strip_protocol(uri).rstrip("/")
+    base, base_name = uri.rstrip("/"), name_on(fs, uri).rstrip("/")
     infos = {base + name[len(base_name) :]: found[name] for name in sorted(found)}
     unknown = [name for name, info in infos.items() if info.get("size") is None]  # as of http
     known = {row.uri: row for row in look_up(unknown)}
@@ -178,6 +158,11 @@ def _others_known(uris: Sequence[str]) -> dict[str, Found]:
             return None
         return _found(uri, info) if info.get("type") == "file" else None
 
+    return _looked_up(one, uris)
+
+
+def _looked_up(one: Callable[[str], Found | None], uris: Sequence[str]) -> dict[str, Found]:
+    """What ``one`` finds at each of the URIs, many at a time."""
     with ThreadPoolExecutor(N_CONNECTIONS) as pool:
         return {found.uri: found for found in pool.map(one, uris) if found}
 

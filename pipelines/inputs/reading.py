@@ -1,4 +1,4 @@
-"""The bytes of one clip, of the very version that was listed (design 4, "Failures").
+"""The bytes of one clip, of the very version that was listed.
 
 Small objects come as ``bytes``. Larger local files come as their path; larger remote ones are
 copied in ranges into a temporary file without a name, of which a killed worker leaves nothing. What
@@ -44,7 +44,8 @@ _MACHINE_TROUBLE: Final = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN}
 )
 
-Source = bytes | Path
+Content = bytes | Path
+"""What a clip is opened as: its bytes, or the path of a file that holds them."""
 
 
 def open_clip(
@@ -53,7 +54,7 @@ def open_clip(
     size_bytes: int,
     spool_dir: Path | None = None,
     patience_s: float = PATIENCE_S,
-) -> AbstractContextManager[Source]:
+) -> AbstractContextManager[Content]:
     """Context manager over the clip's content; its file, if it is one, lasts as long as the block.
 
     Parameters
@@ -86,7 +87,7 @@ def prefetch(
     n_threads: int = READ_THREADS,
     spool_dir: Path | None = None,
     patience_s: float = PATIENCE_S,
-) -> Iterator[AbstractContextManager[Source]]:
+) -> Iterator[AbstractContextManager[Content]]:
     """``open_clip`` for every row of a table of schema ``LISTING``, in order, reading ahead.
 
     At most ``AHEAD_BYTES`` are held, the clip in use included. Large clips are not read ahead.
@@ -94,7 +95,7 @@ def prefetch(
     """
     columns = (clips[name].to_pylist() for name in ("uri", "version", "size_bytes"))
     rows = deque(zip(*columns, strict=True))
-    ahead: deque[tuple[int, AbstractContextManager[Source]]] = deque()
+    ahead: deque[tuple[int, AbstractContextManager[Content]]] = deque()
     pool = ThreadPoolExecutor(n_threads, thread_name_prefix="read")
     held_bytes = 0
     try:
@@ -121,7 +122,9 @@ def _held(size_bytes: int) -> int:
 
 
 @contextmanager
-def _awaited(entered: Future[Source], opened: AbstractContextManager[Source]) -> Iterator[Source]:
+def _awaited(
+    entered: Future[Content], opened: AbstractContextManager[Content]
+) -> Iterator[Content]:
     """The block of ``opened``, which another thread has entered."""
     source = entered.result()
     try:
@@ -134,18 +137,18 @@ def _awaited(entered: Future[Source], opened: AbstractContextManager[Source]) ->
 
 
 @contextmanager
-def _refused(reason: Reason, detail: str) -> Iterator[Source]:
+def _refused(reason: Reason, detail: str) -> Iterator[Content]:
     _fail(reason, detail)
     yield b""
 
 
 @contextmanager
-def _in_memory(read: Callable[[], bytes]) -> Iterator[Source]:
+def _in_memory(read: Callable[[], bytes]) -> Iterator[Content]:
     yield read()
 
 
 @contextmanager
-def _local(path: str, version: str) -> Iterator[Source]:
+def _local(path: str, version: str) -> Iterator[Content]:
     file = _open_regular(path)
     with file:
         _same(file_version(os.fstat(file.fileno())), version)
@@ -196,7 +199,7 @@ def _same_file(path: str, version: str) -> None:
 @contextmanager
 def _spooled(
     read: Callable[[int, int | None], bytes], size_bytes: int, spool_dir: Path | None
-) -> Iterator[Source]:
+) -> Iterator[Content]:
     with tempfile.TemporaryFile(dir=spool_dir) as file:
         try:
             os.posix_fallocate(file.fileno(), 0, size_bytes)
@@ -217,19 +220,23 @@ def _s3_reader(uri: str, version: str) -> Callable[[int, int | None], bytes]:
     bucket, key = split_s3(uri)
     request = {"Bucket": bucket, "Key": key, "IfMatch": f'"{version}"'}
 
-    async def ask(start: int, end: int | None) -> bytes:
+    def get(start: int, end: int | None) -> bytes:
         part = {} if end is None else {"Range": f"bytes={start}-{end - 1}"}
-        answer = await fs._call_s3("get_object", **request, **part)
-        try:
-            _same(plain_etag(answer["ETag"]), version)
-            data: bytes = await answer["Body"].read()
-        finally:
-            answer["Body"].close()
+        answer = fs.call_s3("get_object", **request, **part)
+        data: bytes = sync(fs.loop, _content, answer["Body"])
+        _same(plain_etag(answer["ETag"]), version)
         if len(data) != answer["ContentLength"]:
             raise ConnectionResetError(f"{len(data)} of {answer['ContentLength']} bytes")
         return data
 
-    return lambda start, end: sync(fs.loop, ask, start, end)
+    return get
+
+
+async def _content(body: Any) -> Any:
+    try:
+        return await body.read()
+    finally:
+        body.close()
 
 
 def _fsspec_reader(uri: str, version: str) -> Callable[[int, int | None], bytes]:

@@ -36,6 +36,7 @@ class RunRecord:
     ----------
     to_do_s : seconds of audio that the clips to do are taken for, from their names and sizes
     under_way_s : seconds of audio that are done of batches which are not
+    expected_under_way_s : the same as part of ``to_do_s``
     """
 
     run_id: str
@@ -53,6 +54,7 @@ class RunRecord:
     n_to_do: int = 0
     to_do_s: float = 0.0
     under_way_s: float = 0.0
+    expected_under_way_s: float = 0.0
     work_began_at: str | None = None
     heartbeat_at: str | None = None
     tally: Tally = field(default_factory=Tally)
@@ -87,7 +89,7 @@ class RunRecord:
 
     def seconds_left(self) -> float | None:
         """Until the clips are done, if it goes on as before; None while nothing tells."""
-        done_s = min(self.tally.expected_s + self.under_way_s, self.to_do_s)
+        done_s = min(self.tally.expected_s + self.expected_under_way_s, self.to_do_s)
         if self.state != RunState.RUNNING or not self.work_began_at or not done_s:
             return None
         began = datetime.fromisoformat(self.work_began_at)

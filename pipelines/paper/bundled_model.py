@@ -1,19 +1,13 @@
-"""The recipe ``bundled``: from the recordings to the model in the package, in one command."""
+"""``bundle``: from the recordings to the model in the package, in one command."""
 
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from pipelines.paper.jobs import BundleJob
 from pipelines.paper.recipes import BUNDLED, Bundled
 from pipelines.training import embed, evaluate, finetune, fit, prepare
-from pipelines.training.jobs import (
-    EmbedJob,
-    EvaluateJob,
-    FinetuneJob,
-    FitJob,
-    PublishJob,
-    ReproduceJob,
-)
+from pipelines.training.jobs import EmbedJob, EvaluateJob, FinetuneJob, FitJob, PublishJob
 from pipelines.training.step_records import TrainRecord
 
 NOTES: Final = {
@@ -28,9 +22,8 @@ NOTES: Final = {
 }
 
 
-def run(job: ReproduceJob, command: list[str], recipe: Bundled = BUNDLED) -> TrainRecord:
+def run(job: BundleJob, command: list[str], recipe: Bundled = BUNDLED) -> TrainRecord:
     """Cross-validate, train on everything, publish; a repeated run takes up what is missing."""
-    assert job.publish is not None
     prepare.run(replace(recipe.prepare(job.data, job.work), layout=job.layout), command)
     extractors = recipe.extractors()
     names = tuple(spec.name for spec in extractors)

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from pipelines.output import layout
 from pipelines.output.run_records import RunState
-from pipelines.paper import bundled_model as bundle
 from pipelines.paper import report as comparison
+from pipelines.paper.jobs import ReproduceJob
 from pipelines.paper.recipes import ALL_FOUR, BASELINE, ORIGINAL, ROWS, SETTINGS, Row, Setting
 from pipelines.storage.store import Store, open_store
 from pipelines.training import embed, evaluate, finetune, fit, prepare
@@ -25,7 +25,6 @@ from pipelines.training.jobs import (
     ExtractorSpec,
     FinetuneJob,
     FitJob,
-    ReproduceJob,
 )
 from pipelines.training.step_records import TrainRecord, recorded
 from pipelines.training.workfolder.patches import open_prepared
@@ -38,8 +37,6 @@ def run(
     job: ReproduceJob, command: list[str], settings: Mapping[str, Setting] = SETTINGS
 ) -> TrainRecord:
     """Carry out ``reproduce``; ``settings`` are those that ``job.setting`` may name."""
-    if job.publish:
-        return bundle.run(job, command)
     if job.setting not in settings:
         raise CommandError(f"no setting {job.setting!r}; there are {', '.join(settings)}")
     rows = chosen(job)
@@ -81,7 +78,7 @@ def chosen(job: ReproduceJob) -> list[Row]:
     """
     known = {row.key: row for row in ROWS}
     if unknown := [key for key in job.rows if key not in known]:
-        raise CommandError(f"no row {', '.join(unknown)}; there are {', '.join(known)}, bundled")
+        raise CommandError(f"no row {', '.join(unknown)}; there are {', '.join(known)}")
     original = [row.key for row in ROWS if ORIGINAL in row.extractors]
     if job.start == SCRATCH and set(original) & set(job.rows):
         raise CommandError(f"row {original[0]} needs VGGish's own weights: give --start")

@@ -1,4 +1,4 @@
-"""Joining Ray or starting it, and what the cluster offers (design 7)."""
+"""Joining Ray or starting it, and what the cluster offers."""
 
 import logging
 import os
@@ -15,7 +15,6 @@ from typing import Any, Final
 from pipelines.runtime.authentication import require_token
 from pipelines.runtime.limits import Resources
 from pipelines.runtime.signals import SIGNALS, Interrupted
-from pipelines.storage.errors import AccessDenied, StoreUnavailable
 from tagger.errors import CommandError
 
 CONNECT_S: Final = 10.0
@@ -132,28 +131,3 @@ def _choose(resources: Resources, n_cpus: int, n_gpus: int) -> Workers:
         n_cpus if resources.cpus is None else resources.cpus,
         n_gpus if resources.gpus is None else resources.gpus,
     )
-
-
-@contextmanager
-def plain_errors() -> Iterator[None]:
-    """Raise what a worker raised for people, instead of Ray's wrapping of it."""
-    try:
-        yield
-    except Exception as error:
-        for cause in _causes(error):
-            if isinstance(cause, AccessDenied | StoreUnavailable | CommandError):
-                raise cause from None
-        raise
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """What is behind the error of a task, or of Ray Train's workers."""
-    from ray.exceptions import RayTaskError
-
-    if isinstance(error, RayTaskError):
-        yield from _causes(error.cause)
-    elif failures := getattr(error, "worker_failures", None):
-        for failure in failures.values():
-            yield from _causes(getattr(failure, "_base_exc", failure))
-    else:
-        yield error

@@ -1,4 +1,4 @@
-"""Work that may hang, crash or eat all memory, done in a child process (design 7).
+"""Work that may hang, crash or eat all memory, done in a child process.
 
 Ray repeats a task whose process died for ever, and knows no time limit per clip. So each worker
 keeps one child, and what the child does to itself becomes the clip's failure:
@@ -12,6 +12,10 @@ keeps one child, and what the child does to itself becomes the clip's failure:
 Each of them is recorded only after one more try alone in a fresh child. ``ClipError`` arrives as
 itself; other exceptions too: they are defects and end the job, as does a child that cannot start.
 The child dies with its parent.
+
+Pools with time limits exist (pebble, loky), but they return one result for each call. Here a call
+yields its results one by one, so that hours of audio pass through in pieces, its time limit grows
+with what it has found, and the child's memory is bounded.
 """
 
 import json

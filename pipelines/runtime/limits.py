@@ -1,59 +1,71 @@
 """What one clip may cost, and what a job may take of the cluster."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
 
-from tagger.errors import CommandError
-
-if TYPE_CHECKING:
-    from tagger.tagging import Precision
-
-PRECISIONS: Final = ("float32", "bfloat16")
-
-
-def require_positive(flag: str, value: float) -> None:
-    if not value > 0:
-        raise CommandError(f"{flag} must be greater than 0")
+from tagger.configs import Precision, require_positive
+from tagger.errors import OptionError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one clip may cost before it becomes a failure.
-
-    Attributes
-    ----------
-    clip_timeout_s : seconds of decoding per clip, and as many for every hour that it holds
-    max_hours : decoded length of a recording
-    memory_mb : memory of the process that decodes, in MiB
-    """
+    """What one clip may cost before it becomes a failure."""
 
     clip_timeout_s: float = 120.0
+    """Longest time to decode a clip. A recording of several hours gets as much again for every
+    hour."""
+
     max_hours: float = 24.0
-    memory_mb: int = 1536
+    """Longest recording that is taken, as decoded."""
+
+    clip_memory_mb: int = 1536
+    """Memory of the process that decodes a clip."""
 
     def __post_init__(self) -> None:
-        require_positive("--clip-timeout", self.clip_timeout_s)
-        require_positive("--max-hours", self.max_hours)
-        require_positive("--clip-memory-mb", self.memory_mb)
+        for name in ("clip_timeout_s", "max_hours", "clip_memory_mb"):
+            require_positive(name, getattr(self, name))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What the job may take of the cluster; None: what the cluster offers.
-
-    Attributes
-    ----------
-    cpus : CPU workers
-    gpus : GPU actors; 0 keeps the job on CPUs
-    precision : arithmetic of the extractors; None: bfloat16 on GPUs that compute in it
-    """
+    """What the job may take of the cluster; None: what the cluster offers."""
 
     cpus: int | None = None
+    """Number of CPU workers. Left out: one for each CPU of this machine or of the Ray cluster."""
+
     gpus: int | None = None
-    precision: "Precision | None" = None
+    """Number of GPU actors, which run the networks. Left out: one for each GPU; 0 keeps the job
+    on CPUs."""
+
+    precision: Precision | None = None
+    """Arithmetic of the extractors. Left out: bfloat16 on GPUs that compute in it, else float32."""
 
     def __post_init__(self) -> None:
         if self.cpus is not None:
-            require_positive("--cpus", self.cpus)
+            require_positive("cpus", self.cpus)
         if self.gpus is not None and self.gpus < 0:
-            raise CommandError("--gpus must be 0 or more")
+            raise OptionError("gpus", "must be 0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResources:
+    """Workers of a Ray Train run."""
+
+    workers: int = 1
+    """Workers of Ray Train. Each trains some of the networks, one after the other."""
+
+    together: bool = False
+    """All workers train every network together, each on its share of a batch."""
+
+    use_gpus: bool = False
+    """Give each worker a GPU."""
+
+    cpus_per_worker: int = 1
+    """CPUs of each worker, and threads that it computes with."""
+
+    checkpoint_s: float = 30.0
+    """Least time between two checkpoints, from which a job that was killed goes on. They fall
+    between epochs."""
+
+    def __post_init__(self) -> None:
+        for name in ("workers", "cpus_per_worker"):
+            require_positive(name, getattr(self, name))

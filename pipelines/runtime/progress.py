@@ -1,40 +1,67 @@
-"""What a person sees while a job runs, and at its end."""
+"""How far a job is, on standard error while it goes on.
 
+``tqdm`` writes the line; when it is shown is decided here, since tqdm shows it as steps are done,
+and a person wants to see also that nothing gets done.
+"""
+
+import logging
+import os
+import shutil
 import sys
 import threading
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self, TextIO
 
-from pipelines.output.tally import Tally
+from tqdm import tqdm
 
 ON_TERMINAL_S: Final = 1.0
 IN_LOG_S: Final = 10.0
 
 
 class Progress:
-    """A line on standard error, replaced in place on a terminal; also while nothing happens.
+    """A line that tells how far a job is, from a thread of its own.
+
+    On a terminal one line is replaced every second. Elsewhere a new line comes every ten seconds,
+    as it does under ``--verbose``, whose messages would break the one line. A job that is over
+    before its first line is due says nothing, nor does one that has nothing to do.
+
+    A standard error that is closed, or whose reader has left, ends the lines and nothing else.
 
     Parameters
     ----------
-    n_clips : clips to work on
+    what : begins the line, such as ``"tagging"`` or the name of a file
+    unit : what is counted, such as ``"clips"``; ``"B"`` is told in kB, MB and so on
+    total : how many there are; None: unknown
+    n_before : how many were done earlier; they do not count as this job's speed
+    stream : None: standard error
     interval_s : seconds between lines; None: what suits the stream
     """
 
     def __init__(
-        self, n_clips: int, stream: TextIO | None = None, interval_s: float | None = None
+        self,
+        what: str,
+        unit: str,
+        total: int | None = None,
+        n_before: int = 0,
+        stream: TextIO | None = None,
+        interval_s: float | None = None,
     ) -> None:
-        self._n_clips = n_clips
+        self.total = total
+        self._what, self._unit, self._n_before = what, unit, n_before
+        self._said = n_before, ""
         self._stream = stream or sys.stderr
-        self._interactive = self._stream.isatty()
-        self._interval_s = interval_s or (ON_TERMINAL_S if self._interactive else IN_LOG_S)
-        self._tally = Tally()
+        self._in_place = _is_free_terminal(self._stream)
+        self._interval_s = interval_s or (ON_TERMINAL_S if self._in_place else IN_LOG_S)
         self._start = time.monotonic()
+        self._shown = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._tick, name="progress", daemon=True)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        if self._stream and self.total != 0:  # Python has None for an output that is closed
+            self._thread.start()
         return self
 
     def __exit__(
@@ -44,32 +71,58 @@ class Progress:
         at: TracebackType | None,
     ) -> None:
         self._ended.set()
-        self._thread.join(0.5)  # a terminal that is held must not hold the end of the job
-        self._write("\n")
+        if self._thread.is_alive():
+            self._thread.join(0.5)  # a terminal that is held must not hold the end of the job
+        if self._shown and self._in_place and not self._thread.is_alive():
+            self._write("\n")
 
-    def update(self, tally: Tally) -> None:
-        """Tell what is done so far."""
-        self._tally = tally
-
-    def _tick(self) -> None:
-        while not self._ended.wait(self._interval_s):
-            self._write("" if self._interactive else "\n")
-
-    def _write(self, end: str) -> None:
-        line = self.line(time.monotonic() - self._start)
-        self._stream.write((f"\r\x1b[K{line}" if self._interactive else line) + end)
-        self._stream.flush()
+    def show(self, n_done: int, note: str = "") -> None:
+        """Tell how many are done in all, and whatever else is worth knowing."""
+        self._said = n_done, note
 
     def line(self, elapsed_s: float) -> str:
         """What there is to say after so many seconds."""
-        tally = self._tally
-        n_done = tally.n_tagged + tally.n_failed
-        speed = n_done / max(elapsed_s, 1e-3)
-        left = f"{duration((self._n_clips - n_done) / speed)} left" if n_done else "starting"
-        return (
-            f"{n_done:,} of {self._n_clips:,} clips, {tally.audio_s / 3600:.2f} h of audio, "
-            f"{speed:.1f} clips/s, {tally.n_failed:,} failed, {left}"
+        n_done, note = self._said
+        is_size = self._unit == "B"
+        return tqdm.format_meter(
+            n_done,
+            self.total,  # type: ignore[arg-type]  # which may be None, says tqdm's documentation
+            elapsed_s,
+            ncols=shutil.get_terminal_size().columns - 1 if self._in_place else 0,
+            prefix=self._what,
+            unit="B" if is_size else f" {self._unit}",
+            unit_scale=is_size,
+            postfix=note,
+            initial=min(self._n_before, n_done),
         )
+
+    def _tick(self) -> None:
+        while not self._ended.wait(self._interval_s):
+            self._shown = True
+            self._write("" if self._in_place else "\n")
+
+    def _write(self, end: str) -> None:
+        line = self.line(time.monotonic() - self._start)
+        try:
+            self._stream.write((f"\r\x1b[K{line}" if self._in_place else line) + end)
+            self._stream.flush()
+        except (OSError, ValueError):
+            self._ended.set()
+            _give_up(self._stream)
+
+
+def _is_free_terminal(stream: TextIO | None) -> bool:
+    """Whether the stream is a terminal on which nothing else is written meanwhile."""
+    is_verbose = logging.getLogger("pipelines").isEnabledFor(logging.INFO)
+    return stream is not None and not stream.closed and stream.isatty() and not is_verbose
+
+
+def _give_up(stream: TextIO) -> None:
+    """Send what the stream still holds nowhere; else Python's exit code would tell of it."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def duration(seconds: float) -> str:

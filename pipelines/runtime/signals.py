@@ -4,7 +4,8 @@
 raises ``Interrupted`` in the main thread, which ends the job the usual way, up through its context
 managers. Where that takes too long (Ray shuts its executor down first, or has put another handler
 in place), a thread of its own says the job's last words after ``GRACE_S`` and ends the process; at
-the latest after ``LIMIT_S``, should a store not answer.
+the latest after ``LIMIT_S``, should a store not answer. ``end_process`` does the same for whoever
+finds that the job cannot go on while its main thread is out of reach.
 """
 
 import os
@@ -13,9 +14,11 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Final
+from typing import Final, NoReturn
+
+from pipelines.runtime.errors import ClusterLost
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 GRACE_S: Final = 0.6
@@ -35,12 +38,15 @@ class Interrupted(BaseException):
         return 128 + self.number
 
 
-_when_interrupted: list[Callable[[Interrupted], None]] = []
+End = Interrupted | ClusterLost
+"""What ends a process whose main thread may be out of reach."""
+
+_when_interrupted: list[Callable[[End], None]] = []
 
 
 @contextmanager
-def when_interrupted(say: Callable[[Interrupted], None]) -> Iterator[None]:
-    """Have ``say`` called, in another thread, if the block is not left soon after a signal."""
+def when_interrupted(say: Callable[[End], None]) -> Iterator[None]:
+    """Have ``say`` called, in another thread, if the process ends before the block is left."""
     _when_interrupted.append(say)
     try:
         yield
@@ -70,12 +76,23 @@ def _end_in_time(arrivals: socket.socket, stderr: int) -> None:
     """Python writes a byte for each signal that has a handler, whoever's."""
     while (number := arrivals.recv(1)[0]) not in SIGNALS:
         pass
-    interrupt = Interrupted(number)
-    latest = threading.Timer(LIMIT_S, os._exit, [interrupt.exit_code])
+    time.sleep(GRACE_S)
+    end_process(Interrupted(number), LIMIT_S - GRACE_S, stderr)
+
+
+def end_process(end: End, limit_s: float, stderr: int = 2) -> NoReturn:
+    """Say the last words of what is under way, and end the process; for any thread.
+
+    Parameters
+    ----------
+    limit_s : after so long it ends, whatever has been said
+    stderr : descriptor to tell the error on
+    """
+    latest = threading.Timer(limit_s, os._exit, [end.exit_code])
     latest.daemon = True
     latest.start()
-    time.sleep(GRACE_S)
     for say in reversed(_when_interrupted):
-        say(interrupt)
-    os.write(stderr, f"error: {interrupt}\n".encode())
-    os._exit(interrupt.exit_code)
+        say(end)
+    with suppress(OSError):  # nobody reads any more
+        os.write(stderr, f"error: {end}\n".encode())
+    os._exit(end.exit_code)

@@ -7,7 +7,7 @@ missing, changed, not permitted.
 
 import errno
 import http.client
-from typing import Final
+from typing import Any, Final
 
 _CREDENTIAL_CODES: Final = frozenset(
     {
@@ -22,12 +22,12 @@ _CREDENTIAL_CODES: Final = frozenset(
         "TokenRefreshRequired",
     }
 )
-_TRANSIENT_CODES: Final = frozenset(
-    {"InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown", "Throttling", "429"}
-    | {"500", "502", "503", "504"}
+_TRANSIENT_CODES: Final = frozenset(  # beside every answer with a status of _BUSY
+    {"RequestTimeout", "Throttling"}
     | {"ConditionalRequestConflict", "OperationAborted"}  # two creations at the same moment
     | {"BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch"}  # cut or garbled on its way
 )
+_BUSY: Final = (429, 500, *range(502, 600))  # 501 is what the store does not know at all
 HOW_TO_LOG_IN: Final = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE"
 
 
@@ -51,11 +51,16 @@ def store_errors() -> tuple[type[Exception], ...]:
 
 def error_code(error: BaseException) -> str:
     """The S3 error code behind an exception of s3fs or botocore, or ``""``."""
+    return str(_answer(error).get("Error", {}).get("Code", ""))
+
+
+def _answer(error: BaseException) -> dict[str, Any]:
+    """What botocore understood of the store's answer; empty where there was none."""
     for known in (error, error.__cause__):
         response = getattr(known, "response", None)
         if isinstance(response, dict):
-            return str(response.get("Error", {}).get("Code", ""))
-    return ""
+            return response
+    return {}
 
 
 def refused_credentials(error: BaseException) -> bool:
@@ -95,10 +100,10 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, FileNotFoundError) and error.__cause__:  # fsspec's http says nothing else
         return is_transient(error.__cause__)
     if isinstance(error, aiohttp.ClientResponseError):
-        return error.status == 429 or error.status >= 500
-    code = error_code(error)
-    if code:
-        return code in _TRANSIENT_CODES
+        return error.status in _BUSY
+    if answer := _answer(error):
+        status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        return status in _BUSY or error_code(error) in _TRANSIENT_CODES
     # s3fs raises these two numbers only for codes it has mapped; another store's may be bare
     return isinstance(error, OSError) and error.errno in (errno.EREMOTEIO, errno.ENETUNREACH)
 

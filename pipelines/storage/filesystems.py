@@ -15,6 +15,13 @@ def filesystem(uri: str) -> Any:
     """The fsspec filesystem that holds ``uri``, one per process, host and AWS environment.
 
     Its own retries are switched off: ``pipelines.storage.retry`` does and counts them.
+
+    ``fsspec.core.url_to_fs`` would do the same for other schemes than S3, but it takes ``::`` in a
+    URI for a chain of file systems, and so would let a name in a manifest open any of them.
+
+    Raises
+    ------
+    CommandError : no such scheme, or its package is missing or not configured
     """
     import fsspec
 
@@ -32,6 +39,23 @@ def filesystem(uri: str) -> Any:
             f"{scheme}:// cannot be opened: {error}; is it spelt right, its package installed,"
             " and its access configured?"
         ) from error
+
+
+def read_whole(uri: str) -> bytes:
+    """The bytes of the file at ``uri``, in one request.
+
+    On S3 without a HEAD before it, as s3fs has it for reading in parts: the answer to a HEAD has no
+    body, and so does not say why the store refuses.
+    """
+    options = {"max_concurrency": 1} if is_s3(uri) else {}
+    data: bytes = filesystem(uri).cat_file(uri, **options)
+    return data
+
+
+def name_on(fs: Any, uri: str) -> str:
+    """What the filesystem ``fs`` calls the file at ``uri``, as in the answers of ``find``."""
+    name: str = fs._strip_protocol(uri)
+    return name
 
 
 @lru_cache(maxsize=4)

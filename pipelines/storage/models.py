@@ -1,7 +1,5 @@
 """Models read from wherever they lie, with the retries and errors of every other read."""
 
-from collections.abc import Callable
-
 from pipelines.storage.errors import (
     HOW_TO_LOG_IN,
     AccessDenied,
@@ -9,7 +7,7 @@ from pipelines.storage.errors import (
     one_line,
     store_errors,
 )
-from pipelines.storage.filesystems import filesystem
+from pipelines.storage.filesystems import read_whole
 from pipelines.storage.retry import PATIENCE_S, with_retries
 from pipelines.storage.uris import is_local, local_path, refuse_credentials
 from tagger import card
@@ -28,12 +26,7 @@ def read_model(url: str, patience_s: float = PATIENCE_S) -> ModelFiles:
     refuse_credentials(url, "model")
     if is_local(url):
         return card.read_model(local_path(url))
-    fs = filesystem(url)
-
-    def read(folder: str, name: str) -> bytes:
-        return _read(lambda: fs.cat_file(f"{folder}/{name}"), f"{folder}/{name}", patience_s)
-
-    return card.read_model(url, read)
+    return card.read_model(url, lambda folder, name: _read(f"{folder}/{name}", patience_s))
 
 
 def read_tagging_model(url: str, patience_s: float = PATIENCE_S) -> ModelFiles:
@@ -43,9 +36,10 @@ def read_tagging_model(url: str, patience_s: float = PATIENCE_S) -> ModelFiles:
     return model
 
 
-def _read(call: Callable[[], bytes], uri: str, patience_s: float) -> bytes:
+def _read(uri: str, patience_s: float) -> bytes:
+    """The bytes of one file of a remote model."""
     try:
-        return with_retries(call, f"reading {uri}", patience_s)
+        return with_retries(lambda: read_whole(uri), f"reading {uri}", patience_s)
     except (AccessDenied, StoreUnavailable):
         raise
     except FileNotFoundError as error:

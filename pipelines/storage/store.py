@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, Self, TypeVar
 
 from pipelines.storage.errors import AccessDenied, StoreUnavailable, error_code, store_errors
-from pipelines.storage.filesystems import filesystem
+from pipelines.storage.filesystems import filesystem, read_whole
 from pipelines.storage.retry import PATIENCE_S, with_retries
 from tagger.errors import CommandError
 
@@ -256,8 +256,7 @@ class S3Store(Store):
         pass  # abandoned multipart uploads are for the bucket's lifecycle rule
 
     def _read(self, path: str) -> bytes:
-        data: bytes = self._fs.cat_file(self._key(path), max_concurrency=1)  # one GET, no HEAD
-        return data
+        return read_whole(f"{self.root}/{path}")
 
     def _stat(self, path: str) -> object:
         return self._fs.info(self._key(path))

@@ -1,4 +1,4 @@
-"""Names of clips: one canonical text per object, the same from every working directory (design 4).
+"""Names of clips: one canonical text per object, the same from every working directory.
 
     local    ``file:///abs/path``      plain text: no percent-encoding, in or out
     S3       ``s3://bucket/key``       the key as it is, whatever it contains
@@ -16,7 +16,7 @@ import re
 from typing import Final
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from tagger.errors import CommandError
+from tagger.errors import OptionError
 
 FILE: Final = "file://"
 FILE_BYTES: Final = "file+bytes://"
@@ -47,11 +47,17 @@ def is_local(uri: str) -> bool:
 
 
 def refuse_credentials(text: str, where: str) -> None:
-    """Raise ``CommandError`` for a URI that holds credentials, without repeating them."""
+    """Raise ``OptionError`` for a URI that holds credentials, without repeating them.
+
+    Parameters
+    ----------
+    where : name of the option that holds the URI, or another place
+    """
     if not is_local(text) and _holds_secret(text):
-        raise CommandError(
-            f"{where}: a {scheme_of(text)} URI holds credentials; take them out of it and give them"
-            " through the environment (AWS_ACCESS_KEY_ID, AWS_PROFILE) or fsspec's configuration"
+        raise OptionError(
+            where,
+            f"holds credentials: take them out of the {scheme_of(text)} URI and give them through "
+            "the environment (AWS_ACCESS_KEY_ID, AWS_PROFILE) or fsspec's configuration",
         )
 
 

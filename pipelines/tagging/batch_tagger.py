@@ -14,7 +14,8 @@ from pipelines.output.publication import stage
 from pipelines.output.tally import Tally
 from pipelines.storage.retry import RetryCount
 from pipelines.tagging.plan import Plan, Receipt
-from pipelines.tagging.stages import ClipTagger, Preprocessor, telling
+from pipelines.tagging.stages import ClipTagger, Preprocessor
+from pipelines.tagging.telling import telling
 from tagger.card import ModelFiles
 
 
@@ -31,14 +32,14 @@ class BatchTagger:
 
         torch.set_num_threads(n_threads)
         self._plan = plan
-        self._preprocess = Preprocessor(*plan.limited)
+        self._preprocess = Preprocessor(plan.limits, plan.store.patience_s, plan.most_patches)
         self._tag = clip_tagger(plan, model)
 
     def __call__(self, batch: int) -> Receipt:
         """Read, decode, tag and stage the clips of a batch."""
         retries = RetryCount()
         clips = self._plan.batch(batch)
-        events = telling(self._preprocess(clips), partial(self._plan.board.write, batch))
+        events = telling(self._preprocess(clips), clips, partial(self._plan.board.write, batch))
         table, tally = self._tag(clips, events)
         receipt = stage_batch(self._plan, batch, table, tally, retries)
         self._plan.board.wipe(batch)

@@ -1,6 +1,19 @@
 """How far the batches at hand are, which no receipt tells of yet; knows no Ray."""
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+
+class Done(NamedTuple):
+    """What is done of a batch, or of all that are at hand.
+
+    Attributes
+    ----------
+    n_segments : segments that went to the extractors
+    expected_s : the same as part of the audio that the clips are taken for (``Tally.expected_s``)
+    """
+
+    n_segments: int
+    expected_s: float
 
 
 class Board(Protocol):
@@ -9,27 +22,28 @@ class Board(Protocol):
     Writing costs a worker next to nothing, and never fails.
     """
 
-    def write(self, batch: int, n_segments: int) -> None:
-        """Tell how many segments of a batch are done."""
+    def write(self, batch: int, done: Done) -> None:
+        """Tell how much of a batch is done."""
 
     def wipe(self, batch: int) -> None:
         """Tell that a batch is done: its receipt says the rest."""
 
-    def n_segments(self) -> int:
-        """Segments that are done of all batches at hand."""
+    def total(self) -> Done:
+        """What is done of all batches at hand."""
 
 
 class LocalBoard:
     """For a driver that is its own only worker."""
 
     def __init__(self) -> None:
-        self._n_segments: dict[int, int] = {}
+        self._batches: dict[int, Done] = {}
 
-    def write(self, batch: int, n_segments: int) -> None:
-        self._n_segments[batch] = n_segments
+    def write(self, batch: int, done: Done) -> None:
+        self._batches[batch] = done
 
     def wipe(self, batch: int) -> None:
-        self._n_segments.pop(batch, None)
+        self._batches.pop(batch, None)
 
-    def n_segments(self) -> int:
-        return sum([*self._n_segments.values()])  # a copy: another thread may write
+    def total(self) -> Done:
+        batches = [*self._batches.values()]  # a copy: another thread may write
+        return Done(*map(sum, zip(*batches, strict=True))) if batches else Done(0, 0.0)

@@ -1,54 +1,78 @@
 """What ``tag`` is told, validated when it is made."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
-from pipelines.runtime.limits import Limits, Resources, require_positive
+from pipelines.runtime.limits import Limits, Resources
 from pipelines.storage.retry import PATIENCE_S
 from pipelines.storage.uris import refuse_credentials
 from tagger.card import BUNDLED
-from tagger.errors import CommandError
+from tagger.configs import require_positive
+from tagger.errors import OptionError
+
+EmbeddingDtype = Literal["float32", "float16"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TagJob:
-    """One run of ``tag``.
+    """One run of ``tag``."""
 
-    Attributes
-    ----------
-    inputs : files, folders, globs, prefixes, manifests
-    out : folder or s3:// prefix of the tables
-    model : folder or URI of the model
-    top_k, threshold : how many tags a clip gets, and the least score of one
-    embeddings, embedding_dtype, timeline : which tables are written, and how
-    limit : work on the first so many clips not done yet
-    max_failed : failed clips a run may have, as a fraction of those it worked on
-    retry_failed : take up clips again whose failure was final
-    store_patience_s : seconds of trying one operation of a store, before the job ends
-    """
+    inputs: tuple[str, ...] = field(metadata={"positional": True, "metavar": "INPUT"})
+    """What to tag: any mixture of audio files, folders, globs in quotation marks
+    ('old/**/*.flac'), prefixes of object stores (s3://archive/2026/), and manifests: a .txt with a
+    URI in each line, or a .csv or .parquet with a column uri."""
 
-    inputs: tuple[str, ...]
     out: str
-    model: str = str(BUNDLED)
+    """Folder or s3:// prefix of the tables; it is made if it is not there."""
+
+    model: str = field(default=str(BUNDLED), metadata={"default": "the bundled one"})
+    """Folder or URI of the model. The bundled one knows ten kinds of sound."""
+
     top_k: int = 3
+    """Tags that a clip gets, at most: those with the highest scores."""
+
     threshold: float = 0.0
+    """Least score, from 0 to 1, of a tag that is written."""
+
     embeddings: bool = True
-    embedding_dtype: str = "float32"
+    """Whether to write the embeddings, the largest of the tables: 128 numbers for every 0.96 s of
+    sound by each extractor of the model. Without them the tables of tags are the same."""
+
+    embedding_dtype: EmbeddingDtype = "float32"
+    """Type of the numbers in the embeddings table. With float16 it takes half the space."""
+
     timeline: bool = False
+    """Also write the timeline table: tags over time, for one bag of 0.96 s segments after the
+    other, with the weights of the attention."""
+
     limit: int | None = None
+    """Clips to work on in this run, at most. The next run goes on with the others."""
+
     max_failed: float = 0.1
+    """Fraction of clips, from 0 to 1, that may fail before the run ends with exit code 4. What
+    could be tagged is in the tables all the same."""
+
     retry_failed: bool = False
+    """Take up clips again whose failure is final, because their bytes cause it. Failures that may
+    pass, such as a timeout, are taken up by every run."""
+
     store_patience_s: float = PATIENCE_S
+    """Longest time to try again when a store stops answering, before the run ends with exit code
+    6."""
+
     limits: Limits = Limits()
+    """Limits of a clip. One that exceeds them becomes a row of the table failures."""
+
     resources: Resources = Resources()
+    """Resources."""
 
     def __post_init__(self) -> None:
-        for flag, url in (("--model", self.model), ("--out", self.out)):
-            refuse_credentials(url, flag)
-        require_positive("--top-k", self.top_k)
-        require_positive("--store-patience", self.store_patience_s)
-        if not 0.0 <= self.threshold <= 1.0:
-            raise CommandError("--threshold is a score between 0 and 1")
-        if not 0.0 <= self.max_failed <= 1.0:
-            raise CommandError("--max-failed is a fraction between 0 and 1")
+        for name in ("model", "out"):
+            refuse_credentials(getattr(self, name), name)
+        for name in ("top_k", "store_patience_s"):
+            require_positive(name, getattr(self, name))
+        for name in ("threshold", "max_failed"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise OptionError(name, "must be from 0 to 1")
         if self.limit is not None:
-            require_positive("--limit", self.limit)
+            require_positive("limit", self.limit)

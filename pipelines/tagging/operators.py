@@ -1,4 +1,4 @@
-"""The Ray Data operators of the ``tag`` job (design 3, 7).
+"""The Ray Data operators of the ``tag`` job.
 
 On a CPU-only cluster one pool of actors does everything to a batch of clips, from reading to the
 staged file: nothing is shipped between processes, and no core waits for another. Where GPUs are
@@ -11,11 +11,10 @@ staged file, how many of the clips are in it, and what they came to.
 """
 
 import json
-import logging
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -28,11 +27,9 @@ from pipelines.runtime.limits import Limits
 from pipelines.storage.retry import RetryCount
 from pipelines.tagging.batch_tagger import BatchTagger, clip_tagger, stage_batch
 from pipelines.tagging.plan import Plan, Receipt
-from pipelines.tagging.stages import Preprocessor, pack, telling, unpack
+from pipelines.tagging.stages import Preprocessor, pack, unpack
+from pipelines.tagging.telling import telling
 from tagger.card import ModelFiles
-
-if TYPE_CHECKING:
-    pass
 
 GPU_TASKS_IN_FLIGHT: Final = 4
 CPU_TASKS_IN_FLIGHT: Final = 2
@@ -41,8 +38,6 @@ PREPROCESSING_CPUS: Final = 0.9
 GPU_ACTOR_CPUS: Final = 0.1
 STAGING_CPUS: Final = 0.05
 NO_PROGRESS_S: Final = 6 * 3600.0  # no single recording takes longer
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -121,7 +116,8 @@ def preprocess(row: pa.Table, shared: Shared) -> pa.Table:
     plan: Plan = ray.get(shared.plan)
     tally = Tally()
     with tally.timed("patches"):
-        events = _preprocessor(*plan.limited)(plan.batch(_batch(row)))
+        preprocessor = _preprocessor(plan.limits, plan.store.patience_s, plan.most_patches)
+        events = preprocessor(plan.batch(_batch(row)))
         order, patches = pack(events, plan.patch_dtype)
     tally.n_retries = retries.n
     return pa.table(
@@ -146,7 +142,7 @@ class TagOnGpu:
         patches = row["patches"].chunk(0)[0].as_buffer()
         events = unpack(row["order"][0].as_py(), patches, self._plan.patch_dtype)
         tell = partial(self._plan.board.write, _batch(row))
-        table, tally = self._tag(clips, telling(events, tell))
+        table, tally = self._tag(clips, telling(events, clips, tell))
         self._plan.board.wipe(_batch(row))
         tally.add(_tally(row))
         sink = pa.BufferOutputStream()

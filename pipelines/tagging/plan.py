@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +16,7 @@ from pipelines.storage.store import Store
 from pipelines.tagging.board import Board, LocalBoard
 from pipelines.tagging.staged_rows import RowSettings
 from pipelines.tagging.stages import MOST_PATCHES
-
-if TYPE_CHECKING:
-    from tagger.tagging import Precision
+from tagger.configs import Precision
 
 _log = logging.getLogger(__name__)
 
@@ -41,17 +39,12 @@ class Plan:
     store: Store
     rows: RowSettings
     limits: Limits
-    precision: "Precision | None"
+    precision: Precision | None
     most_patches: int = MOST_PATCHES
     board: Board = field(default_factory=LocalBoard)
 
     def batch(self, number: int) -> pa.Table:
         return self.clips.slice(self.bounds[number], self.bounds[number + 1] - self.bounds[number])
-
-    @property
-    def limited(self) -> tuple[Limits, float, int]:
-        """What a ``Preprocessor`` is told."""
-        return self.limits, self.store.patience_s, self.most_patches
 
     @property
     def patch_dtype(self) -> str:

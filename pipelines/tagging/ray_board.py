@@ -18,7 +18,7 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from pipelines.tagging.board import LocalBoard
+from pipelines.tagging.board import Done, LocalBoard
 
 ASK_S: Final = 2.0
 
@@ -33,18 +33,18 @@ class RayBoard:
             .options(num_cpus=0, max_restarts=-1, scheduling_strategy=here)
             .remote()
         )
-        self._last = 0
+        self._last = Done(0, 0.0)
 
-    def write(self, batch: int, n_segments: int) -> None:
+    def write(self, batch: int, done: Done) -> None:
         with suppress(RayError):
-            self._actor.write.remote(batch, n_segments)
+            self._actor.write.remote(batch, done)
 
     def wipe(self, batch: int) -> None:
         with suppress(RayError):
             self._actor.wipe.remote(batch)
 
-    def n_segments(self) -> int:
+    def total(self) -> Done:
         """As the actor says; as it said before, where it does not answer in two seconds."""
         with suppress(RayError):
-            self._last = ray.get(self._actor.n_segments.remote(), timeout=ASK_S)
+            self._last = ray.get(self._actor.total.remote(), timeout=ASK_S)
         return self._last

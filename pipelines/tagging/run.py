@@ -1,11 +1,10 @@
-"""The ``tag`` job: collection in, tables out, nothing lost, nothing twice (design 4).
+"""The ``tag`` job: collection in, tables out, nothing lost, nothing twice.
 
 Everything that can be wrong with a command is found before Ray is started. Then the driver sends
 batches through the operators, commits what is staged as receipts come in, and lets Ray tasks
 publish it.
 """
 
-import json
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -22,12 +21,14 @@ from pipelines.output.lock import Lock
 from pipelines.output.log_entry import Entry, Run
 from pipelines.output.publication import publish
 from pipelines.output.run_records import RunRecord, RunState, new_run_id
-from pipelines.output.settings import Settings, open_output
+from pipelines.output.settings import open_output
 from pipelines.output.views import write_views
 from pipelines.runtime import cluster
+from pipelines.runtime.errors import ClusterLost, NodesMissing
 from pipelines.runtime.metrics import RunMetrics
 from pipelines.runtime.progress import Progress
-from pipelines.runtime.signals import Interrupted, when_interrupted
+from pipelines.runtime.ray_errors import plain_errors
+from pipelines.runtime.signals import End, Interrupted, when_interrupted
 from pipelines.storage.errors import AccessDenied, StoreUnavailable
 from pipelines.storage.models import read_tagging_model
 from pipelines.storage.retry import RetryCount
@@ -39,14 +40,18 @@ from pipelines.tagging.estimate import fits_one_process
 from pipelines.tagging.job import TagJob
 from pipelines.tagging.plan import Plan, Receipt, receipts
 from pipelines.tagging.selection import listed, pending
-from pipelines.tagging.staged_rows import RowSettings
+from pipelines.tagging.staged_rows import RowSettings, output_settings
 from pipelines.tagging.watch import Watch
-from tagger import schema
 from tagger.card import ModelFiles
 from tagger.errors import CommandError
-from tagger.logmel import FRONT_END
 
 LAST_WRITE_S: Final = 1.0  # for a store to take the record of a run that was told to end
+
+_TOLD_IN_A_LINE: Final = (
+    *(Interrupted, CommandError, AccessDenied, StoreUnavailable),
+    *(ClusterLost, NodesMissing),
+)
+"""Ends that are no defects: the run's record tells them as the terminal does."""
 
 
 def tag(job: TagJob, command: list[str]) -> RunRecord:
@@ -56,17 +61,18 @@ def tag(job: TagJob, command: list[str]) -> RunRecord:
     ------
     CommandError : before any work, when the command cannot be carried out as given
     AccessDenied, StoreUnavailable : a store gave out; what was staged by then is kept
+    ClusterLost, NodesMissing : the Ray cluster did; likewise
     """
     retries = RetryCount()
     model = _checked_model(job)
     clips = listed(job)
     store = open_store(job.out, job.store_patience_s)
-    open_output(store, _settings(job))
+    open_output(store, output_settings(job))
     record = RunRecord(new_run_id(), command, asdict(job), model.card.model_id, n_listed=len(clips))
     lock = Lock(store, record.model_id, record.run_id)
 
-    def write_interrupted_record(interrupt: Interrupted) -> None:
-        record.end(RunState.INTERRUPTED, str(interrupt))
+    def write_interrupted_record(end: End) -> None:
+        record.end(_state_of(end), str(end))
         with suppress(AccessDenied, StoreUnavailable):
             record.write(store.with_patience(LAST_WRITE_S))
         lock.release()
@@ -87,12 +93,6 @@ def _checked_model(job: TagJob) -> ModelFiles:
     return model
 
 
-def _settings(job: TagJob) -> Settings:
-    optional = {"embeddings": job.embeddings, "timeline": job.timeline}
-    tables = tuple(name for name in schema.tables(job.embedding_dtype) if optional.get(name, True))
-    return Settings(tables, job.top_k, job.threshold, job.embedding_dtype, json.dumps(FRONT_END))
-
-
 @contextmanager
 def _recorded(record: RunRecord, store: Store, max_failed: float) -> Iterator[None]:
     """Keep the output's record of the run true, however the run ends."""
@@ -100,9 +100,8 @@ def _recorded(record: RunRecord, store: Store, max_failed: float) -> Iterator[No
     try:
         yield
     except BaseException as error:
-        state = RunState.INTERRUPTED if isinstance(error, Interrupted) else RunState.FAILED
-        known = isinstance(error, Interrupted | CommandError | AccessDenied | StoreUnavailable)
-        record.end(state, str(error) if known else traceback.format_exc())
+        told = isinstance(error, _TOLD_IN_A_LINE)
+        record.end(_state_of(error), str(error) if told else traceback.format_exc())
         with suppress(AccessDenied, StoreUnavailable):
             record.write(store.with_patience(LAST_WRITE_S))
         raise
@@ -110,6 +109,10 @@ def _recorded(record: RunRecord, store: Store, max_failed: float) -> Iterator[No
     over = n_failed > max_failed * (n_failed + record.tally.n_tagged)
     record.end(RunState.OVER_BUDGET if over else RunState.COMPLETE)
     record.write(store)
+
+
+def _state_of(error: BaseException) -> RunState:
+    return RunState.INTERRUPTED if isinstance(error, Interrupted) else RunState.FAILED
 
 
 class _TagRun:
@@ -159,7 +162,7 @@ class _TagRun:
         self._watch.metrics = RunMetrics(self._record.model_id)
         self._watch.board = RayBoard()
         on_ray = partial(operators.carry_out, model=self._model, workers=workers)
-        with cluster.plain_errors():
+        with plain_errors():
             self._carry_out(todo, workers.n_cpus, on_ray, RayPublisher(self._commit_log))
 
     def _carry_out(
@@ -177,10 +180,11 @@ class _TagRun:
         plan = Plan(table, bounds, self._store, rows, self._job.limits, precision, board=board)
         committer = Committer(self._commit_log, self._run, self._record, publisher)
         self._record.begin_work(float(estimated_seconds(todo).sum()))
-        with Progress(len(todo)) as progress:
+        with Progress("tagging", "clips", len(todo)) as progress:
             for receipt in receipts(plan, carry_out):
-                self._record.tally = self._record.tally.plus(receipt.tally)
-                progress.update(self._record.tally)
+                self._record.tally = done = self._record.tally.plus(receipt.tally)
+                failed = f"{done.audio_s / 3600:.2f} h of audio, {done.n_failed:,} failed"
+                progress.show(done.n_tagged + done.n_failed, failed)
                 committer.add(receipt)
                 self._stop_if_lock_lost()
             committer.finish()

@@ -1,49 +1,48 @@
 """From what is known about a batch of clips to rows of schema ``staged``."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipelines.output.settings import Settings
 from pipelines.tagging.job import TagJob
 from tagger.arrays import FloatArray
 from tagger.audio import Signal
 from tagger.errors import ClipError
-from tagger.schema import EMBEDDING_SIZE, staged
+from tagger.logmel import FRONT_END
+from tagger.schema import EMBEDDING_SIZE, staged, tables
 from tagger.segments import segment_times
 
 if TYPE_CHECKING:
-    from tagger.tagging import Moment, Prediction, Tagger
+    from tagger.results import Moment, Prediction
+    from tagger.tagging import Tagger
 
 
 @dataclass(frozen=True)
 class RowSettings:
-    """What is the same for all rows of a run."""
+    """What is the same for all rows of a run: what its output holds, and whose rows they are."""
 
+    output: Settings
     model_id: str
     run_id: str
-    top_k: int
-    threshold: float
-    embeddings: bool
-    embedding_dtype: str
-    timeline: bool
 
     @classmethod
-    def of(cls, job: TagJob, model_id: str, run_id: str) -> "RowSettings":
-        """Those of a job."""
-        return cls(
-            model_id,
-            run_id,
-            job.top_k,
-            job.threshold,
-            job.embeddings,
-            job.embedding_dtype,
-            job.timeline,
-        )
+    def of(cls, job: TagJob, model_id: str, run_id: str) -> Self:
+        return cls(output_settings(job), model_id, run_id)
+
+
+def output_settings(job: TagJob) -> Settings:
+    """What a job asks of its output, in the words in which the output keeps it."""
+    optional = {"embeddings": job.embeddings, "timeline": job.timeline}
+    names = tables(job.embedding_dtype)
+    wanted = tuple(name for name in names if optional.get(name, True))
+    return Settings(wanted, job.top_k, job.threshold, job.embedding_dtype, json.dumps(FRONT_END))
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def staged_rows(
     settings: RowSettings,
 ) -> pa.Table:
     """One row of schema ``staged`` per clip of the batch (schema ``LISTING``), in order."""
-    schema = staged(settings.embedding_dtype)
+    schema = staged(settings.output.embedding_dtype)
     same = {
         "model_id": settings.model_id,
         "run_id": settings.run_id,
@@ -71,7 +70,7 @@ def staged_rows(
     rows = [same | _row(outcome, tagger, settings) for outcome in outcomes]
     kept = [
         outcome.embeddings
-        if isinstance(outcome, TaggedClip) and settings.embeddings
+        if isinstance(outcome, TaggedClip) and "embeddings" in settings.output.tables
         else np.empty((len(tagger.extractors), 0, EMBEDDING_SIZE), np.float32)
         for outcome in outcomes
     ]
@@ -105,9 +104,9 @@ def _row(
         }
     signal = outcome.signal
     n_segments = outcome.embeddings.shape[1]
-    chosen = settings.top_k, settings.threshold
+    chosen = settings.output.top_k, settings.output.threshold
     moments: Sequence[Moment] = ()
-    if settings.timeline:
+    if "timeline" in settings.output.tables:
         times = segment_times(n_segments, signal.content_start_s, signal.content_end_s)
         moments = tagger.timeline(outcome.prediction, times, *chosen)
     return {

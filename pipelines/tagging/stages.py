@@ -1,4 +1,4 @@
-"""What workers do to a batch of clips (design 3): plain callables, no ray.
+"""What workers do to a batch of clips: plain callables, no Ray.
 
     preprocess   clips -> events    read, decode, trim, normalise, resample, log-mel (CPU)
     tag_events   events -> one staged row per clip (CPU or GPU)
@@ -14,9 +14,8 @@ after the clip with which it has ``MOST_PATCHES``; its other clips have no event
 """
 
 import json
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -44,8 +43,6 @@ T = TypeVar("T")
 Event = tuple[int, audio.Signal | FloatArray | ClipError]
 
 MOST_PATCHES: Final = 16_384  # more than four hours; 200 MB as float16
-TELL_S: Final = 5.0  # between two words of how far a batch is
-POOLED_PATCHES = 128  # patches of several clips that pass through the extractors together
 
 
 def decode_patches(
@@ -77,7 +74,7 @@ class Preprocessor:
         self._limits = limits
         self._patience_s = patience_s
         self._most_patches = most_patches
-        self._isolated = Isolated(limits.clip_timeout_s, limits.memory_mb << 20)
+        self._isolated = Isolated(limits.clip_timeout_s, limits.clip_memory_mb << 20)
 
     def __call__(self, clips: pa.Table) -> Iterator[Event]:
         """Events of a batch, a table of schema ``LISTING``, or of its first clips."""
@@ -133,21 +130,6 @@ def unpack(order: str, data: pa.Buffer, dtype: str) -> Iterator[Event]:
             start += what
 
 
-def telling(
-    events: Iterable[Event], tell: Callable[[int], object], interval_s: float = TELL_S
-) -> Iterator[Event]:
-    """The same events; every ``interval_s`` the number of patches so far is told."""
-    n_patches = 0
-    due = time.monotonic() + interval_s
-    for row, what in events:
-        yield row, what
-        if isinstance(what, np.ndarray):
-            n_patches += len(what)
-        if time.monotonic() >= due:
-            tell(n_patches)
-            due = time.monotonic() + interval_s
-
-
 class ClipTagger:
     """Events to staged rows, with a model that is ready."""
 
@@ -191,7 +173,7 @@ class ClipTagger:
     def _embed(self, events: Iterable[Event], tally: Tally) -> Iterator[Event]:
         """The events with embeddings (n_extractors, n, 128) in place of patches (n, 96, 64).
 
-        Patches of several clips pass through the extractors together.
+        Patches of several clips pass through the extractors together, as a batch of the tagger's.
         """
         pool: list[tuple[int, FloatArray]] = []
         for row, what in events:
@@ -199,7 +181,7 @@ class ClipTagger:
                 yield row, what
                 continue
             pool.append((row, what))
-            if sum(len(patches) for _, patches in pool) >= POOLED_PATCHES:
+            if sum(len(patches) for _, patches in pool) >= self._tagger.batch:
                 yield from self._embed_pool(pool, tally)
                 pool = []
         yield from self._embed_pool(pool, tally)

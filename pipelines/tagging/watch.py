@@ -7,7 +7,7 @@ from pipelines.output.tally import Tally
 from pipelines.runtime import metrics
 from pipelines.runtime.metrics import RunMetrics
 from pipelines.tagging.board import Board, LocalBoard
-from pipelines.tagging.estimate import SEGMENT_S
+from tagger.logmel import SEGMENT_S
 
 
 class Watch:
@@ -28,10 +28,11 @@ class Watch:
     def look(self) -> None:
         """Bring record and metrics up to date; for any thread."""
         with self._turn:
-            n_segments = self.board.n_segments()
-            self._record.under_way_s = n_segments * SEGMENT_S
+            under_way = self.board.total()
+            self._record.under_way_s = under_way.n_segments * SEGMENT_S
+            self._record.expected_under_way_s = under_way.expected_s
             if self.metrics is not None:
-                _tell(self.metrics, self._record, n_segments)
+                _tell(self.metrics, self._record, under_way.n_segments)
 
 
 def _tell(told: RunMetrics, record: RunRecord, n_under_way: int) -> None:

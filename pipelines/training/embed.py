@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from pipelines.runtime.cluster import connect, plain_errors
+from pipelines.runtime.cluster import connect
+from pipelines.runtime.ray_errors import plain_errors
 from pipelines.storage.store import Store, open_store
 from pipelines.training.finetune import load_extractor, read_spec, weights_of
 from pipelines.training.jobs import EmbedJob

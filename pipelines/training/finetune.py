@@ -27,7 +27,8 @@ from tagger.configs import TrainingConfig, VGGishConfig
 from tagger.errors import CommandError
 from tagger.examples import Examples, Takes
 from tagger.logmel import N_BANDS, PATCH_FRAMES
-from tagger.training import Group, Trainer
+from tagger.optimisation import Group
+from tagger.training import Trainer
 from tagger.vggish import (
     NormalisedClassifier,
     VGGish,

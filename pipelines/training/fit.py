@@ -24,7 +24,8 @@ from tagger.baselines import LSTMHead
 from tagger.configs import AttentionConfig, LSTMConfig, TrainingConfig
 from tagger.errors import CommandError
 from tagger.examples import Examples, Takes
-from tagger.training import Group, Trainer
+from tagger.optimisation import Group
+from tagger.training import Trainer
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
-from pipelines.runtime.limits import Limits, Resources
+from pipelines.runtime.limits import Limits, Resources, TrainResources
 from pipelines.storage.uris import is_local, local_path
 from tagger.configs import AttentionConfig, LSTMConfig, TrainingConfig, VGGishConfig
-from tagger.errors import CommandError
+from tagger.errors import CommandError, OptionError
 
 SCRATCH: Final = "scratch"
 CLASSIFIER: Final = "classifier"  # as the name of a head: the extractor's own
@@ -26,7 +26,7 @@ CLASSIFIER: Final = "classifier"  # as the name of a head: the extractor's own
 EXTRACTOR_TRAINING: Final = TrainingConfig(
     epochs=30, patience=5, batches="balanced", batch_size=41, learning_rate=1e-4
 )
-"""Fine-tuning as in section 2.2 and the reference implementation's demo (reference/system.md 5)."""
+"""Fine-tuning as in section 2.2, and in the demo that the authors of the paper published."""
 
 HEAD_TRAINING: Final = TrainingConfig(epochs=100, patience=10, batches="examples", batch_size=128)
 
@@ -34,161 +34,177 @@ Network = Literal["vggish", "baseline"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrepareJob:
-    """One run of ``prepare``.
+class InWorkFolder:
+    """A step of a training."""
 
-    Attributes
-    ----------
-    data : the data set: its folder, or a CSV of uri and label
-    layout : a key of ``tagger.layouts.READERS``; None: detected
-    balance : make as many copies of training clips as raise each class to the largest
-    copies : make at least so many copies of each training clip
-    most_semitones : largest pitch shift of a copy
-    shift_start : start each copy at an offset of its own, below one segment
-    """
-
-    data: str
     work: str
+    """Work folder, local or s3://, which all steps of a training share. Each step adds its part,
+    and leaves out what is there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnDataSet(InWorkFolder):
+    """A step that reads a data set."""
+
+    data: str = field(metadata={"positional": True})
+    """The data set: its folder (FSDKaggle2018, ESC-50, ESC-10, or a folder for each class), or a
+    CSV file with the columns uri and label, and fold or split where there are any."""
+
     layout: str | None = None
+    """Layout of the data set: fsdkaggle2018, esc50, esc10, folders or csv. Left out: the one that
+    it looks like. For a folder of ESC-50, esc10 takes the ten classes of ESC-10."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnExtractors(InWorkFolder):
+    """A step upon fine-tuned extractors."""
+
+    extractors: tuple[str, ...] = field(metadata={"metavar": "NAME"})
+    """Names of the extractors, as they were fine-tuned into the work folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareJob(OnDataSet):
+    """One run of ``prepare``."""
+
     balance: bool = True
+    """Whether classes with fewer clips get more pitch-shifted copies, until each is as large as the
+    largest."""
+
     copies: int = 0
+    """Pitch-shifted copies of each training clip, at least."""
+
     most_semitones: int = 12
+    """Largest pitch shift of a copy, up or down, in semitones from 1 to 12."""
+
     shift_start: bool = False
+    """Start each copy a little later than its clip, by less than one segment (0.96 s), so that its
+    segments are others."""
+
     seed: int = 0
+    """Seed from which the shifts of the copies are drawn."""
+
     limits: Limits = field(default_factory=Limits)
-    resources: Resources = field(default_factory=Resources)
+    """Limits of a clip. One that exceeds them is left out of the training, with a reason."""
+
+    resources: Resources = field(default_factory=Resources, metadata={"only": ("cpus",)})
+    """Resources."""
 
     def __post_init__(self) -> None:
         _check_copies(self.copies)
         if not 1 <= self.most_semitones <= 12:
-            raise CommandError("--most-semitones must be from 1 to 12")
+            raise OptionError("most_semitones", "must be from 1 to 12")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractorSpec:
-    """One extractor to fine-tune, or the DCASE baseline CNN, which is trained the same way.
-
-    Attributes
-    ----------
-    split : which clips to train, validate and test on: see ``pipelines.training.splits``
-    start : ``scratch``, or folder or URI of a model or of converted VGGish weights; a folder's path
-        is made absolute, since workers have a current folder of their own
-    normalise : train with batch normalisation, which is folded into the weights at the end
-    copies : copies of each training clip to use, at most
-    """
+    """One extractor to fine-tune, or the DCASE baseline CNN, which is trained the same way."""
 
     name: str
+    """Name to give to the extractor in the work folder."""
+
     split: str
+    """Which clips train, validate and test. first-N, last-N: the first or last N training clips of
+    the data set train and the others validate, as in the paper. column: as the data set says. all:
+    all train, but for the data set's test clips. fold-K: fold K tests, the others train and nothing
+    validates (then give a patience of 0). fold-K-first, fold-K-last: as fold-K, but one of the
+    other folds validates. Example: fold-1-first."""
+
     network: Network = "vggish"
-    vggish: VGGishConfig = field(default_factory=VGGishConfig)
-    training: TrainingConfig = EXTRACTOR_TRAINING
+    """What to train: vggish, the paper's extractor, or baseline, the small network that the
+    challenge (DCASE 2018) gave for comparison. The baseline has other defaults of training."""
+
     start: str = SCRATCH
+    """What to start from: scratch, or the folder or URI of a model or of converted VGGish weights.
+    A model's first extractor is taken."""
+
     normalise: bool = False
+    """Train with batch normalisation, which is folded into the weights at the end. A network from
+    scratch learns faster so."""
+
     copies: int = 0
+    """Pitch-shifted copies of each training clip to train on, at most. 0: none."""
+
+    vggish: VGGishConfig = field(default_factory=VGGishConfig)
+    """Size of the network. From scratch the defaults are the paper's; else each is that of what
+    training starts from."""
+
+    training: TrainingConfig = EXTRACTOR_TRAINING
+    """Training."""
 
     def __post_init__(self) -> None:
         _check_name(self.name)
         _check_copies(self.copies)
-        if self.network == "baseline" and (self.normalise or self.start != SCRATCH):
-            raise CommandError("--start and --normalise are for VGGish, not for the baseline")
-        if self.start != SCRATCH and is_local(self.start):
+        if self.network == "baseline":
+            if self.vggish != VGGishConfig():
+                raise CommandError("conv_widths and hidden are for VGGish, not for the baseline")
+            for name, plain in (("normalise", False), ("start", SCRATCH)):
+                if getattr(self, name) != plain:
+                    raise OptionError(name, "is for VGGish, not for the baseline")
+        if self.start != SCRATCH and is_local(self.start):  # workers have folders of their own
             object.__setattr__(self, "start", str(Path(local_path(self.start)).absolute()))
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeadSpec:
-    """One head to fit, on the embeddings of each extractor that the job names.
-
-    Attributes
-    ----------
-    network : attention upon bags, or an LSTM upon whole clips
-    copies : copies of each training clip to use, at most
-    """
+    """One head to fit, on the embeddings of each extractor that the job names."""
 
     name: str
-    network: AttentionConfig | LSTMConfig = field(default_factory=AttentionConfig)
-    training: TrainingConfig = HEAD_TRAINING
+    """Name to give to the head in the work folder. It is trained once upon each extractor."""
+
     copies: int = 0
+    """Pitch-shifted copies of each training clip to train on, at most. 0: none."""
+
+    network: AttentionConfig | LSTMConfig = field(default_factory=AttentionConfig)
+    """Size of the network."""
+
+    training: TrainingConfig = HEAD_TRAINING
+    """Training."""
 
     def __post_init__(self) -> None:
         _check_name(self.name)
         _check_copies(self.copies)
         if self.name == CLASSIFIER:
-            raise CommandError(f"--name: {CLASSIFIER!r} stands for an extractor's own head")
+            raise OptionError("name", f"must not be {CLASSIFIER}: that is an extractor's own head")
         if self.training.mixup and isinstance(self.network, LSTMConfig):
-            raise CommandError("--mixup: sequences of unequal length cannot be mixed")
+            raise OptionError(
+                "mixup", "is not for an LSTM: sequences of unequal length cannot be mixed"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainResources:
-    """Workers of a Ray Train run.
-
-    Attributes
-    ----------
-    workers : how many
-    together : all workers train every network together, each on its share of the batches;
-        otherwise each trains some of the networks alone
-    gpus : a GPU for each worker
-    checkpoint_s : least time between two checkpoints, which fall between epochs
-    """
-
-    workers: int = 1
-    together: bool = False
-    gpus: bool = False
-    cpus_per_worker: int = 1
-    checkpoint_s: float = 30.0
-
-    def __post_init__(self) -> None:
-        if self.workers < 1:
-            raise CommandError("--workers must be greater than 0")
-        if self.cpus_per_worker < 1:
-            raise CommandError("--cpus-per-worker must be greater than 0")
-
-
-@dataclass(frozen=True, kw_only=True)
-class FinetuneJob:
+class FinetuneJob(InWorkFolder):
     """One run of ``finetune``."""
 
-    work: str
     extractors: tuple[ExtractorSpec, ...]
     resources: TrainResources = field(default_factory=TrainResources)
+    """Resources."""
 
     def __post_init__(self) -> None:
         _distinct("extractor", [spec.name for spec in self.extractors])
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbedJob:
-    """One run of ``embed``.
+class EmbedJob(OnExtractors):
+    """One run of ``embed``."""
 
-    Attributes
-    ----------
-    extractors : names of extractors in the work folder
-    copies : copies of each training clip to embed, at most; None: all
-    """
-
-    work: str
-    extractors: tuple[str, ...]
     copies: int | None = None
-    resources: Resources = field(default_factory=Resources)
+    """Pitch-shifted copies of each training clip to embed, at most. Left out: all there are."""
+
+    resources: Resources = field(default_factory=Resources, metadata={"only": ("cpus", "gpus")})
+    """Resources."""
 
     def __post_init__(self) -> None:
         _check_copies(self.copies or 0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class FitJob:
-    """One run of ``fit``: every head upon every extractor.
+class FitJob(OnExtractors):
+    """One run of ``fit``: every head upon every extractor."""
 
-    Attributes
-    ----------
-    extractors : names of extractors in the work folder that were embedded
-    """
-
-    work: str
-    extractors: tuple[str, ...]
     heads: tuple[HeadSpec, ...]
     resources: TrainResources = field(default_factory=TrainResources)
+    """Resources."""
 
     def __post_init__(self) -> None:
         _distinct("head", [spec.name for spec in self.heads])
@@ -196,100 +212,79 @@ class FitJob:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishJob:
-    """What ``evaluate --publish`` writes.
-
-    Attributes
-    ----------
-    folder : local folder of the model
-    name : the model's name on its card
-    extractors : whose members to publish; empty: all that were evaluated
-    float16 : store weights in float16
-    command : verb and flags of the command that made the model, for the card
-    notes : what else the card is to tell
-    """
+    """What ``evaluate`` writes where a model is to be published."""
 
     folder: str
+    """Local folder of the model."""
+
     name: str
+    """The model's name on its card."""
+
     extractors: tuple[str, ...] = ()
+    """Extractors whose members to publish; empty: all that were evaluated."""
+
     float16: bool = False
+    """Store the weights in float16."""
+
     command: tuple[str, ...] = ()
+    """Verb and flags of the command that made the model, for the card."""
+
     notes: dict[str, str] = field(default_factory=dict)
+    """What else the card is to tell."""
 
     def __post_init__(self) -> None:
-        if not is_local(self.folder):
-            raise CommandError(
-                f"--publish {self.folder}: a model is written to a local folder; copy it from there"
-            )
+        check_local_model(self.folder)
+
+
+def member(text: str) -> tuple[str, str]:
+    """A (head, extractor) pair from ``HEAD:EXTRACTOR``."""
+    head, separator, extractor = text.partition(":")
+    if not separator:
+        raise OptionError("members", f"takes pairs HEAD:EXTRACTOR, not {text}")
+    return head, extractor
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateJob:
-    """One run of ``evaluate``: one ensemble, all its members together.
+class EvaluateJob(InWorkFolder):
+    """One run of ``evaluate``: one ensemble, all its members together."""
 
-    Attributes
-    ----------
-    name : of the evaluation, a folder below ``evaluations/``
-    members : (head, extractor) pairs of the work folder; members that were trained for the same
-        test clips form one ensemble. The head ``classifier`` is the extractor's own
-    """
-
-    work: str
     name: str
-    members: tuple[tuple[str, str], ...]
+    """Name to give to the evaluation in the work folder; also the name of a published model."""
+
+    members: tuple[tuple[str, str], ...] = field(
+        metadata={"metavar": "HEAD:EXTRACTOR", "parse": member}
+    )
+    """Members of the ensemble: heads upon extractors of the work folder, such as F:mine B:mine.
+    Those that were trained for the same test clips form one ensemble. The head named classifier is
+    the extractor's own."""
+
     publish: PublishJob | None = None
+    """The model to write, if any."""
 
     def __post_init__(self) -> None:
         _check_name(self.name)
         if not self.members:
-            raise CommandError("an evaluation needs members")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReproduceJob:
-    """One run of ``reproduce``.
-
-    Attributes
-    ----------
-    rows : keys of ``recipes.ROWS``; empty: all that the data set and ``start`` allow; or
-        ``bundled`` alone, which makes the bundled model
-    setting : a key of ``recipes.SETTINGS``
-    start : where extractors start from: ``scratch``, or folder or URI of VGGish weights
-    publish : with ``bundled``: local folder of the model
-    """
-
-    data: str
-    work: str
-    rows: tuple[str, ...] = ()
-    setting: str = "paper"
-    start: str = SCRATCH
-    publish: str | None = None
-    layout: str | None = None
-    seed: int = 0
-    resources: TrainResources = field(default_factory=TrainResources)
-
-    def __post_init__(self) -> None:
-        if ("bundled" in self.rows) != (self.publish is not None):
-            raise CommandError("--rows bundled and --publish go together")
-        if "bundled" in self.rows and len(self.rows) > 1:
-            raise CommandError("--rows bundled stands alone")
-        settings = (self.setting, self.start, self.seed)
-        if self.publish is not None and settings != ("paper", SCRATCH, 0):
-            raise CommandError(
-                "--rows bundled has settings of its own: leave out --setting, --start and --seed"
-            )
+            raise OptionError("members", "must name at least one")
 
 
 def _check_name(name: str) -> None:
     """Names are parts of paths, and of ``HEAD:EXTRACTOR``."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise CommandError(
-            f"--name {name!r}: take letters, digits, '.', '_' and '-', a letter or digit first"
+        raise OptionError(
+            "name",
+            f"{name!r} is no name: take letters, digits, '.', '_' and '-', a letter or digit first",
         )
 
 
 def _check_copies(copies: int) -> None:
     if copies < 0:
-        raise CommandError("--copies must be 0 or more")
+        raise OptionError("copies", "must be 0 or more")
+
+
+def check_local_model(folder: str) -> None:
+    """CommandError for a folder of a model to write that is not on this machine."""
+    if not is_local(folder):
+        raise CommandError(f"{folder}: a model is written to a local folder; copy it from there")
 
 
 def _distinct(what: str, names: list[str]) -> None:

@@ -20,9 +20,10 @@ import pyarrow as pa
 from pipelines.inputs import object_stores
 from pipelines.inputs.reading import prefetch
 from pipelines.inputs.versions import Found, file_version
-from pipelines.runtime.cluster import connect, plain_errors
+from pipelines.runtime.cluster import connect
 from pipelines.runtime.isolation import Isolated
 from pipelines.runtime.limits import Limits
+from pipelines.runtime.ray_errors import plain_errors
 from pipelines.storage.store import Store, open_store
 from pipelines.storage.uris import is_local, local_path, refuse_credentials
 from pipelines.training.jobs import PrepareJob
@@ -266,7 +267,7 @@ def _row(clip: dict[str, Any], take: Take, patches: FloatArray) -> dict[str, Any
 @cache
 def _isolated(limits: Limits) -> Isolated:
     """One per worker process."""
-    return Isolated(limits.clip_timeout_s, limits.memory_mb << 20)
+    return Isolated(limits.clip_timeout_s, limits.clip_memory_mb << 20)
 
 
 def _counts(plan: Plan, store: Store) -> dict[str, Any]:

@@ -12,7 +12,6 @@ per task, so that killed workers and killed jobs continue from there with any nu
 import hashlib
 import json
 import os
-import sys
 import tempfile
 import threading
 import time
@@ -26,13 +25,14 @@ from typing import Any, Final, Protocol
 import torch
 from torch import Tensor
 
-from pipelines.runtime.cluster import Workers, connect, plain_errors
-from pipelines.runtime.limits import Resources
-from pipelines.runtime.progress import duration
+from pipelines.runtime.cluster import Workers, connect
+from pipelines.runtime.limits import Resources, TrainResources
+from pipelines.runtime.progress import Progress
+from pipelines.runtime.ray_errors import plain_errors
 from pipelines.storage.store import Store
-from pipelines.training.jobs import TrainResources
 from tagger.errors import CommandError
-from tagger.training import EpochMetrics, Group, Trainer
+from tagger.optimisation import Group
+from tagger.training import EpochMetrics, Trainer
 
 MAX_FAILURES: Final = 3  # lost workers, after which a run ends; the next one continues
 RECORD: Final = "record.json"
@@ -80,11 +80,11 @@ def _check(resources: TrainResources, offered: Workers) -> None:
     if "RAY_ADDRESS" in os.environ:  # that cluster may grow
         return
     n_cpus = resources.workers * resources.cpus_per_worker
-    if n_cpus > offered.n_cpus or resources.gpus * resources.workers > offered.n_gpus:
+    if n_cpus > offered.n_cpus or resources.use_gpus * resources.workers > offered.n_gpus:
         raise CommandError(
             f"--workers {resources.workers} need {n_cpus} CPUs"
-            f"{' and a GPU each' if resources.gpus else ''}; this machine offers {offered.n_cpus} "
-            f"CPUs and {offered.n_gpus} GPUs"
+            f"{' and a GPU each' if resources.use_gpus else ''}; this machine offers "
+            f"{offered.n_cpus} CPUs and {offered.n_gpus} GPUs"
         )
 
 
@@ -123,7 +123,7 @@ def _fit(tasks: Sequence[Task], store: Store, resources: TrainResources) -> None
         },
         scaling_config=ScalingConfig(
             num_workers=resources.workers,
-            use_gpu=resources.gpus,
+            use_gpu=resources.use_gpus,
             resources_per_worker={"CPU": resources.cpus_per_worker},
         ),
         run_config=RunConfig(
@@ -284,13 +284,12 @@ def _report(worker: _Worker, writes: bool) -> None:
 
 @contextmanager
 def _shown(messages: Any, n_epochs: int) -> Iterator[None]:
-    """Tell of every epoch on standard error, with the time that is left."""
+    """Tell on standard error how many epochs are done, and what the last one came to."""
     from ray.util.queue import Empty
 
     done = threading.Event()
-    start = time.monotonic()
 
-    def show() -> None:
+    def show(progress: Progress) -> None:
         n = 0
         while not done.is_set():
             try:
@@ -298,17 +297,17 @@ def _shown(messages: Any, n_epochs: int) -> Iterator[None]:
             except Empty:
                 continue
             n += 1
-            left = duration((time.monotonic() - start) / n * (n_epochs - n))
-            sys.stderr.write(f"{_line(folder, epochs, EpochMetrics(**metrics))}; {left} left\n")
+            progress.show(n, _line(folder, epochs, EpochMetrics(**metrics)))
 
-    thread = threading.Thread(target=show, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-        messages.shutdown()
+    with Progress("training", "epochs", n_epochs) as progress:
+        thread = threading.Thread(target=show, args=(progress,), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+            messages.shutdown()
 
 
 def _line(folder: str, epochs: int, metrics: EpochMetrics) -> str:

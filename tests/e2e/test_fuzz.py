@@ -102,6 +102,8 @@ def test_little_that_decodes_to_much(
         for _ in range(3 * 60):
             file.write(np.zeros(60 * 16_000, np.int16))
     assert bomb.stat().st_size < 1 << 20
-    path = JobPath(str(tiny_model), Limits(clip_timeout_s=60.0, max_hours=max_hours, memory_mb=400))
+    path = JobPath(
+        str(tiny_model), Limits(clip_timeout_s=60.0, max_hours=max_hours, clip_memory_mb=400)
+    )
     ((what, detail),) = path.outcomes({"bomb.flac": bomb.read_bytes()}).values()
     assert what == wanted, detail

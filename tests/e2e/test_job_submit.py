@@ -3,6 +3,7 @@
 Nothing of this repository is installed: what runs is what the command uploads.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,6 +15,9 @@ from typing import Any
 
 import pytest
 from ray.job_submission import JobSubmissionClient
+
+from pipelines.runtime.submission import SubmitJob, submit
+from tagger.errors import CommandError, OptionError
 
 pytestmark = pytest.mark.ray
 
@@ -81,16 +85,52 @@ def test_a_submitted_job_runs_from_the_uploaded_folder(
     assert len(tables(out)["clips"]) == 2
 
 
-def test_exit_codes_arrive_through_the_client(
-    client: JobSubmissionClient, checkout: Path, tmp_path: Path, tiny_model: Path
-) -> None:
-    (tmp_path / "in").mkdir()
-    job = client.submit_job(
-        entrypoint=f"python -m pipelines tag '{tmp_path}/in' --out '{tmp_path}/out' "
-        f"--model '{tiny_model}'",
-        runtime_env={"working_dir": str(checkout)},
-    )
-    while not client.get_job_status(job).is_terminal():
-        time.sleep(0.5)
-    assert client.get_job_info(job).driver_exit_code == 3
-    assert "no audio in" in client.get_job_logs(job)
+@pytest.fixture
+def address(client: JobSubmissionClient, head: Any) -> str:
+    """Of a dashboard that takes jobs."""
+    return f"http://127.0.0.1:{head.dashboard}"
+
+
+def test_a_submitted_command_ends_as_itself(address, tmp_path, tiny_model, write_sound):
+    write_sound(tmp_path / "in" / "one sound.wav")
+    command = ["tag", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--json"]
+    shown = []
+    done = submit(SubmitJob(address=address), [*command, "--model", str(tiny_model)], shown.append)
+    assert (done.exit_code, done.output) == (0, "".join(shown))
+    summary = json.loads(done.output[done.output.index("{\n") :])
+    assert (summary["state"], summary["n_tagged"]) == ("complete", 1)
+
+    (tmp_path / "nothing").mkdir()
+    command[1] = str(tmp_path / "nothing")
+    assert submit(SubmitJob(address=address), command, shown.append).exit_code == 3
+    assert "no audio in" in shown[-1]
+
+
+def test_a_job_that_is_not_waited_for_can_be_followed_and_stopped(address, client, tmp_path):
+    waiting = ["demo", str(tmp_path / "nowhere")]
+    job = SubmitJob(address=address, wait=False, submission_id="night")
+    submitted = submit(job, waiting, lambda part: None)
+    assert submitted.exit_code is None
+    assert submitted.hints.splitlines() == [
+        f"follow: ray job logs --address {address} --follow night",
+        f"stop: ray job stop --address {address} night",
+    ]
+    while not client.get_job_status("night").is_terminal():
+        time.sleep(0.2)
+    assert client.get_job_info("night").driver_exit_code == 2
+    with pytest.raises(CommandError, match=r"refuses the job: .*night"):
+        submit(job, waiting, lambda part: None)
+
+
+def test_what_cannot_be_submitted_is_told(monkeypatch):
+    with pytest.raises(CommandError, match=r"no Ray dashboard answers at http://127\.0\.0\.1:9"):
+        submit(SubmitJob(address="http://127.0.0.1:9"), ["status", "x"], lambda part: None)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden")
+    for wrong in (
+        {"env": ("AWS_SECRET_ACCESS_KEY",)},
+        {"env": ("NOT_SET_HERE",)},
+        {"address": "x:1"},
+    ):
+        with pytest.raises(OptionError) as told:
+            SubmitJob(**wrong)
+        assert "hidden" not in str(told.value)

@@ -19,8 +19,9 @@ class FileServer(http.server.ThreadingHTTPServer):
     Attributes
     ----------
     faults : per path, one for each coming request: ``cut:N`` ends the connection after N bytes of
-        the body, ``503`` and other numbers are answered, ``whole`` ignores the asked range,
-        ``silent-length`` gives no length, ``to:URL`` redirects; with ``*`` in front it stays
+        the body, ``hold:N`` sends no more then, ``503`` and other numbers are answered, ``whole``
+        ignores the asked range, ``silent-length`` gives no length, ``to:URL`` redirects; with
+        ``*`` in front it stays
     requests : of each request its path and the range it asked for
     """
 
@@ -32,6 +33,7 @@ class FileServer(http.server.ThreadingHTTPServer):
         self.files: dict[str, bytes] = {}
         self.faults: dict[str, list[str]] = defaultdict(list)
         self.requests: list[tuple[str, str | None]] = []
+        self.closing = threading.Event()
 
     @property
     def url(self) -> str:
@@ -66,7 +68,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
         self._answer(206 if start else 200, headers)
         body = data[start:]
-        self.wfile.write(body[: int(argument)] if kind == "cut" else body)
+        self.wfile.write(body[: int(argument)] if kind in ("cut", "hold") else body)
+        if kind == "hold":
+            self.server.closing.wait(10)
         return None
 
     def _answer(self, status: int, headers: dict[str, str]) -> None:
@@ -128,6 +132,7 @@ def folder_server(tmp_path: Path) -> Iterator[FolderServer]:
 def file_server() -> Iterator[FileServer]:
     with _serving(FileServer()) as server:
         yield server
+        server.closing.set()
 
 
 @contextmanager

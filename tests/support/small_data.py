@@ -15,7 +15,7 @@ from pipelines.training.ray_train import Task, save_result
 from pipelines.training.workfolder.patches import Prepared, open_prepared
 from tagger import dataset
 from tagger.labels import FSDKAGGLE2018
-from tagger.training import Group
+from tagger.optimisation import Group
 
 RATE_HZ = 16_000
 

@@ -11,57 +11,20 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from tagger.audio import Envelope, load, loading, waveform
+from tagger.audio import load, loading, waveform
 from tagger.decoding import decode_blocks
 from tagger.errors import ClipError, Reason
 from tagger.logmel import SAMPLE_RATE_HZ
+from tagger.trimming import Envelope
 
 
 def _noise(n: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).uniform(-0.5, 0.5, n).astype(np.float32)
 
 
-def _bounds(samples: np.ndarray, cuts: list[int]) -> tuple[int, int]:
-    envelope = Envelope()
-    for block in np.split(samples, sorted(cuts)):
-        if len(block):
-            envelope.add(block, float(np.abs(block).max()))
-    return envelope.bounds()
-
-
-@st.composite
-def _signals(draw: st.DrawFn) -> np.ndarray:
-    """Noise whose level changes in steps, from below hearing to full scale, some of it zero."""
-    parts = draw(
-        st.lists(
-            st.tuples(st.integers(1, 3_000), st.floats(-110, 0) | st.just(-np.inf)),
-            min_size=1,
-            max_size=8,
-        )
-    )
-    levels = np.repeat([10.0 ** (db / 20) for _, db in parts], [n for n, _ in parts])
-    return (_noise(len(levels), draw(st.integers(0, 99))) * levels).astype(np.float32)
-
-
-@settings(max_examples=60, deadline=None)
-@given(_signals(), st.lists(st.integers(0, 10_000), max_size=6))
-def test_bounds_are_librosas_whatever_the_blocks(samples: np.ndarray, cuts: list[int]) -> None:
-    if samples.any():
-        cuts = [min(cut, len(samples)) for cut in cuts]
-        assert _bounds(samples, cuts) == tuple(librosa.effects.trim(samples, top_db=60)[1])
-
-
-def test_bounds_survive_amplitudes_whose_squares_overflow() -> None:
-    samples = np.zeros(20_000, np.float32)
-    samples[8_000:9_000] = 3e38
-    assert _bounds(samples, []) == tuple(librosa.effects.trim(samples / 3e38, top_db=60)[1])
-
-
 @pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 48_000, 192_000])
-def test_signal_is_librosas(encode, rate: int) -> None:
+def test_signal_is_librosas(encode, rate):
     samples = np.concatenate([np.zeros(rate // 3), _noise(rate, 3), np.zeros(rate // 4)])
     signal, ours = waveform(encode(samples, rate, "WAV:FLOAT"))
     trimmed, (start, end) = librosa.effects.trim(samples.astype(np.float32), top_db=60)
@@ -78,14 +41,14 @@ def test_signal_is_librosas(encode, rate: int) -> None:
     assert signal.peak == np.abs(samples.astype(np.float32)).max()
 
 
-def test_sixteen_kilohertz_is_left_as_it_is(encode) -> None:
+def test_sixteen_kilohertz_is_left_as_it_is(encode):
     samples = _noise(16_000)
     _, ours = waveform(encode(samples, 16_000, "WAV:FLOAT"))
     np.testing.assert_array_equal(ours, samples / np.abs(samples).max())
 
 
 @pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG:VORBIS", "OGG:OPUS", "MP3", "ipod/aac"])
-def test_times_are_those_of_the_recording(encode, kind: str) -> None:
+def test_times_are_those_of_the_recording(encode, kind):
     """A click at 1.5 s is found there: encoder delays are cut off, trimming is added back."""
     rate = 48_000
     samples = np.zeros(3 * rate, np.float32)
@@ -100,7 +63,7 @@ def test_times_are_those_of_the_recording(encode, kind: str) -> None:
 
 @pytest.mark.parametrize("n", [1, 2, 5, 80, 441, 511, 512, 513])
 @pytest.mark.parametrize("rate", [8_000, 44_100, 192_000])
-def test_the_shortest_recordings_have_a_signal(encode, n: int, rate: int) -> None:
+def test_the_shortest_recordings_have_a_signal(encode, n, rate):
     signal, ours = waveform(encode(np.full(n, 0.25), rate))
     assert len(ours) == max(1, int(n * SAMPLE_RATE_HZ / rate + 0.5))
     assert np.isfinite(ours).all() and ours.any()
@@ -108,7 +71,7 @@ def test_the_shortest_recordings_have_a_signal(encode, n: int, rate: int) -> Non
 
 
 @pytest.mark.parametrize("tiny", [1e-44, 1e-30, 1e-8])
-def test_the_quietest_recordings_are_raised_to_full_scale(encode, tiny: float) -> None:
+def test_the_quietest_recordings_are_raised_to_full_scale(encode, tiny):
     samples = np.sin(np.arange(8_000) * 0.3) * tiny
     _, ours = waveform(encode(samples, 16_000, "WAV:FLOAT"))
     assert np.abs(ours).max() == 1.0
@@ -125,20 +88,20 @@ def test_the_quietest_recordings_are_raised_to_full_scale(encode, tiny: float) -
         ([], "WAV", Reason.EMPTY),
     ],
 )
-def test_unusable_samples(encode, samples: list[float], kind: str, reason: Reason) -> None:
+def test_unusable_samples(encode, samples, kind, reason):
     with pytest.raises(ClipError) as caught:
         load(encode(np.array(samples), 8_000, kind))
     assert caught.value.reason is reason
 
 
-def test_channels_that_cancel_out_are_silent(encode) -> None:
+def test_channels_that_cancel_out_are_silent(encode):
     left = _noise(4_000)
     with pytest.raises(ClipError) as caught:
         load(encode(np.stack([left, -left], axis=1), 8_000, "WAV:FLOAT"))
     assert caught.value.reason is Reason.SILENT
 
 
-def test_rates_that_no_sound_has_are_unsupported(encode) -> None:
+def test_rates_that_no_sound_has_are_unsupported(encode):
     assert load(encode(_noise(4_000), 1_000))[0].duration_s == 4.0
     for rate in (1, 999):
         with pytest.raises(ClipError, match=f"rate of {rate} Hz") as caught:
@@ -147,7 +110,7 @@ def test_rates_that_no_sound_has_are_unsupported(encode) -> None:
 
 
 @pytest.mark.parametrize("kind", ["FLAC", "MP3"])
-def test_the_limit_is_on_decoded_hours(encode, kind: str) -> None:
+def test_the_limit_is_on_decoded_hours(encode, kind):
     data = encode(_noise(16_000 * 40), 16_000, kind)
     assert load(data, max_hours=41 / 3_600)[0].duration_s == pytest.approx(40, abs=0.2)
     with pytest.raises(ClipError) as caught:
@@ -167,18 +130,20 @@ def long_flac(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_long_recordings_give_the_same_samples_as_whole_ones(long_flac: Path) -> None:
+def test_long_recordings_give_the_same_samples_as_whole_ones(long_flac):
     rate, _, blocks = decode_blocks(long_flac)
     whole = np.concatenate(list(blocks))
     assert len(whole) > 2**24
-    start, end = _bounds(whole, [])
+    envelope = Envelope()
+    envelope.add(whole, 1.0)
+    start, end = envelope.bounds()
     expected = soxr.resample(whole[start:end] / np.abs(whole).max(), rate, SAMPLE_RATE_HZ, "HQ")
     signal, pieces = load(long_flac)
     assert np.array_equal(np.concatenate(list(pieces)), expected)  # no tolerance needed
     assert (signal.content_start_s, signal.content_end_s) == (start / rate, end / rate)
 
 
-def test_decoded_hours_are_told_before_the_recording_has_been_gone_through(encode) -> None:
+def test_decoded_hours_are_told_before_the_recording_has_been_gone_through(encode):
     samples = np.zeros(2_100 * 3600, np.int16)
     samples[:4_000] = 10_000
     steps = loading(encode(samples, 1_000))
@@ -188,7 +153,7 @@ def test_decoded_hours_are_told_before_the_recording_has_been_gone_through(encod
     assert end.value.value[0].duration_s == 2.1 * 3600
 
 
-def test_long_recordings_need_bounded_memory(long_flac: Path) -> None:
+def test_long_recordings_need_bounded_memory(long_flac):
     tracemalloc.start()
     try:
         signal, blocks = load(long_flac)
@@ -200,7 +165,7 @@ def test_long_recordings_need_bounded_memory(long_flac: Path) -> None:
     assert peak < 85e6  # decoded as a whole it has 96 MB, at 16 kHz 192 MB
 
 
-def test_a_long_recording_that_shrinks_between_the_passes_is_noticed(long_flac: Path) -> None:
+def test_a_long_recording_that_shrinks_between_the_passes_is_noticed(long_flac):
     file = io.BytesIO(long_flac.read_bytes())
     _, blocks = load(file)
     samples, rate = soundfile.read(long_flac, frames=8_000 * 60, dtype="int16")
@@ -212,7 +177,7 @@ def test_a_long_recording_that_shrinks_between_the_passes_is_noticed(long_flac: 
     assert caught.value.reason is Reason.CHANGED_DURING_RUN
 
 
-def test_nothing_heavy_is_imported() -> None:
+def test_nothing_heavy_is_imported():
     heavy = "{'librosa', 'numba', 'torch', 'ray', 'av'}"
     code = f"import sys, tagger.audio; assert not {heavy} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

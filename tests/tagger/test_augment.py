@@ -27,7 +27,7 @@ def _sounds(sample_rate_hz, duration_s=1.5):
 
 
 def _librosa(waveform, sample_rate_hz, n_semitones):
-    """The reference implementation of reference/system.md 5."""
+    """What the paper's authors called, then a resampling to 16 kHz of the same kind."""
     shifted = librosa.effects.pitch_shift(
         waveform, sr=sample_rate_hz, n_steps=n_semitones, bins_per_octave=12, res_type="soxr_hq"
     )

@@ -1,4 +1,7 @@
-"""The LSTM against a plain loop, and the DCASE baseline's numbers (reference/system.md 4)."""
+"""The LSTM against a plain loop, and the numbers of the DCASE baseline.
+
+The challenge describes the baseline as one of 658.1 thousand weights.
+"""
 
 import numpy as np
 import torch

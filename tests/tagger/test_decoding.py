@@ -2,7 +2,6 @@
 
 import io
 import struct
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -47,7 +46,7 @@ FORMATS = [
 
 
 @pytest.mark.parametrize(("kind", "rate", "channels"), FORMATS)
-def test_formats(encode, kind: str, rate: int, channels: int) -> None:
+def test_formats(encode, kind, rate, channels):
     samples = _tone(rate, channels)
     signal, ours = waveform(encode(samples, rate, kind))
     assert (signal.sample_rate_hz, signal.channels) == (rate, channels)
@@ -60,7 +59,7 @@ def test_formats(encode, kind: str, rate: int, channels: int) -> None:
         assert signal.content_start_s == pytest.approx(0.5, abs=0.2)
 
 
-def test_mono_is_the_mean_of_the_channels(encode) -> None:
+def test_mono_is_the_mean_of_the_channels(encode):
     samples = np.random.default_rng(0).uniform(-1, 1, (5_000, 5)).astype(np.float32)
     rate, channels, blocks = decode_blocks(encode(samples, RATE, "WAV:FLOAT"))
     assert (rate, channels) == (RATE, 5)
@@ -68,7 +67,7 @@ def test_mono_is_the_mean_of_the_channels(encode) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 300])
-def test_blocks_are_bounded_and_lose_nothing(encode, channels: int) -> None:
+def test_blocks_are_bounded_and_lose_nothing(encode, channels):
     samples = np.tile(_noise(400_000 if channels == 1 else 20_000)[:, None], (1, channels))
     blocks = list(decode_blocks(encode(samples, RATE, "WAV:FLOAT")).blocks)
     assert len(blocks) > 1
@@ -77,7 +76,7 @@ def test_blocks_are_bounded_and_lose_nothing(encode, channels: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["a b.wav", "ü#%41.mp3", "line\nbreak.ogg", "x.raw", "x", "x.txt"])
-def test_names_decide_nothing(encode, tmp_path: Path, name: str) -> None:
+def test_names_decide_nothing(encode, tmp_path, name):
     data = encode(_noise(4_000), RATE, "FLAC")
     path = tmp_path / name
     path.write_bytes(data)
@@ -86,7 +85,7 @@ def test_names_decide_nothing(encode, tmp_path: Path, name: str) -> None:
         np.testing.assert_array_equal(waveform(source)[1], expected)
 
 
-def test_a_file_object_is_read_from_its_start_and_left_open(encode, tmp_path: Path) -> None:
+def test_a_file_object_is_read_from_its_start_and_left_open(encode, tmp_path):
     path = tmp_path / "x"
     for kind in ("FLAC", "MP3"):
         path.write_bytes(encode(_noise(4_000), RATE, kind))
@@ -117,15 +116,15 @@ def _reason(data: bytes) -> Reason:
         (b"\xff\xfb" * 2_000, Reason.DECODE_ERROR),
     ],
 )
-def test_not_audio(data: bytes, reason: Reason) -> None:
+def test_not_audio(data, reason):
     assert _reason(data) is reason
 
 
-def test_video_without_sound(encode) -> None:
+def test_video_without_sound(encode):
     assert _reason(encode(_tone(), RATE, "mp4/+video")) is Reason.UNSUPPORTED
 
 
-def test_a_sample_rate_that_changes_ends_the_recording(encode) -> None:
+def test_a_sample_rate_that_changes_ends_the_recording(encode):
     parts = (encode(_tone(rate), rate, "adts/aac") for rate in (RATE, 48_000))
     signal, _ = load(b"".join(parts))
     assert signal.duration_s == pytest.approx(2.0, abs=0.12)
@@ -133,7 +132,7 @@ def test_a_sample_rate_that_changes_ends_the_recording(encode) -> None:
 
 
 @pytest.mark.parametrize("kind", ["OGG:VORBIS", "OGG:OPUS"])
-def test_chained_ogg_is_read_to_its_end(encode, kind: str) -> None:
+def test_chained_ogg_is_read_to_its_end(encode, kind):
     seconds = (2.0, 3.0, 1.5)
     links = [encode(_tone(48_000, seconds=s), 48_000, kind) for s in seconds]
     signal, samples = waveform(b"".join(links))
@@ -146,21 +145,21 @@ def test_chained_ogg_is_read_to_its_end(encode, kind: str) -> None:
         assert (np.abs(part).max() > 0.3) == is_loud, middle_s
 
 
-def test_chained_ogg_of_unlike_streams_is_used_as_far_as_it_goes(encode) -> None:
+def test_chained_ogg_of_unlike_streams_is_used_as_far_as_it_goes(encode):
     links = (encode(_tone(rate), rate, "OGG:VORBIS") for rate in (RATE, 48_000))
     signal, _ = load(b"".join(links))
     assert signal.duration_s == pytest.approx(2.0, abs=0.05)
     assert signal.damage is not None
 
 
-def test_streams_that_begin_on_the_way(encode) -> None:
+def test_streams_that_begin_on_the_way(encode):
     alone, with_video = (encode(_tone(), RATE, f"mpegts/{codec}") for codec in ("aac", "aac+video"))
     for _ in range(20):  # what PyAV does about them depends on stray bytes
         signal, _ = load(alone + with_video)
         assert signal.duration_s > 2.0
 
 
-def test_an_unknown_codec(encode) -> None:
+def test_an_unknown_codec(encode):
     data = bytearray(encode(_tone(), RATE))
     data[20:22] = b"\x99\x77"
     assert _reason(bytes(data)) is Reason.UNSUPPORTED
@@ -168,13 +167,13 @@ def test_an_unknown_codec(encode) -> None:
 
 @pytest.mark.parametrize("kind", ["WAV", "AIFF", "FLAC", "OGG:VORBIS", "ipod/aac", "asf/wmav2"])
 @pytest.mark.parametrize("n", [20, 40])
-def test_truncated_header(encode, kind: str, n: int) -> None:
+def test_truncated_header(encode, kind, n):
     data = encode(_tone(), RATE, kind)[:n]
     assert _reason(data) in (Reason.DECODE_ERROR, Reason.EMPTY)
 
 
 @pytest.mark.parametrize("kind", ["WAV", "AIFF", "FLAC", "OGG:VORBIS", "MP3", "adts/aac"])
-def test_truncated_middle_is_used_as_far_as_it_goes(encode, kind: str) -> None:
+def test_truncated_middle_is_used_as_far_as_it_goes(encode, kind):
     data = encode(_noise(10 * RATE), RATE, kind)
     whole = np.concatenate(list(decode_blocks(data).blocks))
     signal, pieces = load(data[: len(data) // 2])
@@ -194,7 +193,7 @@ def _surviving(data: bytes):
         assert error.reason is Reason.DECODE_ERROR
 
 
-def test_a_hole_in_an_mp3_costs_little_more_than_itself(encode) -> None:
+def test_a_hole_in_an_mp3_costs_little_more_than_itself(encode):
     data = bytearray(encode(_noise(20 * RATE), RATE, "MP3"))
     data[len(data) // 2 : len(data) // 2 + 3_000] = bytes(3_000)
     signal, _ = load(bytes(data))
@@ -214,7 +213,7 @@ def _with_length(data: bytes, kind: str, length: int) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["WAV", "FLAC"])
-def test_a_header_that_promises_hours(encode, kind: str) -> None:
+def test_a_header_that_promises_hours(encode, kind):
     data = _with_length(encode(_noise(RATE), RATE, kind), kind, 2**31 - 1)
     signal, ours = waveform(data)
     assert (signal.duration_s, len(ours)) == (1.0, RATE)
@@ -222,12 +221,12 @@ def test_a_header_that_promises_hours(encode, kind: str) -> None:
 
 
 @pytest.mark.parametrize(("kind", "unknown"), [("WAV", 2**32 - 1), ("FLAC", 0)])
-def test_a_header_written_before_the_length_was_known(encode, kind: str, unknown: int) -> None:
+def test_a_header_written_before_the_length_was_known(encode, kind, unknown):
     signal, _ = load(_with_length(encode(_noise(RATE), RATE, kind), kind, unknown))
     assert (signal.duration_s, signal.damage) == (1.0, None)
 
 
-def test_playlists_open_nothing(encode, tmp_path: Path) -> None:
+def test_playlists_open_nothing(encode, tmp_path):
     path = tmp_path / "secret.ts"
     path.write_bytes(encode(_tone(), RATE, "mpegts/aac"))
     for playlist in (
@@ -247,7 +246,7 @@ class _FailingStore(io.BytesIO):
 
 
 @pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG:VORBIS", "MP3", "ipod/aac", "AIFF"])
-def test_an_outage_of_the_store_is_not_blamed_on_the_recording(encode, kind: str) -> None:
+def test_an_outage_of_the_store_is_not_blamed_on_the_recording(encode, kind):
     data = encode(np.tile(_noise(RATE * 60)[:, None], (1, 2)), RATE, kind)
     with pytest.raises(ConnectionResetError, match="the store is gone"):
         waveform(_FailingStore(data))
@@ -271,7 +270,7 @@ FUZZED = ["WAV", "WAV:FLOAT", "FLAC", "OGG:VORBIS", "MP3", "ipod/aac", "CAF:ALAC
 
 
 @pytest.mark.parametrize("kind", FUZZED)
-def test_broken_bytes_give_samples_or_a_clip_error(encode, kind: str, capfd) -> None:
+def test_broken_bytes_give_samples_or_a_clip_error(encode, kind, capfd):
     original = encode(np.stack([_noise(24_000)] * 2, axis=1), RATE, kind)
 
     @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))

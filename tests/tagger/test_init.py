@@ -30,13 +30,15 @@ def test_other_names_are_not_there():
         tagger.Taggar  # noqa: B018
 
 
-def test_torch_is_loaded_at_the_first_use():
+def test_torch_is_loaded_with_the_tagger_only():
     code = """
 import sys, tagger
 assert not {"torch", "numpy"} & set(sys.modules)
 from tagger import ClipError
 assert not {"torch", "numpy"} & set(sys.modules)
-tagger.Tagger
+from tagger import Moment, Prediction, Result, Tag
+assert "torch" not in sys.modules
+from tagger import Tagger
 assert "torch" in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,4 +1,8 @@
-"""The front end against torchvggish and the reference's golden values (reference/system.md 3.1)."""
+"""The front end against torchvggish, and against golden values of TensorFlow's code.
+
+The golden values were computed once with ``mel_features.py`` and ``vggish_input.py`` of
+tensorflow/models (research/audioset/vggish).
+"""
 
 from itertools import pairwise
 

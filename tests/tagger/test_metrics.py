@@ -1,4 +1,6 @@
-"""MAP@3 and the other scores (paper section 3.5)."""
+"""MAP@3 and the other scores (paper section 3.5) against a plain version and scikit-learn."""
+
+from functools import partial
 
 import numpy as np
 import pytest
@@ -71,8 +73,95 @@ def test_fewer_classes_than_places():
 
 
 def test_no_clips_have_no_score():
-    with pytest.raises(ValueError, match="no clips"):
-        metrics.map_at(np.zeros((0, 3), np.int64), np.zeros(0, np.int64))
+    nothing = metrics.rank(np.zeros((0, 4)))
+    truth = np.zeros(0, np.int64)
+    assert nothing.shape == (0, 3)
+    assert metrics.average_precision(nothing, truth).shape == (0,)
+    assert metrics.confusion(nothing, truth, 2).tolist() == [[0, 0], [0, 0]]
+    table = metrics.per_class(nothing, truth, ["a", "b"])
+    assert table["n_clips"].tolist() == [0, 0]
+    assert table[["map_at_3", "recall", "precision"]].isna().all(axis=None)
+    for metric in (metrics.map_at, metrics.accuracy):
+        with pytest.raises(ValueError, match="no clips"):
+            metric(nothing, truth)
+
+
+@pytest.mark.parametrize(
+    ("scores", "places", "complaint"),
+    [
+        (np.zeros(3), 3, r"scores cannot have shape \(3,\)"),
+        (np.zeros((3, 0)), 3, r"scores cannot have shape \(3, 0\)"),
+        (np.array([[0.1, np.nan]]), 3, "NaN"),
+        (np.zeros((1, 3)), 0, "0 places"),
+    ],
+)
+def test_scores_that_cannot_be_ranked(scores, places, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        metrics.rank(scores, places)
+
+
+@pytest.mark.parametrize(
+    ("ranking", "truth", "complaint"),
+    [
+        (np.array([0, 1]), np.array([0, 1]), r"ranking cannot have shape \(2,\)"),
+        (np.zeros((2, 0), int), np.array([0, 1]), r"ranking cannot have shape \(2, 0\)"),
+        (np.array([[0.0]]), np.array([0]), "ranking cannot have .* float64"),
+        (np.array([[0], [1]]), np.array([0]), r"truth of 2 clips cannot have shape \(1,\)"),
+        (np.array([[0]]), np.array([[0]]), r"truth of 1 clips cannot have shape \(1, 1\)"),
+        (np.array([[0]]), np.array([0.0]), "truth cannot have .* float64"),
+        (np.array([[-2]]), np.array([0]), "ranking holds -2"),
+        (np.array([[-1]]), np.array([-1]), "truth holds -1"),  # not a hit: nobody knows
+    ],
+)
+def test_what_is_no_ranking_and_no_truth(ranking, truth, complaint):
+    per_class = partial(metrics.per_class, names=["a", "b"])
+    confusion = partial(metrics.confusion, n_classes=2)
+    for metric in (metrics.average_precision, metrics.accuracy, confusion, per_class):
+        with pytest.raises(ValueError, match=complaint):
+            metric(ranking, truth)
+
+
+def test_classes_beyond_the_last_are_not_counted_elsewhere():
+    for ranking, truth in (([[2]], [0]), ([[0]], [2])):
+        with pytest.raises(ValueError, match="holds 2, there are 2 classes"):
+            metrics.confusion(np.array(ranking), np.array(truth), 2)
+
+
+SCORES = np.array(
+    [
+        [0.5, 0.3, 0.1, 0.1],
+        [0.1, 0.2, 0.3, 0.4],
+        [0.25, 0.35, 0.3, 0.1],
+        [0.2, 0.1, 0.6, 0.1],
+        [0.4, 0.1, 0.2, 0.3],
+        [0.1, 0.15, 0.25, 0.5],
+        [0.3, 0.45, 0.15, 0.1],
+        [0.05, 0.15, 0.1, 0.7],
+    ]
+)
+TRUTH = np.array([0, 2, 0, 2, 1, 3, 1, 0])
+
+
+def test_figures_equal_those_of_scikit_learn():
+    """What scikit-learn 1.9.1 says of ``SCORES``, ``TRUTH`` and the classes with most scores."""
+    ranking = metrics.rank(SCORES)
+    # accuracy_score
+    assert metrics.accuracy(ranking, TRUTH) == 0.5
+    # confusion_matrix
+    counts = [[1, 1, 0, 1], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 0, 1]]
+    assert metrics.confusion(ranking, TRUTH, 4).tolist() == counts
+    table = metrics.per_class(ranking, TRUTH, list("abcd"))
+    # recall_score and precision_score, average=None
+    np.testing.assert_allclose(table["recall"], [1 / 3, 1 / 2, 1 / 2, 1])
+    np.testing.assert_allclose(table["precision"], [1 / 2, 1 / 2, 1, 1 / 3])
+    # label_ranking_average_precision_score of each clip: the reciprocal rank of its class
+    reciprocal = [1, 1 / 2, 1 / 3, 1, 1 / 4, 1, 1, 1 / 4]
+    found = metrics.average_precision(metrics.rank(SCORES, 4), TRUTH, 4)
+    np.testing.assert_allclose(found, reciprocal)
+    assert metrics.map_at(metrics.rank(SCORES, 4), TRUTH, 4) == pytest.approx(2 / 3)
+    # top_k_accuracy_score for k = 1, 2, 3: the clips that score at all
+    for places, share in ((1, 0.5), (2, 0.625), (3, 0.75)):
+        assert (metrics.average_precision(ranking, TRUTH, places) > 0).mean() == share
 
 
 def test_confusion_and_the_table_per_class():

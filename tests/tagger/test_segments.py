@@ -1,4 +1,4 @@
-"""Times of segments and bags (paper sections 3.2 and 3.4, design section 3)."""
+"""Times of segments, and bags of them (paper sections 3.2 and 3.4)."""
 
 import numpy as np
 import pytest

@@ -3,11 +3,10 @@
 import hashlib
 import re
 import socket
-import time
 
 import pytest
 
-from pipelines.assets.download import Line, check_url, download, read_small
+from pipelines.assets.download import check_url, download, read_small
 from pipelines.storage.checksums import Checksum
 from pipelines.storage.errors import AccessDenied, StoreUnavailable
 from tagger.errors import CommandError
@@ -178,13 +177,13 @@ def test_a_folder_that_is_a_file(url, tmp_path):
     ["http://example.org/x", "ftp://example.org/x", "file:///etc/passwd", "https://", "https://[x"],
 )
 def test_urls_that_are_not_taken(url):
-    with pytest.raises(CommandError, match="--url"):
-        check_url(url, "--url")
+    with pytest.raises(CommandError, match="url"):
+        check_url(url, "url")
 
 
 def test_credentials_in_a_url_are_refused_and_not_repeated():
     with pytest.raises(CommandError, match="holds credentials") as caught:
-        check_url("https://me:secret@example.org/x", "--url")
+        check_url("https://me:secret@example.org/x", "url")
     assert "secret" not in str(caught.value)
 
 
@@ -196,17 +195,17 @@ def test_a_short_answer(file_server):
         read_small(f"{file_server.url}/record", 1)
 
 
-def test_a_line_tells_how_far_it_is(capsys):
-    line = Line("weights.pth", interval_s=1e-9)
-    time.sleep(0.01)
-    line.show(1_000_000, 4_000_000)
-    time.sleep(0.1)
-    line.show(2_000_000, 4_000_000)
-    line.show(3_000_000, None)
-    line.end()
-    _, known, unknown = capsys.readouterr().err.splitlines()
-    assert re.fullmatch(r"weights.pth: 2.0 MB, [\d.]+ MB/s, 0 s left of 4.0 MB", known)
-    assert re.fullmatch(r"weights.pth: 3.0 MB, [\d.]+ MB/s", unknown)
+def test_how_far_it_is_is_told_in_bytes(url, target, file_server, monkeypatch, capsys):
+    """A server that keeps the connection and says no more: the lines go on coming."""
+    monkeypatch.setattr("pipelines.runtime.progress.IN_LOG_S", 0.01)
+    monkeypatch.setattr("pipelines.assets.download.ANSWER_S", 1.0)
+    file_server.faults["/weights.pth"] = ["hold:512000"]
+    download(url, target, SHA256, MOST)
+    assert is_there_alone(target)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) > 2
+    assert all(re.match(r"weights\.pth:( +\d+%)? ", line) for line in lines)
+    assert any("50% 512k/1.02M [" in line for line in lines)
 
 
 def test_checksums():

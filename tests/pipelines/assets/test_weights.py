@@ -10,6 +10,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 
 from pipelines.assets import weights
 from pipelines.assets.download import check_url
@@ -18,14 +19,15 @@ from pipelines.storage.checksums import Checksum
 from pipelines.storage.errors import StoreUnavailable
 from pipelines.tagging.job import TagJob
 from pipelines.tagging.run import tag
-from tagger import convert
+from tagger import audioset_pca
+from tagger.audioset_pca import PCA
 from tagger.card import read_model
 from tagger.checkpoint import build
 from tagger.configs import VGGishConfig
 from tagger.errors import CommandError
 from tagger.logmel import patches
 from tagger.vggish import VGGish, initialise
-from tagger.vggish_reference import Published, as_resampy_02, long_tone, short_tone
+from tagger.vggish_reference import Reference, as_resampy_02, native_tone, recorded_tone
 
 NARROW = VGGishConfig(conv_widths=(2, 3, 4, 5), hidden=6)
 
@@ -41,21 +43,21 @@ def network():
 @pytest.fixture(scope="module")
 def pca():
     rng = np.random.default_rng(0)
-    return convert.PCA(rng.normal(size=(128, 128)), rng.normal(size=128))
+    return PCA(rng.normal(size=(128, 128)), rng.normal(size=128))
 
 
 @pytest.fixture(scope="module")
 def published(network, pca):
     """What would be published of the narrow network."""
     with torch.inference_mode():
-        tone = patches(as_resampy_02(long_tone()[:44_100]).astype(np.float32))
-        embedding = network(torch.from_numpy(tone))[0].numpy()
+        recorded = patches(as_resampy_02(recorded_tone()[:44_100]).astype(np.float32))
+        embedding = network(torch.from_numpy(recorded))[0].numpy()
         network.embeddings[5] = torch.nn.Identity()
-        values = network(torch.from_numpy(patches(short_tone()))).numpy()
+        values = network(torch.from_numpy(patches(native_tone()))).numpy()
         network.embeddings[5] = torch.nn.ReLU(inplace=True)
-    quantised = convert.postprocess(embedding[None], pca)[0]
+    quantised = audioset_pca.postprocess(embedding[None], pca)[0]
     mean, std = float(values.mean()), float(values.std())
-    return Published(embedding, quantised, mean, std, NARROW.conv_widths, NARROW.hidden)
+    return Reference(embedding, quantised, mean, std, NARROW.conv_widths, NARROW.hidden)
 
 
 @pytest.fixture(scope="module")
@@ -172,9 +174,9 @@ def test_with_pca(file_server, pca, published, data, npz, out, tmp_path):
         out=str(out), source=str(tmp_path / "mine.pth"), pca=f"{file_server.url}/pca.npz"
     )
     assert weights.run(job, published=published).pca
-    stored = convert.read_pca(out)
-    assert np.array_equal(stored.eigen_vectors, pca.eigen_vectors)
-    assert np.array_equal(stored.means, pca.means)
+    stored = load_file(out / audioset_pca.FILE)
+    assert np.array_equal(stored["eigen_vectors"], pca.eigen_vectors)
+    assert np.array_equal(stored["means"], pca.means)
 
 
 def test_pca_of_a_hub_dump(network, pca, published, out, tmp_path):
@@ -185,7 +187,7 @@ def test_pca_of_a_hub_dump(network, pca, published, out, tmp_path):
     (tmp_path / "dump.pth").write_bytes(_saved(state))
     job = WeightsJob(out=str(out), source=str(tmp_path / "dump.pth"))
     assert weights.run(job, published=published).pca
-    assert np.allclose(convert.read_pca(out).means, pca.means)
+    assert np.allclose(load_file(out / audioset_pca.FILE)["means"], pca.means)
 
 
 def test_another_pca_is_refused(published, data, npz, pca, out, tmp_path):
@@ -232,7 +234,7 @@ def test_a_download_that_broke_off_goes_on_in_the_next_run(file_server, publishe
     name = f"/vggish-{_sha256(data)[:8]}.pth"
     file_server.files[name] = data
     file_server.faults[name] = ["cut:3000", "*cut:0"]
-    job = WeightsJob(out=str(out), source=file_server.url + name, patience_s=0.3)
+    job = WeightsJob(out=str(out), source=file_server.url + name, store_patience_s=0.3)
     with pytest.raises(StoreUnavailable, match="broke off"):
         weights.run(job, published=published)
     file_server.faults[name].clear()
@@ -244,10 +246,10 @@ def test_a_download_that_broke_off_goes_on_in_the_next_run(file_server, publishe
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"out": "s3://bucket/model"}, "is a local folder"),
+        ({"out": "s3://bucket/model"}, "out must be a local folder"),
         ({"source": "http://example.org/x.pth"}, "is no https:// URL"),
         ({"source": "https://user:word@example.org/x.pth"}, "holds credentials"),
-        ({"pca": "ftp://example.org/x.npz"}, "--pca: .* is no https:// URL"),
+        ({"pca": "ftp://example.org/x.npz"}, "pca ftp:.* is no https:// URL"),
     ],
 )
 def test_commands_that_cannot_be_carried_out(changes, complaint):

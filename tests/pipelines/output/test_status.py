@@ -169,7 +169,7 @@ def test_verify_finds_lost_files(
     broken = only_model(published).broken
     assert f"entry 0, {table}: 1 files are missing or cannot be read" in broken
     assert main(["status", published.root]) == Exit.DONE
-    assert main(["status", published.root, "--verify"]) == Exit.DEFECT
+    assert main(["status", published.root, "--verify"]) == Exit.DAMAGED
     said = capsys.readouterr().out.splitlines()
     assert f"  WRONG     {broken[0]}" in said
     assert "restore" in said[-1]

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from pipelines.paper import reproduce
+from pipelines.paper.jobs import ReproduceJob
 from pipelines.paper.recipes import ALL_FOUR, BUNDLED, EVERY_COPY, ROWS, SETTINGS, divisions
-from pipelines.training.jobs import ReproduceJob
 from pipelines.training.splits import parts
 from tagger.configs import LSTMConfig
 from tagger.dataset import Dataset
@@ -102,7 +102,7 @@ def test_impossible_rows_are_refused():
     for rows, text in ((("9-Z",), "no row 9-Z"), (("2-original",), "--start")):
         with pytest.raises(CommandError, match=text):
             reproduce.chosen(ReproduceJob(data="d", work="w", rows=rows))
-    with pytest.raises(CommandError, match="--publish"):
+    with pytest.raises(CommandError, match="the command bundle"):
         ReproduceJob(data="d", work="w", rows=("bundled",))
     with pytest.raises(CommandError, match="no setting"):
         reproduce.run(ReproduceJob(data="d", work="w", setting="huge"), [])

@@ -9,7 +9,9 @@ import pytest
 
 from pipelines.paper import bundled_model as bundle
 from pipelines.paper import reproduce
+from pipelines.paper.jobs import BundleJob, ReproduceJob
 from pipelines.paper.recipes import ALL_FOUR, BUNDLED_EXTRACTOR, BUNDLED_HEAD, Bundled, Setting
+from pipelines.runtime.limits import TrainResources
 from pipelines.storage.store import open_store
 from pipelines.training import embed, evaluate
 from pipelines.training.finetune import ExtractorTask, weights_of
@@ -19,8 +21,6 @@ from pipelines.training.jobs import (
     EvaluateJob,
     PrepareJob,
     PublishJob,
-    ReproduceJob,
-    TrainResources,
 )
 from pipelines.training.scores import score
 from pipelines.training.workfolder.patches import Prepared, open_prepared
@@ -180,12 +180,7 @@ def test_the_bundled_recipe_publishes_what_it_trained_on_everything(tmp_path, ra
         network=AttentionConfig(2, hidden=8),
         head=replace(BUNDLED_HEAD, epochs=1),
     )
-    job = ReproduceJob(
-        data=str(data),
-        work=str(tmp_path / "work"),
-        rows=("bundled",),
-        publish=str(tmp_path / "model"),
-    )
+    job = BundleJob(data=str(data), work=str(tmp_path / "work"), publish=str(tmp_path / "model"))
     prepared = prepare_here(recipe.prepare(job.data, job.work))
     extractors, (head,) = recipe.extractors(), recipe.heads()
     train_here([ExtractorTask(spec) for spec in extractors], prepared.store)
@@ -198,7 +193,7 @@ def test_the_bundled_recipe_publishes_what_it_trained_on_everything(tmp_path, ra
         ],
         prepared.store,
     )
-    record = bundle.run(job, ["reproduce"], recipe)
+    record = bundle.run(job, ["bundle"], recipe)
     assert record.metrics["all"]["n_clips"] == 18  # each clip by the networks of the other fold
     assert set(record.metrics["tests"]) == {"fold-1", "fold-2"}
     tagger = Tagger.load(tmp_path / "model")

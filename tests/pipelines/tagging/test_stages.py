@@ -97,7 +97,7 @@ def test_pooling_patches_of_several_clips_changes_nothing(
     for row in range(len(clips)):
         own = [(0, what) for r, what in events if r == row]
         expected += plain(ClipTagger(tagger, settings())(clips.slice(row, 1), own)[0])
-    monkeypatch.setattr(stages, "POOLED_PATCHES", pool)
+    monkeypatch.setattr(tagger, "batch", pool)
     for found, alone in zip(
         plain(ClipTagger(tagger, settings())(clips, events)[0]), expected, strict=True
     ):

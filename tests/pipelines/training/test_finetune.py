@@ -22,7 +22,8 @@ from pipelines.training.ray_train import slug, train
 from pipelines.training.workfolder.patches import Prepared, open_prepared
 from tagger.configs import TrainingConfig, VGGishConfig
 from tagger.errors import CommandError
-from tagger.training import Group, Trainer
+from tagger.optimisation import Group
+from tagger.training import Trainer
 from tagger.vggish import VGGishClassifier
 from tests.support.small_data import prepare_here, write_folds
 from tests.support.tiny_model import save_tiny_model

@@ -1,0 +1,33 @@
+"""Every verb of the command line by its name, in the order of its help."""
+
+from typing import Final
+
+from pipelines.cli.cluster_verbs import Submit
+from pipelines.cli.paper_verbs import Bundle, Reproduce
+from pipelines.cli.tagging_verbs import Demo, Status, Tag
+from pipelines.cli.training_verbs import (
+    Embed,
+    Evaluate,
+    Fetch,
+    Finetune,
+    Fit,
+    Prepare,
+    Weights,
+)
+from pipelines.cli.verb import Verb
+
+VERBS: Final[dict[str, type[Verb]]] = {
+    "tag": Tag,
+    "submit": Submit,
+    "status": Status,
+    "demo": Demo,
+    "fetch": Fetch,
+    "weights": Weights,
+    "prepare": Prepare,
+    "finetune": Finetune,
+    "embed": Embed,
+    "fit": Fit,
+    "evaluate": Evaluate,
+    "reproduce": Reproduce,
+    "bundle": Bundle,
+}

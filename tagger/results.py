@@ -1,0 +1,87 @@
+"""What tagging a recording gives: tags, times, embeddings and attention; needs no torch.
+
+Conventions: K is the number of classes; times are seconds in the original recording.
+"""
+
+from dataclasses import dataclass
+
+from tagger.arrays import DoubleArray, FloatArray
+from tagger.audio import Signal
+
+
+@dataclass(frozen=True)
+class Tag:
+    """One predicted tag of a clip.
+
+    Attributes
+    ----------
+    rank : from 1, the best
+    tag, mid : name and AudioSet identifier of the label; ``mid`` is None where it has none
+    score : the ensemble's probability of the tag; over all labels they sum to 1
+    """
+
+    rank: int
+    tag: str
+    mid: str | None
+    score: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the ensemble says of one clip.
+
+    Attributes
+    ----------
+    scores : (K,) float32, sums to 1: mean over bags, then geometric mean over members
+    bag_scores : (n_bags, K) float32, geometric mean over members of each bag; empty when the
+        members' bags differ in size
+    attention : per member (n_bags, n_levels, n_segments, K) float32, the weights p
+    """
+
+    scores: FloatArray
+    bag_scores: FloatArray
+    attention: tuple[FloatArray, ...]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One tag of one bag.
+
+    Attributes
+    ----------
+    bag : number of the bag in the clip, from 0
+    start_s, end_s : where it lies in the recording
+    tag, score : as of ``Tag``, in this bag alone
+    attention : (n_segments,) float32, a weight per segment of the bag that sums to 1: the mean over
+        members and levels. A segment that is repeated to fill the bag stands once, with the sum.
+    """
+
+    bag: int
+    start_s: float
+    end_s: float
+    tag: str
+    score: float
+    attention: FloatArray
+
+
+@dataclass(frozen=True)
+class Result:
+    """Everything about one tagged recording.
+
+    Attributes
+    ----------
+    signal : what is known of the recording
+    tags : best first
+    embeddings : by name of the extractor (n_segments, 128) float32
+    start_s, end_s : (n_segments,) float64, where each segment lies in the recording
+    timeline : the tags of each bag
+    prediction : scores of all labels and raw attention weights
+    """
+
+    signal: Signal
+    tags: tuple[Tag, ...]
+    embeddings: dict[str, FloatArray]
+    start_s: DoubleArray
+    end_s: DoubleArray
+    timeline: tuple[Moment, ...]
+    prediction: Prediction
