@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Final
 
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_PART: Final = r"(\d+(?:\.\d+)?)([smhd])"
+_PART: Final = r"([0-9]+(?:\.[0-9]+)?)([smhd])"
 
 
 def parse_duration(text: str) -> timedelta:

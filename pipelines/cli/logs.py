@@ -5,17 +5,27 @@ import json
 import logging
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
+from itertools import pairwise
 from typing import Final, Literal, TextIO
 
 from pipelines.runtime.log_context import current_run
+from pipelines.runtime.signals import last_line_as
 
 LogFormat = Literal["text", "json"]
 
+_OBJECT: Final = '{"time": '
 _ERROR: Final = "error: "
 """Begins the line in which a command tells why it ended."""
+
+
+def format_in(words: Sequence[str]) -> LogFormat:
+    """The format that a command line asks for; known before the line is found to be right."""
+    asked = ("--log-format", "json") in pairwise(words) or "--log-format=json" in words
+    return "json" if asked else "text"
 
 
 @contextmanager
@@ -28,7 +38,7 @@ def configured(verbose: bool, log_format: LogFormat = "text") -> Iterator[None]:
     """
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("pipelines").setLevel(logging.INFO if verbose else logging.WARNING)
-    if log_format == "text":
+    if log_format == "text" or sys.stderr is None:
         yield
         return
     stream, root = sys.stderr, logging.getLogger()
@@ -38,7 +48,8 @@ def configured(verbose: bool, log_format: LogFormat = "text") -> Iterator[None]:
     root.handlers = [handler]
     sys.stderr = JsonLines(stream)
     try:
-        yield
+        with last_line_as(partial(json_line, "ERROR", "pipelines")):
+            yield
     finally:
         sys.stderr.flush()
         sys.stderr, root.handlers = stream, before
@@ -89,6 +100,8 @@ class JsonLines(io.TextIOBase):
 
 
 def _of_line(line: str) -> str:
+    if line.startswith(_OBJECT):  # of a job that was submitted
+        return f"{line}\n"
     if line.startswith(_ERROR):
         return json_line("ERROR", "pipelines", line.removeprefix(_ERROR))
     return json_line("INFO", "pipelines", line)

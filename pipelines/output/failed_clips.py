@@ -8,8 +8,10 @@ from typing import Final
 import pyarrow.parquet as pq
 
 from pipelines.output import layout
+from pipelines.output.run_records import RunRecord
 from pipelines.storage.store import Store
 
+_PATIENCE_S: Final = 5.0
 _COLUMNS: Final = ["clip_id", "run_id", "uri", "reason", "detail"]
 
 
@@ -39,6 +41,22 @@ def failed_clips(
     since : YYYY-MM-DD; files of earlier days are not read
     """
     return list(islice(filter(is_wanted, _rows(store, model_id, since)), most))
+
+
+def failed_in_run(store: Store, record: RunRecord, most: int = 10) -> list[FailedClip]:
+    """Some clips that failed in a run that has ended; none where the store does not answer soon."""
+    n = min(most, record.tally.n_failed)
+    day = record.started_at[: len("YYYY-MM-DD")]
+    try:
+        return failed_clips(
+            store.with_patience(_PATIENCE_S),
+            record.model_id,
+            lambda clip: clip.run_id == record.run_id,
+            n,
+            day,
+        )
+    except OSError:
+        return []
 
 
 def _rows(store: Store, model_id: str, since: str) -> Iterator[FailedClip]:

@@ -25,6 +25,7 @@ from pipelines.output.settings import open_output
 from pipelines.output.views import write_views
 from pipelines.runtime import cluster
 from pipelines.runtime.errors import ClusterLost, NodesMissing
+from pipelines.runtime.log_context import of_run
 from pipelines.runtime.metrics import RunMetrics
 from pipelines.runtime.progress import Progress
 from pipelines.runtime.ray_errors import plain_errors
@@ -77,11 +78,18 @@ def tag(job: TagJob, command: list[str]) -> RunRecord:
             record.write(store.with_patience(LAST_WRITE_S))
         lock.release()
 
-    with lock, when_interrupted(write_interrupted_record), _recorded(record, store, job.max_failed):
+    watch = Watch(record)
+    with (
+        of_run(record.run_id),
+        lock,
+        when_interrupted(write_interrupted_record),
+        _recorded(record, store, job.max_failed),
+    ):
         try:
-            _TagRun(job, store, model, record, lock).work(clips)
+            _TagRun(job, store, model, record, lock, watch).work(clips)
         finally:
             record.n_retries = record.tally.n_retries + retries.n
+    watch.tell_end()
     return record
 
 
@@ -119,14 +127,20 @@ class _TagRun:
     """One run upon an output that is open and locked."""
 
     def __init__(
-        self, job: TagJob, store: Store, model: ModelFiles, record: RunRecord, lock: Lock
+        self,
+        job: TagJob,
+        store: Store,
+        model: ModelFiles,
+        record: RunRecord,
+        lock: Lock,
+        watch: Watch,
     ) -> None:
         self._job = job
         self._store = store
         self._model = model
         self._record = record
         self._lock = lock
-        self._watch = Watch(record)
+        self._watch = watch
         self._run = Run(record.run_id, f"{datetime.now(UTC):%Y-%m-%d}")
         self._commit_log = CommitLog(store, record.model_id)
 

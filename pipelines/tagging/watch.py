@@ -2,7 +2,7 @@
 
 import threading
 
-from pipelines.output.run_records import RunRecord
+from pipelines.output.run_records import RunRecord, RunState
 from pipelines.output.tally import Tally
 from pipelines.runtime import metrics
 from pipelines.runtime.metrics import RunMetrics
@@ -33,6 +33,11 @@ class Watch:
             self._record.expected_under_way_s = under_way.expected_s
             if self.metrics is not None:
                 _tell(self.metrics, self._record, under_way.n_segments)
+
+    def tell_end(self) -> None:
+        """Tell that the run has ended, to whoever waits for runs that complete."""
+        if self.metrics is not None and self._record.state == RunState.COMPLETE:
+            self.metrics.tell_completed()
 
 
 def _tell(told: RunMetrics, record: RunRecord, n_under_way: int) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from pipelines.output import layout
 from pipelines.output.run_records import RunState, new_run_id
+from pipelines.runtime.log_context import of_run
 from pipelines.storage.store import Store
 
 _VERSIONS_OF: Final = ("ray", "torch", "numpy", "pyarrow", "scipy", "soundfile", "soxr", "av")
@@ -52,7 +53,8 @@ def recorded(
     record.write(store)
     record.state = RunState.FAILED
     try:
-        yield record
+        with of_run(record.run_id):
+            yield record
         record.state = RunState.COMPLETE
     except BaseException as error:
         record.error = f"{type(error).__name__}: {error}".splitlines()[0]
