@@ -35,7 +35,7 @@ TORCHVGGISH = "torchvggish"
 def quick(plain: VGGish, example: Tensor) -> dict[str, Way]:
     """The ways that need no compiler, in float32."""
     channels_last = _channels_last(plain)
-    traced = torch.jit.trace(channels_last, example)
+    traced = torch.jit.trace(channels_last, example)  # type: ignore[no-untyped-call]
     ways: dict[str, Way] = {
         "plain, NCHW": plain,
         "channels-last": channels_last,
@@ -67,17 +67,20 @@ def slow(plain: VGGish) -> dict[str, Way]:
 
 
 def _channels_last(plain: VGGish) -> nn.Module:
-    return copy.deepcopy(plain).to(memory_format=torch.channels_last)
+    network: nn.Module = copy.deepcopy(plain)
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def _onednn(plain: VGGish) -> Way:
     from torch.utils.mkldnn import to_mkldnn
 
-    network = to_mkldnn(copy.deepcopy(plain))
+    network: Any = to_mkldnn(copy.deepcopy(plain))  # type: ignore[no-untyped-call]
 
     def embed(patches: Tensor) -> Tensor:
         maps = network.features(patches.unsqueeze(1).to_mkldnn()).to_dense()
-        return network.embeddings(maps.permute(0, 2, 3, 1).flatten(1).to_mkldnn()).to_dense()
+        flat = maps.permute(0, 2, 3, 1).flatten(1)
+        embeddings: Tensor = network.embeddings(flat.to_mkldnn()).to_dense()
+        return embeddings
 
     return embed
 

@@ -85,6 +85,8 @@ def schedule(n: int, out: Path) -> dict[str, Any]:
         return ((f"file:///nowhere/{i:07d}.flac", f"{i}-1", 900_000, None) for i in range(n))
 
     workers = cluster.connect(Resources())
+    import ray
+
     from pipelines.tagging import operators  # Ray reads its settings when it is imported
 
     store, model = open_store(str(out)), read_model()
@@ -101,7 +103,7 @@ def schedule(n: int, out: Path) -> dict[str, Any]:
     plan = Plan(table, bounds, store, rows, Limits(), "float32")
     next(operators.carry_out(plan, model, workers))
     done = time.perf_counter()
-    operators.ray.shutdown()
+    ray.shutdown()
     return {
         "what": f"{n} listed",
         "table s": listed - start,

@@ -19,14 +19,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 from unittest.mock import patch
 
 import numpy as np
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
@@ -38,6 +36,7 @@ from pipelines.storage.store import Store, open_store
 from tagger.errors import ClipError
 from tagger.results import Result
 from tagger.tagging import Tagger
+from tests.support.processes import actors, below, decoders, raylets
 from tests.support.s3_server import S3Server
 from tests.support.tiny_model import save_tiny_model
 
@@ -95,7 +94,7 @@ def soak(folder: Path, n_clips: int, seconds: float, rng: random.Random) -> list
     server = S3Server(folder / "s3")
     server.folder.mkdir()
     server.start()
-    rows = []
+    rows: list[dict[str, Any]] = []
     try:
         with patch.dict(os.environ, server.env):
             where = server.new_prefix()
@@ -184,13 +183,9 @@ def wait(driver: subprocess.Popen[str], seconds: float) -> None:
 
 def kill_something(driver: subprocess.Popen[str], server: S3Server, rng: random.Random) -> str:
     """Kill one of what is there; returns what it was."""
-    family = psutil.Process(driver.pid).children(recursive=True)
-    kinds: dict[str, Callable[[psutil.Process], bool]] = {
-        "decoder": lambda p: "isolation_child" in title(p),
-        "actor": lambda p: "MapWorker" in title(p),
-        "raylet": lambda p: "/raylet/raylet " in title(p),
-    }
-    victims = {name: [p for p in family if fits(p)] for name, fits in kinds.items()}
+    family = below(driver.pid)
+    kinds = {"decoder": decoders, "actor": actors, "raylet": raylets}
+    victims = {name: find(family) for name, find in kinds.items()}
     what = rng.choice([*(name for name, found in victims.items() if found), "driver", "s3 server"])
     if what == "driver":
         driver.kill()
@@ -201,13 +196,6 @@ def kill_something(driver: subprocess.Popen[str], server: S3Server, rng: random.
     else:
         rng.choice(victims[what]).kill()
     return what
-
-
-def title(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except (psutil.NoSuchProcess, psutil.ZombieProcess):
-        return ""
 
 
 def findings(

@@ -4,7 +4,7 @@ One loop serves all networks: batches of examples, soft-target cross entropy, op
 Everything random is drawn anew per epoch from (seed, epoch). So a trainer that continues from
 ``state_dict`` goes on exactly as one that was never stopped, and keeps no generator states.
 
-Several workers may train one network together (``tagger.optimisation``).
+Several workers may train one network together, as a ``Group`` (``tagger.optimisation``).
 """
 
 import time
@@ -24,6 +24,8 @@ from tagger.errors import CommandError
 from tagger.examples import Examples, batches
 from tagger.optimisation import Group, Optimisation
 from tagger.prediction import inputs, predict
+
+__all__ = ["EpochMetrics", "Group", "Trainer"]
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ RAY = {
     "pipelines.runtime.metrics",
     "pipelines.runtime.ray_errors",
     "pipelines.runtime.submission",
+    "pipelines.runtime.worker_logs",
     "pipelines.tagging.operators",
     "pipelines.tagging.ray_board",
     "pipelines.tagging.ray_publisher",

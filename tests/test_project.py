@@ -10,7 +10,6 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 
 from pipelines.cli import reference
 from pipelines.cli.exit_codes import Exit
-from pipelines.cli.parsing import parse
 from pipelines.cli.verb import EveryVerb, description, example, options, summary
 from pipelines.cli.verbs import VERBS
 from pipelines.training import finetune
@@ -41,7 +40,7 @@ def understand(words: list[str]) -> None:
     """As ``main`` does, up to what it would carry out."""
     verb = VERBS[words[0]]
     if "--help" not in words:
-        verb.of(parse(options(verb), words[1:]))
+        verb.of(verb.parse(words[1:]))
 
 
 @pytest.fixture(autouse=True)
@@ -81,15 +80,16 @@ def test_the_page_of_options_is_what_the_program_makes():
 @pytest.mark.parametrize("name", VERBS)
 def test_every_verb_and_option_is_on_that_page(name):
     section = reference.page().partition(f"\n## {name}\n")[2].partition("\n## ")[0]
-    of_every_verb = [option.flag for option in options(VERBS[name])][-1]
-    assert of_every_verb == "--verbose"
-    for option in options(VERBS[name])[:-1]:
+    of_every_verb = [option.flag for option in options(VERBS[name])][-2:]
+    assert of_every_verb == ["--verbose", "--log-format"]
+    for option in options(VERBS[name])[:-2]:
         assert f"`{option.flag}" in section, option.flag
 
 
 def test_options_of_every_verb_stand_once():
-    (verbose,) = EveryVerb.__dataclass_fields__
-    assert reference.page().count(f"`--{verbose}`") == 2  # its own row, and exit code 1
+    assert list(EveryVerb.__dataclass_fields__) == ["verbose", "log_format"]
+    assert reference.page().count("`--verbose`") == 2  # its own row, and exit code 1
+    assert reference.page().count("`--log-format ") == 1
 
 
 @pytest.mark.parametrize("name", TEXTS)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pipelines.runtime import worker_logs
 from pipelines.runtime.authentication import require_token
 from pipelines.runtime.limits import Resources
 from pipelines.runtime.signals import SIGNALS, Interrupted
@@ -90,6 +91,18 @@ def _start(address: str | None, options: dict[str, Any]) -> None:
     if ray.is_initialized():
         return
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    if worker_logs.wanted():
+        _init(address, options | worker_logs.options())
+        worker_logs.tell()
+    else:
+        _init(address, options)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def _init(address: str | None, options: dict[str, Any]) -> None:
+    import ray
+
     try:
         with _stderr_held_back():
             ray.init(**options)
@@ -99,8 +112,6 @@ def _start(address: str | None, options: dict[str, Any]) -> None:
         if not address:
             raise
         raise CommandError(f"cannot join the Ray at RAY_ADDRESS={address}: {error}") from error
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
 
 
 @contextmanager

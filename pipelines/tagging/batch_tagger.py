@@ -4,6 +4,7 @@ A machine without GPUs works this way, alone or as one of Ray's actors: nothing 
 processes, and no core waits for another.
 """
 
+import logging
 import os
 from collections.abc import Iterator
 from functools import partial
@@ -17,6 +18,8 @@ from pipelines.tagging.plan import Plan, Receipt
 from pipelines.tagging.stages import ClipTagger, Preprocessor
 from pipelines.tagging.telling import telling
 from tagger.card import ModelFiles
+
+_log = logging.getLogger(__name__)
 
 
 class BatchTagger:
@@ -74,4 +77,6 @@ def stage_batch(
     with tally.timed("staging"):
         file = stage(table, plan.store, plan.rows.model_id)
     tally.n_retries += retries.n
+    audio_min = tally.audio_s / 60
+    _log.info("batch %d: %.1f min of audio, %d failed", batch, audio_min, tally.n_failed)
     return Receipt(batch, file, len(table), tally)

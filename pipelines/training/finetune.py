@@ -27,8 +27,7 @@ from tagger.configs import TrainingConfig, VGGishConfig
 from tagger.errors import CommandError
 from tagger.examples import Examples, Takes
 from tagger.logmel import N_BANDS, PATCH_FRAMES
-from tagger.optimisation import Group
-from tagger.training import Trainer
+from tagger.training import Group, Trainer
 from tagger.vggish import (
     NormalisedClassifier,
     VGGish,

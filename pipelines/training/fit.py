@@ -24,8 +24,7 @@ from tagger.baselines import LSTMHead
 from tagger.configs import AttentionConfig, LSTMConfig, TrainingConfig
 from tagger.errors import CommandError
 from tagger.examples import Examples, Takes
-from tagger.optimisation import Group
-from tagger.training import Trainer
+from tagger.training import Group, Trainer
 
 
 @dataclass(frozen=True)

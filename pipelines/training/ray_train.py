@@ -31,8 +31,7 @@ from pipelines.runtime.progress import Progress
 from pipelines.runtime.ray_errors import plain_errors
 from pipelines.storage.store import Store
 from tagger.errors import CommandError
-from tagger.optimisation import Group
-from tagger.training import EpochMetrics, Trainer
+from tagger.training import EpochMetrics, Group, Trainer
 
 MAX_FAILURES: Final = 3  # lost workers, after which a run ends; the next one continues
 RECORD: Final = "record.json"

@@ -1,59 +1,57 @@
-"""An output on a disk that is full, or that may not be written to any more, in the middle of it."""
+"""An output on a disk that is full, or that may not be written to any more, in the middle of it.
+
+Mounting a disk needs the right to: as root, or in a name space of one's own, which needs none::
+
+    unshare --user --map-root-user --mount python -m pytest tests/e2e/test_disk.py
+"""
 
 import os
 import subprocess
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pipelines.output.status import status
 from pipelines.storage.store import open_store
+from tests.support.sounds import write_sounds
+from tests.support.tables import read_tables
 
-pytestmark = pytest.mark.ray
-
-Tables = dict[str, list[dict[str, Any]]]
+pytestmark = [pytest.mark.ray, pytest.mark.faults]
 
 N_CLIPS = 40
 PAGE = 4096
 
 
 @pytest.fixture(scope="module")
-def sounds(tmp_path_factory: pytest.TempPathFactory, write_sound: Callable[..., Path]) -> Path:
-    folder = tmp_path_factory.mktemp("sounds")
-    for seed in range(N_CLIPS):
-        write_sound(folder / f"{seed}.wav", seconds=0.5, seed=seed)
-    return folder
+def sounds(tmp_path_factory):
+    return write_sounds(tmp_path_factory.mktemp("sounds"), N_CLIPS, seconds=0.5)
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
+def disk(tmp_path):
     """A disk of 2 MiB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(folder)]
-    if subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("needs the right to mount a disk; test_store.py meets a full one without")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(folder)], check=True)
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @pytest.fixture(autouse=True)
-def _several_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+def _several_batches(monkeypatch):
     monkeypatch.setattr("pipelines.tagging.batches.SHORTEST_BATCH_S", 16.0)
 
 
 class Ballast:
     """A file that fills the disk it is on, but for some room."""
 
-    def __init__(self, disk: Path) -> None:
+    def __init__(self, disk):
         self._path = disk / "ballast"
         self._path.touch()
 
-    def leave(self, room: int) -> None:
+    def leave(self, room):
         free = os.statvfs(self._path)
         size = self._path.stat().st_size + free.f_bavail * free.f_frsize - room
         with self._path.open("r+b") as file:
@@ -61,14 +59,14 @@ class Ballast:
             file.seek(0, os.SEEK_END)
             file.write(bytes(max(0, size - file.tell())))
 
-    def remove(self) -> None:
+    def remove(self):
         self._path.unlink()
 
 
-def when_staged(out: Path, action: Callable[[], object]) -> threading.Thread:
+def when_staged(out, action):
     """Act as soon as one batch is staged."""
 
-    def watch() -> None:
+    def watch():
         while not any(out.glob("_staging/*/*.parquet")):
             ended.wait(0.002)
         action()
@@ -79,7 +77,7 @@ def when_staged(out: Path, action: Callable[[], object]) -> threading.Thread:
     return thread
 
 
-def assert_whole(out: Path, found: Tables) -> None:
+def assert_whole(out, found):
     assert sorted(Path(row["uri"]).stem for row in found["clips"]) == sorted(
         str(i) for i in range(N_CLIPS)
     )
@@ -91,9 +89,7 @@ def assert_whole(out: Path, found: Tables) -> None:
     assert not any((out / "_tmp").iterdir())
 
 
-def test_a_disk_that_fills_up_ends_the_job_and_more_room_completes_it(
-    disk: Path, sounds: Path, tag: Callable[..., Any], tables: Callable[[str], Tables]
-) -> None:
+def test_a_disk_that_fills_up_ends_the_job_and_more_room_completes_it(disk, sounds, tag):
     out = disk / "out"
     command = [str(sounds), "--out", str(out), "--cpus", "1"]
     ballast = Ballast(disk)
@@ -112,27 +108,22 @@ def test_a_disk_that_fills_up_ends_the_job_and_more_room_completes_it(
         if any(out.glob("_log/*/*.json")):
             break
     assert not any(out.glob("_log/*/*.published"))
-    assert tables(str(out)).get("clips", []) == []
+    assert read_tables(str(out)).get("clips", []) == []
     (model,) = status(open_store(str(out)), verify=True).models
     assert model.n_unpublished == 1
     assert model.broken == ()
     ballast.remove()
     assert tag(*command).code == 0
-    assert_whole(out, tables(str(out)))
+    assert_whole(out, read_tables(str(out)))
 
 
 def test_a_disk_that_becomes_read_only_ends_the_job_and_no_more(
-    disk: Path,
-    sounds: Path,
-    ray_cluster: str,
-    begin_tag: Callable[..., subprocess.Popen[str]],
-    tag: Callable[..., Any],
-    tables: Callable[[str], Tables],
-) -> None:
+    disk, sounds, ray_cluster, begin_tag, tag
+):
     out = disk / "out"
     command = [str(sounds), "--out", str(out), "--cpus", "1"]
 
-    def remount(how: str) -> None:
+    def remount(how):
         mount = ["mount", "-o", f"remount,{how}", str(disk)]
         while subprocess.run(mount, check=False, capture_output=True).returncode:
             pass  # busy while a file is open for writing
@@ -145,7 +136,7 @@ def test_a_disk_that_becomes_read_only_ends_the_job_and_no_more(
     last = said.splitlines()[-1]
     assert "Read-only file system" in last
     assert "check who may read and write there" in last
-    assert "clips" not in tables(str(out))
+    assert "clips" not in read_tables(str(out))
     remount("rw")
     assert tag(*command).code == 0
-    assert_whole(out, tables(str(out)))
+    assert_whole(out, read_tables(str(out)))

@@ -1,28 +1,26 @@
 """Recordings that are broken at random, or lie, through the path of the job: each is one row."""
 
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
-from benchmarks.fuzz import BAD, LIMITS, JobPath, inputs, originals
 from pipelines.output.status import status
 from pipelines.runtime.limits import Limits
 from pipelines.storage.store import open_store
-
-Tables = dict[str, list[dict[str, Any]]]
+from tests.support.broken_sounds import inputs, originals
+from tests.support.job_path import BAD, LIMITS, JobPath
+from tests.support.tables import read_tables
 
 
 @pytest.fixture(scope="module")
-def path(tiny_model: Path) -> JobPath:
+def path(tiny_model):
     return JobPath(str(tiny_model))
 
 
-def test_broken_recordings_are_tagged_or_fail_with_a_reason(path: JobPath) -> None:
+def test_broken_recordings_are_tagged_or_fail_with_a_reason(path):
     found = path.outcomes(dict(inputs(280, seed=3)))
     counts = Counter(what for what, _ in found.values())
     assert [(name, what) for name, what in found.items() if what[0] in BAD] == []
@@ -32,19 +30,16 @@ def test_broken_recordings_are_tagged_or_fail_with_a_reason(path: JobPath) -> No
     assert path.longest_s < LIMITS.clip_timeout_s
 
 
-@pytest.mark.ray
-def test_the_job_gives_each_broken_recording_one_row(
-    tmp_path: Path, tag: Callable[..., Any], tables: Callable[[str], Tables]
-) -> None:
+def test_the_job_gives_each_broken_recording_one_row(tmp_path, tag_here):
     made = dict(inputs(210, seed=4))
     (tmp_path / "in").mkdir()
     for name, data in made.items():
         (tmp_path / "in" / name).write_bytes(data)
     out = str(tmp_path / "out")
     limits = ["--max-hours", str(LIMITS.max_hours), "--clip-timeout", str(LIMITS.clip_timeout_s)]
-    done = tag(str(tmp_path / "in"), "--out", out, "--max-failed", "1", *limits)
+    done = tag_here(str(tmp_path / "in"), "--out", out, "--max-failed", "1", *limits)
     assert done.code == 0, done.err
-    found = tables(out)
+    found = read_tables(out)
     rows = [*found["clips"], *found["failures"]]
     assert sorted(Path(row["uri"]).name for row in rows) == sorted(made)
     assert {row["reason"] for row in found["failures"]}.isdisjoint(BAD)
@@ -52,7 +47,7 @@ def test_the_job_gives_each_broken_recording_one_row(
     assert model.broken == ()
 
 
-def with_number(kind: str, after: bytes, offset: int, number: bytes) -> bytes:
+def with_number(kind, after, offset, number):
     """A sound recording in which a number has been replaced, ``offset`` bytes after a mark."""
     data = bytearray(originals()[kind])
     at = data.index(after) + len(after) + offset
@@ -84,7 +79,7 @@ LIES = {
 }
 
 
-def test_headers_that_lie_cost_neither_memory_nor_time(path: JobPath) -> None:
+def test_headers_that_lie_cost_neither_memory_nor_time(path):
     made = {name: with_number(*lie) for name, lie in LIES.items()}
     found = path.outcomes(made)
     assert [(name, what) for name, what in found.items() if what[0] in BAD] == []
@@ -92,9 +87,7 @@ def test_headers_that_lie_cost_neither_memory_nor_time(path: JobPath) -> None:
 
 
 @pytest.mark.parametrize(("max_hours", "wanted"), [(4.0, "tagged"), (2.0, "too_long")])
-def test_little_that_decodes_to_much(
-    tmp_path: Path, tiny_model: Path, max_hours: float, wanted: str
-) -> None:
+def test_little_that_decodes_to_much(tmp_path, tiny_model, max_hours, wanted):
     """Three hours in a few hundred kB, and 400 MB of memory to decode them in."""
     bomb = tmp_path / "bomb.flac"
     with soundfile.SoundFile(bomb, "w", 16_000, 1) as file:

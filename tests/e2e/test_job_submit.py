@@ -5,27 +5,27 @@ Nothing of this repository is installed: what runs is what the command uploads.
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from ray.job_submission import JobSubmissionClient
 
 from pipelines.runtime.submission import SubmitJob, submit
 from tagger.errors import CommandError, OptionError
+from tests.support.commands import ROOT
+from tests.support.sounds import write_sound
+from tests.support.tables import read_tables
 
 pytestmark = pytest.mark.ray
 
-ROOT = Path(__file__).parents[2]
-
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def checkout(tmp_path_factory):
     """A copy of the repository's packages, as a clone has them."""
     copy = tmp_path_factory.mktemp("clone")
     for name in ("tagger", "pipelines"):
@@ -35,7 +35,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def client(head: Any) -> JobSubmissionClient:
+def client(head):
     """Of a head that takes jobs; its agent comes up some seconds after it."""
     for _ in range(120):
         try:
@@ -48,14 +48,8 @@ def client(head: Any) -> JobSubmissionClient:
 
 
 def test_a_submitted_job_runs_from_the_uploaded_folder(
-    client: JobSubmissionClient,
-    head: Any,
-    checkout: Path,
-    tmp_path: Path,
-    tiny_model: Path,
-    tables: Callable[[str], dict[str, Any]],
-    write_sound: Callable[..., Path],
-) -> None:
+    client, head, checkout, tmp_path, tiny_model
+):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     environment = {name: v for name, v in os.environ.items() if name != "PYTHONPATH"}
@@ -72,7 +66,7 @@ def test_a_submitted_job_runs_from_the_uploaded_folder(
     submit += ["--submission-id", "nightly-1", "--"]
     command = ["python", "-m", "pipelines", "tag", str(tmp_path / "in"), "--out", out]
     done = subprocess.run(
-        [*submit, *command, "--model", str(tiny_model)],
+        [*submit, *command, "--model", str(tiny_model), "--verbose"],
         cwd=elsewhere,
         env=environment,
         capture_output=True,
@@ -81,17 +75,18 @@ def test_a_submitted_job_runs_from_the_uploaded_folder(
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "complete: run " in done.stdout
+    assert re.search(r"INFO pipelines\S+: worker \d+ on .*: batch 0: ", done.stdout)
     assert client.get_job_info("nightly-1").driver_exit_code == 0
-    assert len(tables(out)["clips"]) == 2
+    assert len(read_tables(out)["clips"]) == 2
 
 
 @pytest.fixture
-def address(client: JobSubmissionClient, head: Any) -> str:
+def address(client, head):
     """Of a dashboard that takes jobs."""
     return f"http://127.0.0.1:{head.dashboard}"
 
 
-def test_a_submitted_command_ends_as_itself(address, tmp_path, tiny_model, write_sound):
+def test_a_submitted_command_ends_as_itself(address, tmp_path, tiny_model):
     write_sound(tmp_path / "in" / "one sound.wav")
     command = ["tag", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--json"]
     shown = []

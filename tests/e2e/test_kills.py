@@ -8,14 +8,11 @@ import json
 import os
 import random
 import signal
-import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
@@ -24,26 +21,30 @@ import pytest
 from pipelines.output.status import status
 from pipelines.storage.filesystems import filesystem
 from pipelines.storage.store import open_store
+from tests.support.processes import actors, below, decoders, title, wait_for
+from tests.support.sounds import write_sound
+from tests.support.tables import read_tables
 
 pytestmark = pytest.mark.ray
+faults = pytest.mark.faults  # on all but the one kill that belongs to every run of the tests
 
 FIRST_SEED = int(os.environ.get("KILL_SEED", 0))
 SEEDS = range(FIRST_SEED, FIRST_SEED + int(os.environ.get("KILLS", 1)))
 
 N_CLIPS = 240
 N_BAD = 2
-AWAY_S = 20.0
-Tables = dict[str, list[dict[str, Any]]]
+AWAY_S = 5.0  # of the S3 server; the soak tries up to 20
 OPTIONS = ("--precision", "float32")
+A_RAY_OF_ITS_OWN = ("--cpus", "2")  # which such a small job would not start
 
 
 @pytest.fixture(params=SEEDS)
-def moment(request: pytest.FixtureRequest) -> random.Random:
+def moment(request):
     return random.Random(request.param)
 
 
 @pytest.fixture(scope="module")
-def many(tmp_path_factory: pytest.TempPathFactory, write_sound: Callable[..., Path]) -> Path:
+def many(tmp_path_factory):
     """A folder of short clips, ten batches of work, two of them bad."""
     folder = tmp_path_factory.mktemp("many")
     for i in range(N_CLIPS):
@@ -54,23 +55,18 @@ def many(tmp_path_factory: pytest.TempPathFactory, write_sound: Callable[..., Pa
 
 
 @pytest.fixture(scope="module")
-def undisturbed(
-    many: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-    tag: Callable[..., Any],
-    tables: Callable[[str], Tables],
-) -> Tables:
+def undisturbed(many, tmp_path_factory, tag_here):
     """The tables of a run that nothing disturbed."""
     out = str(tmp_path_factory.mktemp("undisturbed"))
-    assert tag(str(many), "--out", out, *OPTIONS).code == 0
-    return tables(out)
+    assert tag_here(str(many), "--out", out, *OPTIONS).code == 0
+    return read_tables(out)
 
 
-def by_name(found: Tables) -> dict[str, Any]:
+def by_name(found):
     """What each file of the collection came to, wherever it and the output lie."""
     names = {row["clip_id"]: Path(row["uri"]).name for row in found["clips"]}
     assert len(set(names.values())) == len(names) == len(found["clips"]), "a clip twice"
-    came_to: dict[str, Any] = {name: {"tags": {}, "embeddings": {}} for name in names.values()}
+    came_to = {name: {"tags": {}, "embeddings": {}} for name in names.values()}
     for row in found["tags"]:
         came_to[names[row["clip_id"]]]["tags"].setdefault((row["rank"], row["tag"]), []).append(
             row["score"]
@@ -81,7 +77,7 @@ def by_name(found: Tables) -> dict[str, Any]:
     return came_to
 
 
-def assert_same(found: Tables, expected: Tables) -> None:
+def assert_same(found, expected):
     """Every clip once, with exactly its tags and embeddings, and the failures."""
     after, before = by_name(found), by_name(expected)
     assert set(after) == set(before)
@@ -95,11 +91,11 @@ def assert_same(found: Tables, expected: Tables) -> None:
 
 
 @contextmanager
-def meanwhile(action: Callable[[], None]) -> Iterator[None]:
+def meanwhile(action):
     """Do something in another thread while the block runs; its failure fails the test."""
-    failures: list[BaseException] = []
+    failures = []
 
-    def guarded() -> None:
+    def guarded():
         try:
             action()
         except BaseException as error:
@@ -115,80 +111,60 @@ def meanwhile(action: Callable[[], None]) -> Iterator[None]:
     assert not failures, failures
 
 
-def workers() -> list[psutil.Process]:
-    """The actors of the job that runs on the shared Ray."""
-    family = psutil.Process().children(recursive=True)
-    return [p for p in family if "MapWorker" in title(p)]
+def of_the_job(kind):
+    """Find processes of a kind below this one: those of the job on the shared Ray."""
+    return lambda: kind(below(os.getpid()))
 
 
-def title(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except (psutil.NoSuchProcess, psutil.ZombieProcess):
-        return ""
+def of_the_workers(kind):
+    """Find processes of a kind below the actors of the job on the shared Ray."""
+    return lambda: [each for actor in of_the_job(actors)() for each in kind(below(actor.pid))]
 
 
-def kill_one(find: Callable[[], list[psutil.Process]], delay_s: float, out: str) -> None:
+def kill_one(find, delay_s, out):
     """Kill one of what ``find`` finds, so long after the first of them is there."""
-    await_any(find)
+    wait_for(find)
     time.sleep(delay_s)
-    await_any(find)[0].kill()
+    wait_for(find)[0].kill()
     assert_at_work(out)
 
 
-def await_any(find: Callable[[], list[psutil.Process]]) -> list[psutil.Process]:
-    give_up = time.monotonic() + 60
-    while not (found := find()):
-        assert time.monotonic() < give_up, "nothing to kill"
-        time.sleep(0.02)
-    return found
-
-
-def assert_at_work(out: str) -> None:
+def assert_at_work(out):
     """The job has batches before it: an entry of so few clips is made when the last one is done."""
     assert open_store(out).list("_log") == [], "the job is over: nothing was disturbed"
 
 
-def decoders() -> list[psutil.Process]:
-    below = [child for worker in workers() for child in worker.children()]
-    return [p for p in below if "isolation_child" in title(p)]
-
-
+@faults
 @pytest.mark.parametrize(
-    ("victims", "n_kills"), [(decoders, 1), (workers, 2)], ids=["decoding child", "actor"]
+    ("victims", "n_kills"),
+    [(of_the_workers(decoders), 1), (of_the_job(actors), 2)],
+    ids=["decoding child", "actor"],
 )
 def test_a_killed_worker_process_costs_nothing(
-    victims: Callable[[], list[psutil.Process]],
-    n_kills: int,  # a recording that kills its decoder twice has failed
-    moment: random.Random,
-    many: Path,
-    tmp_path: Path,
-    undisturbed: Tables,
-    tag: Callable[..., Any],
-    tables: Callable[[str], Tables],
-) -> None:
+    victims, n_kills, moment, many, tmp_path, undisturbed, tag
+):
+    """One decoding child only: a recording that kills its decoder twice has failed."""
     out = str(tmp_path / "out")
     delays = [moment.uniform(0, 0.7) for _ in range(n_kills)]
-    with meanwhile(lambda: [kill_one(victims, delay, out) for delay in delays][:0]):
+
+    def kill_them():
+        for delay_s in delays:
+            kill_one(victims, delay_s, out)
+
+    with meanwhile(kill_them):
         done = tag(str(many), "--out", out, *OPTIONS)
     assert done.code == 0, done.err
-    assert_same(tables(out), undisturbed)
+    assert_same(read_tables(out), undisturbed)
 
 
+@faults
 @pytest.mark.s3
-def test_a_store_that_is_away_for_twenty_seconds_is_waited_for(
-    moment: random.Random,
-    many: Path,
-    s3: Any,
-    undisturbed: Tables,
-    tag: Callable[..., Any],
-    tables: Callable[[str], Tables],
-) -> None:
+def test_a_store_that_is_away_for_some_seconds_is_waited_for(moment, many, s3, undisturbed, tag):
     where, out = s3.new_prefix(), s3.new_prefix()
     filesystem(where).put(f"{many}/", f"{where}/".removeprefix("s3://"), recursive=True)
 
-    def interrupt_the_server() -> None:
-        await_any(decoders)
+    def interrupt_the_server():
+        wait_for(of_the_workers(decoders))
         time.sleep(moment.uniform(0, 1))
         assert_at_work(out)
         s3.kill()
@@ -200,39 +176,37 @@ def test_a_store_that_is_away_for_twenty_seconds_is_waited_for(
         done = tag(where, "--out", out, "--json", *OPTIONS)
     assert done.code == 0, done.err
     assert json.loads(done.out)["n_retries"] >= 1
-    assert_same(tables(out), undisturbed)
+    assert_same(read_tables(out), undisturbed)
 
 
+@pytest.mark.parametrize(
+    "how",
+    [(), pytest.param(A_RAY_OF_ITS_OWN, marks=faults)],
+    ids=["in one process", "on Ray"],
+)
 def test_a_killed_driver_leaves_no_worker_and_the_next_run_completes_its_work(
-    moment: random.Random,
-    many: Path,
-    tmp_path: Path,
-    undisturbed: Tables,
-    tag: Callable[..., Any],
-    tables: Callable[[str], Tables],
-    begin_tag: Callable[..., subprocess.Popen[str]],
-    family: Callable[[int], set[psutil.Process]],
-) -> None:
+    how, moment, many, tmp_path, undisturbed, tag, tag_here, begin_tag
+):
     out = str(tmp_path / "out")
-    process = begin_tag(str(many), "--out", out, *OPTIONS)
+    process = begin_tag(str(many), "--out", out, *OPTIONS, *how)
     wait_for_staged(process, out)
     time.sleep(moment.uniform(0, 0.7))
-    seen = {each: title(each) for each in family(process.pid)}
+    seen = {each: title(each) for each in below(process.pid)}
     assert_at_work(out)
     process.kill()
     process.communicate()
     assert_gone(seen)
     assert [run["state"] for run in status(open_store(out)).runs] == ["killed"]
     n_staged = len(open_store(out).list("_staging"))
-    done = tag(str(many), "--out", out, "--json", *OPTIONS)
+    done = (tag if how else tag_here)(str(many), "--out", out, "--json", *OPTIONS)
     assert done.code == 0, done.err
     record = json.loads(done.out)
     assert n_staged >= 1
     assert record["n_recovered_entries"] >= 1, "nothing done is done again"
-    assert_same(tables(out), undisturbed)
+    assert_same(read_tables(out), undisturbed)
 
 
-def assert_gone(processes: dict[psutil.Process, str]) -> None:
+def assert_gone(processes):
     """No worker, raylet or decoding process stays behind.
 
     Two agents of a raylet that ended with its driver look for the rest of Ray for a minute.
@@ -245,7 +219,7 @@ def assert_gone(processes: dict[psutil.Process, str]) -> None:
             agent.kill()
 
 
-def wait_for_staged(process: subprocess.Popen[str], out: str) -> None:
+def wait_for_staged(process, out):
     """Return when the first batch is done."""
     store = open_store(out)
     while not store.list("_staging"):
@@ -253,25 +227,28 @@ def wait_for_staged(process: subprocess.Popen[str], out: str) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize(("at_work", "number"), [(True, signal.SIGTERM), (False, signal.SIGINT)])
+@faults
+@pytest.mark.parametrize(
+    ("how", "at_work", "number"),
+    [
+        (A_RAY_OF_ITS_OWN, True, signal.SIGTERM),
+        (A_RAY_OF_ITS_OWN, False, signal.SIGINT),
+        ((), True, signal.SIGTERM),
+    ],
+    ids=["at work on Ray", "on the way to it", "at work in one process"],
+)
 def test_a_signal_ends_the_job_in_good_order_within_two_seconds(
-    at_work: bool,
-    number: signal.Signals,
-    moment: random.Random,
-    many: Path,
-    tmp_path: Path,
-    begin_tag: Callable[..., subprocess.Popen[str]],
-    family: Callable[[int], set[psutil.Process]],
-) -> None:
+    how, at_work, number, moment, many, tmp_path, begin_tag
+):
     store = open_store(str(tmp_path / "out"))
-    process = begin_tag(str(many), "--out", store.root, *OPTIONS)
+    process = begin_tag(str(many), "--out", store.root, *OPTIONS, *how)
     if at_work:
         wait_for_staged(process, store.root)
     while not store.list("_runs"):
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     time.sleep(moment.uniform(0, 0.3 if at_work else 4.0))
-    seen = {each: title(each) for each in family(process.pid)}
+    seen = {each: title(each) for each in below(process.pid)}
     start = time.monotonic()
     process.send_signal(number)
     process.wait(timeout=30)
@@ -286,50 +263,36 @@ def test_a_signal_ends_the_job_in_good_order_within_two_seconds(
     assert_gone(seen)
 
 
+@faults
 def test_a_killed_raylet_takes_nothing_with_it(
-    moment: random.Random,
-    many: Path,
-    tmp_path: Path,
-    undisturbed: Tables,
-    head: Any,
-    tables: Callable[[str], Tables],
-    begin_tag: Callable[..., subprocess.Popen[str]],
-) -> None:
-    nodes = [head.start(f"--address=127.0.0.1:{head.port}", "--num-cpus=1") for _ in range(2)]
+    moment, many, tmp_path, undisturbed, head, begin_tag
+):
+    nodes = [head.add_node() for _ in range(2)]
     out = str(tmp_path / "out")
     victim = moment.choice(nodes)
     process = begin_tag(str(many), "--out", out, *OPTIONS, **head.env)
-    await_any(lambda: [p for p in victim.children() if "MapWorker" in title(p)])
+    wait_for(lambda: actors(set(victim.children())))
     time.sleep(moment.uniform(0, 0.5))
     victim.kill()
     assert_at_work(out)
     _, err = process.communicate(timeout=150)
     assert process.returncode == 0, err
-    assert_same(tables(out), undisturbed)
+    assert_same(read_tables(out), undisturbed)
 
 
 @pytest.fixture(scope="module")
-def gpu_node(head: Any) -> psutil.Process:
+def gpu_node(head):
     """A node of the head that offers a GPU in name; torch computes with its CPU."""
-    return head.start(f"--address=127.0.0.1:{head.port}", "--num-cpus=1", "--num-gpus=1")
+    return head.add_node("--num-gpus=1")
 
 
+@faults
 @pytest.mark.parametrize("operator", ["MapBatches(preprocess)", "MapWorker(MapBatches(TagOnGpu))"])
 def test_a_killed_worker_of_the_gpu_plan_costs_nothing(
-    operator: str,
-    moment: random.Random,
-    many: Path,
-    tmp_path: Path,
-    undisturbed: Tables,
-    head: Any,
-    gpu_node: psutil.Process,
-    tables: Callable[[str], Tables],
-    begin_tag: Callable[..., subprocess.Popen[str]],
-    family: Callable[[int], set[psutil.Process]],
-) -> None:
-    def victims() -> list[psutil.Process]:
-        nodes = [each for process in head.processes for each in family(process.pid)]
-        return [each for each in nodes if title(each).startswith(f"ray::{operator}")]
+    operator, moment, many, tmp_path, undisturbed, head, gpu_node, begin_tag
+):
+    def victims():
+        return [each for each in head.family() if title(each).startswith(f"ray::{operator}")]
 
     out = str(tmp_path / "out")
     process = begin_tag(str(many), "--out", out, *OPTIONS, **head.env)
@@ -337,18 +300,13 @@ def test_a_killed_worker_of_the_gpu_plan_costs_nothing(
     assert process.poll() is None
     _, err = process.communicate(timeout=150)
     assert process.returncode == 0, err
-    assert_same(tables(out), undisturbed)
+    assert_same(read_tables(out), undisturbed)
 
 
+@faults
 def test_of_two_jobs_at_once_the_second_is_refused(
-    many: Path,
-    tmp_path: Path,
-    undisturbed: Tables,
-    ray_cluster: str,
-    tag: Callable[..., Any],
-    tables: Callable[[str], Tables],
-    begin_tag: Callable[..., subprocess.Popen[str]],
-) -> None:
+    many, tmp_path, undisturbed, ray_cluster, tag, begin_tag
+):
     out = str(tmp_path / "out")
     first = begin_tag(str(many), "--out", out, *OPTIONS, RAY_ADDRESS=ray_cluster)
     while not open_store(out).list("_lock"):
@@ -359,19 +317,13 @@ def test_of_two_jobs_at_once_the_second_is_refused(
     assert second.err.count("\n") == 1
     _, err = first.communicate(timeout=150)
     assert first.returncode == 0, err
-    assert_same(tables(out), undisturbed)
+    assert_same(read_tables(out), undisturbed)
 
 
+@faults
 def test_a_job_that_comes_back_from_the_dead_doubles_nothing(
-    moment: random.Random,
-    many: Path,
-    tmp_path: Path,
-    undisturbed: Tables,
-    ray_cluster: str,
-    tag: Callable[..., Any],
-    tables: Callable[[str], Tables],
-    begin_tag: Callable[..., subprocess.Popen[str]],
-) -> None:
+    moment, many, tmp_path, undisturbed, ray_cluster, tag, begin_tag
+):
     """Its driver is stopped, its lock removed by hand; its workers go on staging meanwhile."""
     out = str(tmp_path / "out")
     store = open_store(out)
@@ -389,7 +341,7 @@ def test_a_job_that_comes_back_from_the_dead_doubles_nothing(
     assert done.code == 0, done.err
     _, err = zombie.communicate(timeout=150)
     assert zombie.returncode == 0, err
-    found = tables(out)
+    found = read_tables(out)
     attempts = {(row["clip_id"], row["run_id"]) for row in found["failures"]}
     assert len(attempts) == len(found["failures"]), "an attempt of a run twice"
     last = {row["clip_id"]: row for row in found["failures"]}  # both runs may have tried a clip

@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.storage.store import open_store
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.faults]
 
 N_CLIPS = 60
 OPTIONS = ("--precision", "float32", "--cpus", "2")

@@ -3,11 +3,8 @@
 import json
 import os
 import socket
-import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,16 +13,17 @@ from pipelines.storage.filesystems import filesystem
 from pipelines.storage.retry import RetryCount
 from pipelines.storage.store import open_store
 from tests.support.s3_proxy import Fault, S3Proxy
+from tests.support.sounds import write_sounds
+from tests.support.tables import read_tables
 
 pytestmark = [pytest.mark.ray, pytest.mark.s3]
-
-Tables = dict[str, list[dict[str, Any]]]
+faults = pytest.mark.faults  # what meets one fault after the other stays, and what is quick
 
 N_CLIPS = 40
 
 
 @pytest.fixture(scope="module")
-def at_the_port(s3_server: Any, ray_cluster: str) -> Iterator[S3Proxy]:
+def at_the_port(s3_server, ray_cluster):
     """The proxy at the address that Ray's workers know; the server has moved to another."""
     port = s3_server.ports[0]
     s3_server.kill()
@@ -41,7 +39,7 @@ def at_the_port(s3_server: Any, ray_cluster: str) -> Iterator[S3Proxy]:
 
 
 @pytest.fixture
-def proxy(s3: Any, at_the_port: S3Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Proxy]:
+def proxy(s3, at_the_port, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", at_the_port.url)
     monkeypatch.setattr("pipelines.tagging.batches.SHORTEST_BATCH_S", 16.0)  # six batches
     at_the_port.spoilt.clear()
@@ -50,17 +48,14 @@ def proxy(s3: Any, at_the_port: S3Proxy, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 
 @pytest.fixture(scope="module")
-def sounds(tmp_path_factory: pytest.TempPathFactory, write_sound: Callable[..., Path]) -> Path:
-    folder = tmp_path_factory.mktemp("sounds")
-    for seed in range(N_CLIPS):
-        write_sound(folder / f"{seed}.wav", seed=seed)
-    return folder
+def sounds(tmp_path_factory):
+    return write_sounds(tmp_path_factory.mktemp("sounds"), N_CLIPS)
 
 
 @pytest.fixture(scope="module")
-def archive(s3_server: Any, at_the_port: S3Proxy, sounds: Path) -> str:
+def archive(s3_server, at_the_port, sounds):
     """The sounds on S3; where they are."""
-    where: str = s3_server.new_prefix()
+    where = s3_server.new_prefix()
     with pytest.MonkeyPatch.context() as patch:
         for name, value in s3_server.env.items():
             patch.setenv(name, value)
@@ -70,7 +65,7 @@ def archive(s3_server: Any, at_the_port: S3Proxy, sounds: Path) -> str:
     return where
 
 
-def assert_whole(out: str, archive: str, found: Tables) -> None:
+def assert_whole(out, archive, found):
     """Every clip is there once, with all that belongs to it, and nothing waits."""
     names = sorted(row["uri"].removeprefix(f"{archive}/") for row in found["clips"])
     assert names == sorted(f"{i}.wav" for i in range(N_CLIPS))
@@ -84,14 +79,13 @@ def assert_whole(out: str, archive: str, found: Tables) -> None:
     assert open_store(out).list("_lock") == []
 
 
-def record_of(out: str) -> dict[str, Any]:
+def record_of(out):
     """The newest record."""
     store = open_store(out)
-    record: dict[str, Any] = json.loads(store.read(store.list("_runs")[-1]))
-    return record
+    return json.loads(store.read(store.list("_runs")[-1]))
 
 
-def assert_no_secret(s3: Any, out: str, said: str) -> None:
+def assert_no_secret(s3, out, said):
     """Neither in the output nor in Ray's logs, however the store failed."""
     import ray
 
@@ -105,13 +99,7 @@ def assert_no_secret(s3: Any, out: str, said: str) -> None:
     assert secret not in said
 
 
-def test_a_job_outlives_a_bad_day_of_its_store(
-    s3: Any,
-    proxy: S3Proxy,
-    archive: str,
-    tag: Callable[..., Any],
-    tables: Callable[[str], Tables],
-) -> None:
+def test_a_job_outlives_a_bad_day_of_its_store(s3, proxy, archive, tag):
     out = s3.new_prefix()
     proxy.faults = [
         Fault("503 SlowDown", "list-type=2", times=1),
@@ -135,7 +123,7 @@ def test_a_job_outlives_a_bad_day_of_its_store(
     done = tag(archive, "--out", out)
     proxy.faults = ()
     assert (done.code, proxy.spoilt["lost"] >= 6) == (0, True), (done.err, proxy.spoilt)
-    assert_whole(out, archive, tables(out))
+    assert_whole(out, archive, read_tables(out))
     record = record_of(out)
     assert record["state"] == "complete"
     n_seen = sum(proxy.spoilt[kind] for kind in ("503 SlowDown", "500 InternalError", "cut"))
@@ -146,15 +134,8 @@ def test_a_job_outlives_a_bad_day_of_its_store(
 
 @pytest.mark.parametrize("what", ["secret", "403 AccessDenied", "400 ExpiredToken"])
 def test_refused_credentials_are_told_in_a_line_before_any_work(
-    what: str,
-    s3: Any,
-    proxy: S3Proxy,
-    archive: str,
-    sounds: Path,
-    tmp_path: Path,
-    tag: Callable[..., Any],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    what, s3, proxy, archive, sounds, tmp_path, tag, monkeypatch
+):
     out = s3.new_prefix()
     with monkeypatch.context() as patch:
         if what == "secret":
@@ -173,6 +154,7 @@ def test_refused_credentials_are_told_in_a_line_before_any_work(
     assert open_store(out).list("") == []
 
 
+@faults
 @pytest.mark.parametrize(
     "fault",
     [
@@ -181,28 +163,21 @@ def test_refused_credentials_are_told_in_a_line_before_any_work(
     ],
     ids=["expired", "log denied"],
 )
-def test_credentials_that_end_on_the_way_leave_nothing_by_halves(
-    fault: Fault,
-    s3: Any,
-    proxy: S3Proxy,
-    archive: str,
-    tag: Callable[..., Any],
-    tables: Callable[[str], Tables],
-) -> None:
+def test_credentials_that_end_on_the_way_leave_nothing_by_halves(fault, s3, proxy, archive, tag):
     out = s3.new_prefix()
     proxy.faults = [fault]
     done = tag(archive, "--out", out, "--cpus", "1")
     proxy.faults = ()
     assert done.code == 5, done.err
     assert done.err.splitlines()[-1].startswith("error: ")
-    assert tables(out) == {}
+    assert read_tables(out) == {}
     assert open_store(out).list("_log") == []
     assert record_of(out)["state"] == "failed"
     assert tag(archive, "--out", out, "--cpus", "1").code == 0
-    assert_whole(out, archive, tables(out))
+    assert_whole(out, archive, read_tables(out))
 
 
-def test_a_part_that_fails_once(s3: Any, proxy: S3Proxy) -> None:
+def test_a_part_that_fails_once(s3, proxy):
     store = open_store(s3.new_prefix())
     data = os.urandom(1 << 20) * 102
     retries = RetryCount()
@@ -216,10 +191,8 @@ def test_a_part_that_fails_once(s3: Any, proxy: S3Proxy) -> None:
     store.remove(["large"])
 
 
-def test_a_request_that_is_never_answered_is_repeated(
-    s3: Any, proxy: S3Proxy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("pipelines.storage.filesystems.ANSWER_S", 3)
+def test_a_request_that_is_never_answered_is_repeated(s3, proxy, monkeypatch):
+    monkeypatch.setattr("pipelines.storage.filesystems.ANSWER_S", 1)
     monkeypatch.setenv("AWS_SDK_UA_APP_ID", "impatient")  # another environment, another client
     store = open_store(s3.new_prefix())
     retries = RetryCount()
@@ -230,15 +203,10 @@ def test_a_request_that_is_never_answered_is_repeated(
     assert retries.n >= 2
 
 
+@faults
 def test_a_store_that_stops_for_longer_than_the_patience_ends_the_job_and_no_more(
-    s3: Any,
-    proxy: S3Proxy,
-    archive: str,
-    ray_cluster: str,
-    begin_tag: Callable[..., subprocess.Popen[str]],
-    tag: Callable[..., Any],
-    tables: Callable[[str], Tables],
-) -> None:
+    s3, proxy, archive, ray_cluster, begin_tag, tag
+):
     out = s3.new_prefix()
     proxy.faults = [Fault("reset", r"PUT .*/_staging/", after=1, then=s3.kill)]
     flags = ["--cpus", "1", "--store-patience", "2"]
@@ -248,11 +216,11 @@ def test_a_store_that_stops_for_longer_than_the_patience_ends_the_job_and_no_mor
     s3.start()
     assert process.returncode == 6, said
     assert "no answer in 2 s" in said.splitlines()[-1]
-    assert tables(out) == {}
+    assert read_tables(out) == {}
     store = open_store(out)
     assert len(store.list("_staging")) >= 1
     assert len(store.list("_lock")) == 1  # which it could not remove
     assert [run["state"] for run in status(store).runs] == ["killed"]
     assert tag(archive, "--out", out, "--cpus", "1").code == 0
     assert record_of(out)["n_recovered_entries"] == 1
-    assert_whole(out, archive, tables(out))
+    assert_whole(out, archive, read_tables(out))

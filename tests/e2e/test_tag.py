@@ -1,11 +1,9 @@
 """The real job on a hostile collection: every file has its row, and the tables agree."""
 
 import json
-import time
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import duckdb
 import numpy as np
@@ -17,12 +15,13 @@ import soundfile
 
 from pipelines.runtime import cluster
 from pipelines.storage.filesystems import filesystem
-from pipelines.storage.store import Store, open_store
+from pipelines.storage.store import open_store
 from tagger import schema
+from tests.support.commands import Done
+from tests.support.sounds import write_sound
+from tests.support.tables import read_tables
 
 pytestmark = pytest.mark.ray
-
-Tables = dict[str, list[dict[str, Any]]]
 
 FAILING = {
     "zero bytes.wav": {"empty"},
@@ -54,7 +53,7 @@ TAGGED = {
 
 
 @pytest.fixture(scope="module")
-def hostile(tmp_path_factory: pytest.TempPathFactory, write_sound: Callable[..., Path]) -> Path:
+def hostile(tmp_path_factory):
     """A folder of everything that may go wrong with a file, or look as if it did."""
     folder = tmp_path_factory.mktemp("hostile")
     for name, options in (
@@ -92,21 +91,28 @@ def hostile(tmp_path_factory: pytest.TempPathFactory, write_sound: Callable[...,
     return folder
 
 
-@pytest.fixture(scope="module", params=["local", pytest.param("s3", marks=pytest.mark.s3)])
-def tagged(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-    hostile: Path,
-    tag: Callable[..., Any],
-) -> Any:
-    """The hostile folder, tagged: (its location, output, what the command said)."""
-    where, out = str(hostile), str(tmp_path_factory.mktemp("out"))
+@dataclass
+class Tagged:
+    """Where clips lie, the output, what the command said, and the command."""
+
+    where: str
+    out: str
+    done: Done
+    tag: Callable[..., Done]
+
+
+@pytest.fixture(
+    scope="module", params=["local, alone", pytest.param("s3, on Ray", marks=pytest.mark.s3)]
+)
+def tagged(request, tmp_path_factory, hostile, tag, tag_here):
+    """The hostile folder, tagged."""
+    where, out, run = str(hostile), str(tmp_path_factory.mktemp("out")), tag_here
     with pytest.MonkeyPatch.context() as patch:
-        if request.param == "s3":
+        if request.param == "s3, on Ray":
             server = request.getfixturevalue("s3_server")
             for name, value in server.env.items():
                 patch.setenv(name, value)
-            where, out = server.new_prefix(), server.new_prefix()
+            where, out, run = server.new_prefix(), server.new_prefix(), tag
             fs = filesystem(where)
             for path in hostile.rglob("*.*"):
                 if path.is_file():
@@ -114,20 +120,18 @@ def tagged(
                     fs.pipe_file(key, path.read_bytes())
         twice = f"{where}/5.1.wav"
         options = ["--max-hours", "2.5", "--max-failed", "0.5", "--timeline"]
-        yield where, out, tag(where, twice, "--out", out, *options)
+        yield Tagged(where, out, run(where, twice, "--out", out, *options), run)
 
 
-def names(rows: list[dict[str, Any]], where: str) -> list[str]:
+def names(rows, where):
     prefix = where if where.startswith("s3:") else f"file://{where}"
     return sorted(row["uri"].removeprefix(f"{prefix}/") for row in rows)
 
 
-def test_every_file_is_tagged_or_has_its_reason(
-    tagged: Any, tables: Callable[[str], Tables]
-) -> None:
-    where, out, done = tagged
-    assert done.code == 0, done.err
-    found = tables(out)
+def test_every_file_is_tagged_or_has_its_reason(tagged):
+    where = tagged.where
+    assert tagged.done.code == 0, tagged.done.err
+    found = read_tables(tagged.out)
     assert names(found["clips"], where) == sorted(TAGGED)
     assert names(found["failures"], where) == sorted(FAILING)
     for row in found["failures"]:
@@ -144,9 +148,8 @@ def test_every_file_is_tagged_or_has_its_reason(
     assert by_name["5.1.wav"]["channels"] == 6
 
 
-def test_the_tables_agree_with_each_other(tagged: Any, tables: Callable[[str], Tables]) -> None:
-    _, out, _ = tagged
-    found = tables(out)
+def test_the_tables_agree_with_each_other(tagged):
+    found = read_tables(tagged.out)
     clips = {row["clip_id"]: row for row in found["clips"]}
     assert len(clips) == len(found["clips"])
     ranks = Counter((row["clip_id"], row["rank"]) for row in found["tags"])
@@ -171,11 +174,10 @@ def test_the_tables_agree_with_each_other(tagged: Any, tables: Callable[[str], T
     assert len(bags) == sum(-(-row["n_segments"] // 6) for row in clips.values())
 
 
-def test_the_summary_and_the_record_say_the_same(tagged: Any) -> None:
-    _, out, done = tagged
-    assert f"tagged    {len(TAGGED)} clips" in done.out
-    assert f"failed    {len(FAILING)}" in done.out
-    store = open_store(out)
+def test_the_summary_and_the_record_say_the_same(tagged):
+    assert f"tagged    {len(TAGGED)} clips" in tagged.done.out
+    assert f"failed    {len(FAILING)}" in tagged.done.out
+    store = open_store(tagged.out)
     (path,) = store.list("_runs")
     record = json.loads(store.read(path))
     assert record["state"] == "complete"
@@ -189,59 +191,51 @@ def test_the_summary_and_the_record_say_the_same(tagged: Any) -> None:
     }
 
 
-def test_a_repeated_run_does_nothing_and_starts_no_ray(
-    tagged: Any, tag: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    where, out, _ = tagged
+def test_a_repeated_run_does_nothing_and_starts_no_ray(tagged, monkeypatch):
 
-    def connect(resources: object) -> None:
+    def connect(resources):
         raise AssertionError("Ray was asked for")
 
     monkeypatch.setattr(cluster, "connect", connect)
-    store = open_store(out)
+    store = open_store(tagged.out)
     before = contents(store)
-    start = time.monotonic()
-    done = tag(where, "--out", out, "--timeline")
-    assert time.monotonic() - start < 20
+    done = tagged.tag(tagged.where, "--out", tagged.out, "--timeline")
     assert (done.code, done.err) == (0, "")
     assert "0 clips" in done.out
     assert f"{len(TAGGED)} tagged before, {len(FAILING)} given up before" in done.out
     assert contents(store) == before
 
 
-def contents(store: Store) -> dict[str, bytes]:
+def contents(store):
     return {path: store.read(path) for path in store.list("") if not path.startswith("_runs")}
 
 
-def test_a_dry_run_writes_nothing(tagged: Any, tag: Callable[..., Any]) -> None:
-    where, out, _ = tagged
-    before = open_store(out).list("")
-    done = tag(where, "--out", out, "--timeline", "--dry-run", "--retry-failed", "--json")
+def test_a_dry_run_writes_nothing(tagged):
+    before = open_store(tagged.out).list("")
+    flags = ["--timeline", "--dry-run", "--retry-failed", "--json"]
+    done = tagged.tag(tagged.where, "--out", tagged.out, *flags)
     found = json.loads(done.out)
     assert (found["n_listed"], found["n_tagged"]) == (23, len(TAGGED))
     assert (found["n_to_do"], found["n_given_up"]) == (len(FAILING), 0)
     assert found["bytes_to_do"] > 1_000_000
     assert found["gone"] == []
-    assert open_store(out).list("") == before
+    assert open_store(tagged.out).list("") == before
 
 
-def test_another_setting_is_refused(tagged: Any, tag: Callable[..., Any]) -> None:
-    where, out, _ = tagged
+def test_another_setting_is_refused(tagged):
     for flag in (["--top-k", "2"], [], ["--embedding-dtype", "float16"], ["--no-embeddings"]):
-        done = tag(where, "--out", out, *flag)
+        done = tagged.tag(tagged.where, "--out", tagged.out, *flag)
         assert done.code == 2
         assert "was begun with" in done.err
         assert done.err.count("\n") == 1
 
 
-def test_tables_open_in_duckdb_pandas_and_pyarrow(
-    tmp_path: Path, tag: Callable[..., Any], write_sound: Callable[..., Path]
-) -> None:
+def test_tables_open_in_duckdb_pandas_and_pyarrow(tmp_path, tag_here):
     write_sound(tmp_path / "in" / "a.wav", seconds=2.0)
     write_sound(tmp_path / "in" / "b.ogg", seconds=1.0)
     (tmp_path / "in" / "c.ogg").write_bytes(b"")
     out = tmp_path / "out"
-    done = tag(
+    done = tag_here(
         str(tmp_path / "in"),
         "--out",
         str(out),

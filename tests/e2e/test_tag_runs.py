@@ -3,12 +3,8 @@
 import ipaddress
 import json
 import re
-import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
@@ -17,36 +13,29 @@ import soundfile
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from pipelines.inputs.reading import IN_MEMORY_BYTES
-from pipelines.runtime import cluster
 from pipelines.storage.filesystems import filesystem
 from tagger.errors import ClipError
 from tagger.tagging import Tagger
+from tests.support.processes import below
+from tests.support.sounds import write_sound
+from tests.support.tables import read_tables
 
 pytestmark = pytest.mark.ray
 
-Tables = dict[str, list[dict[str, Any]]]
 
-
-def test_only_what_is_new_changed_or_asked_for_again_is_worked_on(
-    s3: Any,
-    tmp_path: Path,
-    tag: Callable[..., Any],
-    tables: Callable[[str], Tables],
-    write_sound: Callable[..., Path],
-) -> None:
+def test_only_what_is_new_changed_or_asked_for_again_is_worked_on(s3, tmp_path, tag_here):
     where, out = s3.new_prefix(), s3.new_prefix()
     fs = filesystem(where)
 
-    def put(name: str, seed: int) -> None:
+    def put(name, seed):
         data = write_sound(tmp_path / "sound.wav", seed=seed).read_bytes()
         fs.pipe_file(f"{where}/{name}".removeprefix("s3://"), data if seed >= 0 else b"")
 
-    def run(*flags: str) -> dict[str, Any]:
-        done = tag(where, "--out", out, "--no-embeddings", "--max-failed", "1", "--json", *flags)
+    def run(*flags):
+        flags = ("--no-embeddings", "--max-failed", "1", "--json", *flags)
+        done = tag_here(where, "--out", out, *flags)
         assert done.code == 0, done.err
-        record: dict[str, Any] = json.loads(done.out)
-        return record
+        return json.loads(done.out)
 
     for i in range(5):
         put(f"{i}.wav", i)
@@ -60,14 +49,14 @@ def test_only_what_is_new_changed_or_asked_for_again_is_worked_on(
         put(f"{i}.wav", i)
     put("3.wav", 33)
     fs.rm_file(f"{where}/4.wav".removeprefix("s3://"))
-    gone = json.loads(tag(where, "--out", out, "--no-embeddings", "--dry-run", "--json").out)
+    gone = json.loads(tag_here(where, "--out", out, "--no-embeddings", "--dry-run", "--json").out)
     assert gone["gone"] == [f"{where}/4.wav"]
     assert gone["n_to_do"] == 4
     third = run()
     assert (third["n_to_do"], third["n_tagged"], third["n_given_up"]) == (4, 4, 1)
     again = run("--retry-failed")
     assert (again["n_to_do"], again["n_tagged"], again["n_failed"]) == (1, 0, 1)
-    found = tables(out)
+    found = read_tables(out)
     assert "embeddings" not in found
     assert len(found["clips"]) == 9
     assert Counter(row["uri"] for row in found["clips"])[f"{where}/3.wav"] == 2
@@ -76,47 +65,38 @@ def test_only_what_is_new_changed_or_asked_for_again_is_worked_on(
 
 
 def test_a_file_that_vanishes_after_listing_is_tried_again_in_the_next_run(
-    tmp_path: Path,
-    tag: Callable[..., Any],
-    tables: Callable[[str], Tables],
-    write_sound: Callable[..., Path],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    tmp_path, tag_here, monkeypatch
+):
     leaving = write_sound(tmp_path / "in" / "leaving.wav")
     write_sound(tmp_path / "in" / "staying.wav")
-    original = cluster.connect
-
-    def connect(resources: Any) -> cluster.Workers:
-        leaving.rename(tmp_path / "away.wav")
-        return original(resources)
-
     arguments = [str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--no-embeddings"]
-    monkeypatch.setattr(cluster, "connect", connect)
-    done = tag(*arguments)
+
+    def vanish(*_):
+        leaving.rename(tmp_path / "away.wav")
+        return True
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipelines.tagging.run.fits_one_process", vanish)
+        done = tag_here(*arguments)
     assert done.code == 4, "half of the clips failed, a tenth may"
-    (failure,) = tables(str(tmp_path / "out"))["failures"]
+    (failure,) = read_tables(str(tmp_path / "out"))["failures"]
     assert (failure["reason"], failure["final"]) == ("vanished", False)
-    monkeypatch.setattr(cluster, "connect", original)
     (tmp_path / "away.wav").rename(leaving)
-    assert tag(*arguments).code == 0
-    assert len(tables(str(tmp_path / "out"))["clips"]) == 2
+    assert tag_here(*arguments).code == 0
+    assert len(read_tables(str(tmp_path / "out"))["clips"]) == 2
 
 
 @pytest.mark.s3
 def test_a_recording_too_large_to_hold_is_read_in_ranges(
-    s3: Any,
-    tmp_path: Path,
-    tag: Callable[..., Any],
-    tables: Callable[[str], Tables],
-    write_sound: Callable[..., Path],
-    tiny_model: Path,
-) -> None:
-    path = write_sound(tmp_path / "long.wav", seconds=200, rate=48_000, channels=4)
-    assert path.stat().st_size > IN_MEMORY_BYTES
+    s3, tmp_path, tag_here, tiny_model, monkeypatch
+):
+    monkeypatch.setattr("pipelines.inputs.reading.IN_MEMORY_BYTES", 1 << 20)
+    path = write_sound(tmp_path / "long.wav", seconds=10, rate=48_000, channels=4)
+    assert path.stat().st_size > 3 << 20
     where, out = s3.new_prefix(), s3.new_prefix()
     filesystem(where).put(str(path), f"{where}/long.wav".removeprefix("s3://"))
-    assert tag(where, "--out", out, "--precision", "float32").code == 0
-    found = tables(out)
+    assert tag_here(where, "--out", out, "--precision", "float32").code == 0
+    found = read_tables(out)
     expected = Tagger.load(tiny_model).tag(path)
     assert [row["tag"] for row in found["tags"]] == [tag.tag for tag in expected.tags]
     embeddings = [row["embedding"] for row in found["embeddings"] if row["extractor"] == "a"]
@@ -124,19 +104,17 @@ def test_a_recording_too_large_to_hold_is_read_in_ranges(
 
 
 @pytest.mark.s3
-def test_a_bucket_that_is_missing_is_told_before_any_work(
-    s3: Any, tmp_path: Path, tag: Callable[..., Any], write_sound: Callable[..., Path]
-) -> None:
+def test_a_bucket_that_is_missing_is_told_before_any_work(s3, tmp_path, tag_here):
     sound = str(write_sound(tmp_path / "a.wav"))
     for arguments in (
         ["s3://nowhere-at-all/x/", "--out", str(tmp_path)],
         [sound, "--out", "s3://nowhere-at-all/x"],
     ):
-        done = tag(*arguments)
+        done = tag_here(*arguments)
         assert (done.code, done.out) == (2, "")
         assert "nowhere-at-all" in done.err
         assert done.err.count("\n") == 1
-        assert tag(*arguments, "--dry-run").code == 2
+        assert tag_here(*arguments, "--dry-run").code == 2
 
 
 clip = st.fixed_dictionaries(
@@ -149,89 +127,83 @@ clip = st.fixed_dictionaries(
 )
 
 
+def write_clip(stem, made, seed):
+    """Write what an example asks for; a clip that cannot be tagged has the suffix of a wav."""
+    path = stem.with_suffix(f".{made['kind']}")
+    if made["kind"] == "silent":
+        soundfile.write(stem.with_suffix(".wav"), np.zeros(1000), 8_000)
+    elif made["kind"] in ("empty", "noise"):
+        stem.with_suffix(".wav").write_bytes(b"" if made["kind"] == "empty" else b"x" * 999)
+    else:
+        write_sound(path, made["seconds"], made["rate"], made["channels"], seed=seed)
+
+
+@pytest.mark.parametrize("how", ["alone", pytest.param("on Ray", marks=pytest.mark.faults)])
 @settings(
-    max_examples=4,
+    max_examples=5,
     deadline=None,
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
 @given(collection=st.lists(clip, min_size=1, max_size=12), seed=st.integers(0, 999))
 def test_any_collection_gives_what_the_library_gives(
-    collection: list[dict[str, Any]],
-    seed: int,
-    tmp_path_factory: pytest.TempPathFactory,
-    tag: Callable[..., Any],
-    tables: Callable[[str], Tables],
-    write_sound: Callable[..., Path],
-    tiny_model: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    how, collection, seed, tmp_path_factory, request, tiny_model, monkeypatch
+):
+    tag = request.getfixturevalue("tag_here" if how == "alone" else "tag")
     folder = tmp_path_factory.mktemp("any")
+    (folder / "in").mkdir()
     for i, made in enumerate(collection):
-        path = folder / "in" / f"{i}.{made['kind'] if len(made['kind']) < 5 else 'wav'}"
-        shape = made["seconds"], made["rate"], made["channels"]
-        write_sound(
-            path.with_suffix(path.suffix if path.suffix in (".wav", ".flac", ".ogg") else ".wav"),
-            *shape,
-            seed=seed + i,
-        )
-        path = path if path.exists() else path.with_suffix(".wav")
-        if made["kind"] == "silent":
-            soundfile.write(path, np.zeros(1000), 8_000)
-        elif made["kind"] in ("empty", "noise"):
-            path.write_bytes(b"" if made["kind"] == "empty" else b"x" * 999)
+        write_clip(folder / "in" / str(i), made, seed + i)
     monkeypatch.setattr("pipelines.tagging.batches.SHORTEST_BATCH_S", 6.0)  # several batches
     out = str(folder / "out")
     flags = ["--max-failed", "1", "--precision", "float32", "--timeline"]
     assert tag(str(folder / "in"), "--out", out, *flags).code == 0
-    found = tables(out)
+    found = read_tables(out)
     tagger = Tagger.load(tiny_model)
     for path in sorted((folder / "in").iterdir()):
-        uri = f"file://{path}"
-        clips = [row for row in found.get("clips", []) if row["uri"] == uri]
-        failures = [row for row in found.get("failures", []) if row["uri"] == uri]
-        try:
-            expected = tagger.tag(path)
-        except ClipError as error:
-            assert [row["reason"] for row in failures] == [error.reason]
-            assert clips == []
-            continue
-        assert failures == []
-        (row,) = clips
-        assert row["n_segments"] == len(expected.start_s)
-        tags = [t for t in found["tags"] if t["clip_id"] == row["clip_id"]]
-        tags.sort(key=lambda t: t["rank"])
-        assert [t["tag"] for t in tags] == [t.tag for t in expected.tags]
-        np.testing.assert_allclose(
-            [t["score"] for t in tags], [t.score for t in expected.tags], atol=1e-5
-        )
-        for extractor, vectors in expected.embeddings.items():
-            rows = [
-                e
-                for e in found["embeddings"]
-                if (e["clip_id"], e["extractor"]) == (row["clip_id"], extractor)
-            ]
-            rows.sort(key=lambda e: e["segment"])
-            np.testing.assert_allclose([e["start_s"] for e in rows], expected.start_s)
-            np.testing.assert_allclose([e["end_s"] for e in rows], expected.end_s)
-            np.testing.assert_allclose(
-                [e["embedding"] for e in rows], vectors, atol=1e-4, rtol=1e-4
-            )
+        assert_as_the_library(found, path, tagger)
+
+
+def assert_as_the_library(found, path, tagger):
+    """A recording's rows are what the library says of it."""
+    clips, failures = (
+        [row for row in found.get(table, []) if row["uri"] == f"file://{path}"]
+        for table in ("clips", "failures")
+    )
+    try:
+        expected = tagger.tag(path)
+    except ClipError as error:
+        assert [row["reason"] for row in failures] == [error.reason]
+        assert clips == []
+        return
+    assert failures == []
+    (row,) = clips
+    assert row["n_segments"] == len(expected.start_s)
+    tags = [t for t in found["tags"] if t["clip_id"] == row["clip_id"]]
+    tags.sort(key=lambda t: t["rank"])
+    assert [t["tag"] for t in tags] == [t.tag for t in expected.tags]
+    np.testing.assert_allclose(
+        [t["score"] for t in tags], [t.score for t in expected.tags], atol=1e-5
+    )
+    for extractor, vectors in expected.embeddings.items():
+        place = row["clip_id"], extractor
+        rows = [e for e in found["embeddings"] if (e["clip_id"], e["extractor"]) == place]
+        rows.sort(key=lambda e: e["segment"])
+        np.testing.assert_allclose([e["start_s"] for e in rows], expected.start_s)
+        np.testing.assert_allclose([e["end_s"] for e in rows], expected.end_s)
+        np.testing.assert_allclose([e["embedding"] for e in rows], vectors, atol=1e-4, rtol=1e-4)
 
 
 def test_without_ray_the_job_starts_its_own_quietly_on_loopback_and_leaves_nothing(
-    tmp_path: Path,
-    begin_tag: Callable[..., subprocess.Popen[str]],
-    write_sound: Callable[..., Path],
-    family: Callable[[int], set[psutil.Process]],
-) -> None:
+    tmp_path, begin_tag
+):
     write_sound(tmp_path / "in" / "a.wav")
     arguments = [str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--cpus", "1"]
     process = begin_tag(*arguments, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="t" * 64)
     seen: set[psutil.Process] = set()
     listening: set[str] = set()
     while process.poll() is None:
-        seen |= (now := family(process.pid))
+        seen |= (now := below(process.pid))
         listening |= {address for each in now for address in listening_on(each)}
         time.sleep(0.5)
     out, err = process.communicate()
@@ -244,7 +216,7 @@ def test_without_ray_the_job_starts_its_own_quietly_on_loopback_and_leaves_nothi
     assert psutil.wait_procs(seen, timeout=10)[1] == [], "and they end with the job"
 
 
-def listening_on(process: psutil.Process) -> set[str]:
+def listening_on(process):
     try:
         found = process.net_connections(kind="inet")
     except psutil.NoSuchProcess:

@@ -86,7 +86,7 @@ class S3Proxy(http.server.ThreadingHTTPServer):
                     return fault
         return None
 
-    def shutdown_request(self, request: object) -> None:
+    def shutdown_request(self, request: socket.socket | tuple[bytes, socket.socket]) -> None:
         self.close_request(request)  # and no orderly end before it: a reset is to be one
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -109,9 +109,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if kind in ("reset", "silent"):
             return self._reset()
         if kind[0].isdigit():
-            status, code = kind.split()
+            number, code = kind.split()
             error = f"<Error><Code>{code}</Code><Message>injected</Message></Error>"
-            return self._answer(int(status), [], error.encode())
+            return self._answer(int(number), [], error.encode())
         try:
             status, headers, answer = self._ask(body)
         except (OSError, http.client.HTTPException):  # the server is down

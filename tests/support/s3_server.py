@@ -64,7 +64,7 @@ class S3Server:
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [str(weed if weed.exists() else shutil.which("weed")), "mini", *flags],
-                env={**os.environ, **self.env},
+                env={**os.environ, **self.env, "TMPDIR": str(self.folder)},  # of its logs
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
@@ -81,8 +81,13 @@ class S3Server:
         raise RuntimeError((self.folder / "log").read_text())
 
     def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
+        """End it without warning, and remove its sockets, which do not lie in its folder."""
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+        for port in self.ports:
+            for socket_ in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+                socket_.unlink()
 
     def new_prefix(self) -> str:
         """Return an ``s3://`` URL below which nothing is."""

@@ -15,7 +15,7 @@ from pipelines.training.ray_train import Task, save_result
 from pipelines.training.workfolder.patches import Prepared, open_prepared
 from tagger import dataset
 from tagger.labels import FSDKAGGLE2018
-from tagger.optimisation import Group
+from tagger.training import Group
 
 RATE_HZ = 16_000
 
@@ -89,8 +89,8 @@ def write_fsdkaggle2018(folder: Path, layout: str) -> Path:
         soundfile.write(folders["test"] / name, tone(i % 7, 900 + i), RATE_HZ)
         if usage == "Ignored":
             soundfile.write(folders["test"] / name, np.empty(0), RATE_HZ)
-        label = "None" if usage == "Ignored" else FSDKAGGLE2018.names[i]
-        test.append(f"{name},{label},{usage}" + (",1,CC0" if zenodo else ""))
+        truth = "None" if usage == "Ignored" else FSDKAGGLE2018.names[i]
+        test.append(f"{name},{truth},{usage}" + (",1,CC0" if zenodo else ""))
     meta = folder / "FSDKaggle2018.meta" if zenodo else folder
     meta.mkdir(exist_ok=True)
     names = (

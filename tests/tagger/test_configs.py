@@ -17,6 +17,7 @@ from tagger.errors import OptionError
         (AttentionConfig, {"levels": (1, 4)}),
         (AttentionConfig, {"n_segments": 0}),
         (AttentionConfig, {"hidden": 0}),
+        (AttentionConfig, {"dropout": 1.0}),
         (LSTMConfig, {"hidden": 0}),
         (TrainingConfig, {"epochs": -1}),
         (TrainingConfig, {"patience": -1}),
@@ -32,3 +33,7 @@ def test_numbers_that_make_no_sense_are_refused(config, wrong):
     with pytest.raises(OptionError, match=f"^{name} must") as caught:
         config(**wrong)
     assert caught.value.option == name
+
+
+def test_no_patience_is_one_thing():
+    assert TrainingConfig(patience=0) == TrainingConfig(patience=None)

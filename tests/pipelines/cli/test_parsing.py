@@ -2,6 +2,7 @@
 
 import string
 from dataclasses import fields
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
@@ -45,13 +46,39 @@ VERSION_1 = {
 
 
 def made(verb, line):
-    return verb.of(parse(options(verb), line.split()))
+    return verb.of(verb.parse(line.split()))
 
 
 @pytest.mark.parametrize("name", VERSION_1)
 def test_the_flags_of_the_first_version_are_still_there(name):
     flags = {option.flag for option in options(VERBS[name])}
     assert set(VERSION_1[name].split()) <= flags
+
+
+def sample(option):
+    """Words that give an option, and the value that they mean."""
+    if option.is_switch:
+        return [], option.default is not True
+    if "parse" in option.metadata:
+        return ["a:b", "c:d"], (("a", "b"), ("c", "d"))
+    if option.choices:
+        return [option.choices[-1]], option.choices[-1]
+    kind = get_args(option.type)[0] if option.is_tuple else option.type
+    value = {int: 7, float: 0.25, str: "some words"}[kind]
+    if option.is_tuple:
+        n = option.n_values or 2
+        return [str(value)] * n, (value,) * n
+    return [str(value)], value
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_every_option_is_understood_by_itself(name):
+    every = options(VERBS[name])
+    for option in every:
+        line, value = sample(option)
+        if not option.positional:
+            line = [option.flag, *line]
+        assert parse(every, line) == {option.name: value}
 
 
 def words(job):
@@ -100,7 +127,7 @@ jobs = st.builds(
 @given(jobs)
 @settings(max_examples=50, deadline=None)
 def test_a_command_line_makes_the_job_that_python_makes(job):
-    assert Tag.of(parse(options(Tag), words(job))).job == job
+    assert Tag.of(Tag.parse(words(job))).job == job
 
 
 def test_what_is_not_given_has_the_default():

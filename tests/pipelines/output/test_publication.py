@@ -23,6 +23,7 @@ from pipelines.output.views import views_sql, write_views
 from pipelines.storage.store import LocalStore, S3Store, Store, open_store
 from tagger import schema
 from tagger.errors import CommandError
+from tests.support.outputs import s3_with_the_faults
 
 MODEL = "m-1"
 RUN = Run("run-1", "2026-11-22")
@@ -122,6 +123,7 @@ def assert_truthful(store: Store, seen: dict[str, Counter[str]]) -> None:
             assert sorted(seen["clips"]) == sorted(counted)
 
 
+@s3_with_the_faults
 def test_killed_at_every_single_change(
     out_url: str, settings: Settings, staged_table: Build, read_table: ReadTable
 ) -> None:

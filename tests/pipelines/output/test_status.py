@@ -27,6 +27,7 @@ from pipelines.output.status import ModelStatus, status
 from pipelines.storage.store import Store, open_store
 from pipelines.training.step_records import TrainRecord
 from tagger.errors import CommandError
+from tests.support.outputs import s3_with_the_faults
 
 MODEL = "m-1"
 RUN = Run("run-1", "2026-11-22")
@@ -113,6 +114,7 @@ def published(store: Store, staged_table: Callable) -> Store:
     return store
 
 
+@s3_with_the_faults
 @pytest.mark.parametrize(
     ("table", "change", "said"),
     [
@@ -152,6 +154,7 @@ def test_verify_finds_damage(published: Store, table: str, change: Change, said:
         assert any(found.startswith(f"entry 0, {line}") for found in broken), broken
 
 
+@s3_with_the_faults
 @pytest.mark.parametrize("table", ["clips", "tags", "embeddings", "timeline", "failures"])
 @pytest.mark.parametrize("damage", ["gone", "empty", "cut", "another table"])
 def test_verify_finds_lost_files(

@@ -22,8 +22,7 @@ from pipelines.training.ray_train import slug, train
 from pipelines.training.workfolder.patches import Prepared, open_prepared
 from tagger.configs import TrainingConfig, VGGishConfig
 from tagger.errors import CommandError
-from tagger.optimisation import Group
-from tagger.training import Trainer
+from tagger.training import Group, Trainer
 from tagger.vggish import VGGishClassifier
 from tests.support.small_data import prepare_here, write_folds
 from tests.support.tiny_model import save_tiny_model
@@ -88,6 +87,7 @@ class SuicidalTask(ExtractorTask):
 
 
 @pytest.mark.ray
+@pytest.mark.faults
 @pytest.mark.timeout(400)
 def test_two_workers_train_as_one_even_if_one_is_killed(prepared, tmp_path, ray_cluster):
     """Tolerance: 1e-4 of each loss; sums of gradients in another order are all that differs.
@@ -111,6 +111,7 @@ def test_two_workers_train_as_one_even_if_one_is_killed(prepared, tmp_path, ray_
 
 
 @pytest.mark.ray
+@pytest.mark.faults
 @pytest.mark.timeout(500)
 def test_a_killed_job_goes_on_from_its_last_checkpoint(prepared, ray_cluster):
     """Tolerance: 1e-5 of each loss."""

@@ -22,8 +22,8 @@ from pipelines.training.splits import parts
 from pipelines.training.workfolder.patches import Prepared
 from tagger.configs import AttentionConfig, TrainingConfig, VGGishConfig
 from tagger.errors import CommandError
-from tagger.optimisation import Group
 from tagger.tagging import Tagger
+from tagger.training import Group
 from tests.support.small_data import embed_here, prepare_here, train_here, write_folds
 
 ONE_EPOCH = TrainingConfig(epochs=1, patience=None, batches="balanced")
