@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import Head
-from tests.support.s3_server import free_ports
+from tests.support.ray_head import Head
 
 pytestmark = [pytest.mark.ray, pytest.mark.faults]
 
@@ -16,14 +15,9 @@ TOKEN = "a-token-of-more-than-thirty-two-characters"
 
 @pytest.fixture(scope="module")
 def head_with_token(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
-    port, dashboard = free_ports(2)
-    node = Head(tmp_path_factory.mktemp("head"), port, dashboard)
+    node = Head(tmp_path_factory.mktemp("head"))
     try:
-        node.start(
-            *("--head", f"--port={port}", "--num-cpus=1", "--include-dashboard=false"),
-            RAY_AUTH_MODE="token",
-            RAY_AUTH_TOKEN=TOKEN,
-        )
+        node.start(1, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=TOKEN)
         yield node
     finally:
         node.stop()
