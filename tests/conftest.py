@@ -77,6 +77,12 @@ def out_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return request.getfixturevalue("s3").new_prefix()
 
 
+@pytest.fixture
+def without_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Local writes without waiting for the disk, where no power is cut."""
+    monkeypatch.setattr(os, "fsync", lambda fd: None)
+
+
 @pytest.fixture(scope="session")
 def ray_cluster(s3_server: S3Server) -> Iterator[str]:
     """Ray with four logical CPUs, which this process has joined; its address.

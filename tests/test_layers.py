@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = (
     {"storage"},
     {"inputs", "output", "runtime"},
-    {"tagging", "training", "assets"},
+    {"tagging", "training", "assets", "housekeeping"},
     {"paper", "demo"},
     {"cli"},
 )
@@ -30,6 +30,7 @@ FLOORS = (
 RAY = {
     "pipelines.runtime.authentication",
     "pipelines.runtime.cluster",
+    "pipelines.runtime.growth",
     "pipelines.runtime.metrics",
     "pipelines.runtime.ray_errors",
     "pipelines.runtime.submission",
@@ -43,7 +44,7 @@ RAY = {
 }
 """The modules that may import ray, at the top or inside a function."""
 
-WITHOUT_TORCH = ("storage", "inputs", "output", "runtime", "cli")
+WITHOUT_TORCH = ("storage", "inputs", "output", "runtime", "housekeeping", "cli")
 
 STEPS = ("prepare", "finetune", "embed", "fit", "evaluate")
 """The steps of the training; none imports another."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from pipelines.assets.download import PATIENCE_S, check_url, download, writing
+from pipelines.runtime.packages import package_versions
 from pipelines.storage.checksums import Checksum, file_digest
 from tagger.card import CARD_FILE
 from tagger.configs import EmbeddingActivation, require_positive
@@ -227,11 +228,10 @@ def _hub_checksum(name: str) -> str | None:
 
 def _write(folder: Path, extractor: "VGGish", pca: "PCA | None", about: dict[str, Any]) -> "Card":
     """Write the model; its card comes last."""
-    from pipelines.training.step_records import versions
     from tagger import audioset_pca, checkpoint
 
     folder.mkdir(parents=True, exist_ok=True)
-    about = about | {"versions": versions()}
+    about = about | {"versions": package_versions()}
     if pca is not None:
         about["pca"] = audioset_pca.write(folder, pca)
     return checkpoint.save(folder, EXTRACTOR, [], {EXTRACTOR: extractor}, [], about)

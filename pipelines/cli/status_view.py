@@ -31,6 +31,11 @@ def show_status(status: Status, as_json: bool) -> None:
         show_text("\n".join(_model_lines(model)))
     for line in status.unreadable:
         show_text(f"unreadable  {line}")
+    if status.n_to_erase:
+        show_text(
+            f"{status.n_to_erase:,} recordings are not yet erased, since a forget was interrupted; "
+            "the next tag, forget or compact completes it"
+        )
 
 
 def watch(store: Store, interval_s: float = WATCH_S) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from pipelines.runtime.progress import duration
 
 if TYPE_CHECKING:  # a command that shows no results need not load what makes them
+    from pipelines.housekeeping.compact import Compacted
+    from pipelines.housekeeping.forget import ForgetReport
     from pipelines.output.failed_clips import FailedClip
     from pipelines.output.run_records import RunRecord
     from pipelines.tagging.preview import Preview
@@ -28,9 +30,10 @@ def show_summary(record: "RunRecord", failed_clips: Sequence["FailedClip"], as_j
         show_json(found | {"failed_clips": [asdict(clip) for clip in failed_clips]})
         return
     _print(f"{record.state}: run {record.run_id}, model {record.model_id}")
+    forgotten = f", {record.n_forgotten:,} forgotten" if record.n_forgotten else ""
     _print(
         f"  listed    {record.n_listed:,} clips; {record.n_done_before:,} tagged before, "
-        f"{record.n_given_up:,} given up before"
+        f"{record.n_given_up:,} given up before{forgotten}"
     )
     _print(
         f"  tagged    {found['n_tagged']:,} clips, {found['audio_hours']:.2f} h of audio "
@@ -62,10 +65,11 @@ def show_preview(preview: "Preview", as_json: bool) -> None:
     if as_json:
         show_json(asdict(preview))
         return
+    forgotten = f", {preview.n_forgotten:,} forgotten" if preview.n_forgotten else ""
     _print(
         f"would work on {preview.n_to_do:,} clips ({preview.bytes_to_do / 1e6:,.1f} MB) of "
         f"{preview.n_listed:,} listed; {preview.n_tagged:,} are tagged, "
-        f"{preview.n_given_up:,} given up"
+        f"{preview.n_given_up:,} given up{forgotten}"
     )
     if preview.gone:
         _print(f"{len(preview.gone):,} tagged recordings are gone; they stay in the tables:")
@@ -73,6 +77,38 @@ def show_preview(preview: "Preview", as_json: bool) -> None:
         _print(f"  {visible(uri)}")
     if len(preview.gone) > MOST_NAMES:
         _print("  … (all with --json)")
+
+
+def show_forgotten(report: "ForgetReport", as_json: bool) -> None:
+    """What ``forget`` did."""
+    if as_json:
+        show_json(asdict(report))
+    elif report.retired is not None:
+        _print(f"retired model {report.retired}")
+    elif report.again:
+        _print(f"{report.n_lifted:,} recordings may be tagged again")
+    else:
+        _print(
+            f"forgot {report.n_recordings:,} recordings: erased {report.n_erased:,} clips and "
+            "failed attempts"
+        )
+
+
+def show_compacted(models: Sequence["Compacted"], as_json: bool) -> None:
+    """What ``compact`` did."""
+    if as_json:
+        show_json({"models": [asdict(model) for model in models]})
+        return
+    for model in models:
+        _print(
+            f"model {model.model_id}: {model.n_files_before:,} files became {model.n_files:,}, "
+            f"{model.n_entries_before:,} entries {model.n_entries:,}"
+        )
+        if model.n_emptied:
+            _print(
+                f"  {model.n_emptied:,} of these files have no rows any more; a compact an hour "
+                "from now removes them"
+            )
 
 
 def show_tags(rows: Iterable[dict[str, Any]], as_json: bool) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""The courtesy lock: one job at a time per output and model (design 4).
+"""The courtesy lock: one job at a time per output and model.
 
 It spares people a job that does another's work again. Nothing rests on it: the log stays right
 with any number of writers (``commit_log``).

@@ -1,20 +1,16 @@
 """The record of a run, ``_runs/<run_id>.json``: what was asked, how far it is, what came of it."""
 
 import json
-import platform
 import secrets
 import threading
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from importlib.metadata import version
-from typing import Any, Final
+from typing import Any
 
 from pipelines.output import layout
 from pipelines.output.tally import Tally
 from pipelines.storage.store import Store
-
-_VERSIONS_OF: Final = ("ray", "torch", "numpy", "pyarrow", "soundfile", "soxr", "av")
 
 
 class RunState(StrEnum):
@@ -51,6 +47,7 @@ class RunRecord:
     n_recovered_entries: int = 0
     n_done_before: int = 0
     n_given_up: int = 0
+    n_forgotten: int = 0
     n_to_do: int = 0
     to_do_s: float = 0.0
     under_way_s: float = 0.0
@@ -60,11 +57,7 @@ class RunRecord:
     tally: Tally = field(default_factory=Tally)
     entries: list[int] = field(default_factory=list)
     n_retries: int = 0
-    versions: dict[str, str] = field(
-        default_factory=lambda: (
-            {"python": platform.python_version()} | {name: version(name) for name in _VERSIONS_OF}
-        )
-    )
+    versions: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._turn = threading.Lock()

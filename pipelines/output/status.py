@@ -1,6 +1,6 @@
 """``status``: what an output holds, what waits, how its runs ended, and whether all is whole."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
@@ -8,12 +8,13 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from pipelines.output import layout
 from pipelines.output.commit_log import CommitLog
 from pipelines.output.failed_clips import FailedClip, failed_clips
+from pipelines.output.forgotten import Forgotten
+from pipelines.output.inventory import models, table_files_by_model
 from pipelines.output.run_history import RunHistory, alarm
 from pipelines.output.settings import read_settings
-from pipelines.output.verification import broken, table_files
+from pipelines.output.verification import broken
 from pipelines.storage.store import Store
 
 LAST_RUNS: Final = 10
@@ -45,6 +46,12 @@ class ModelStatus:
     verified: bool = False
     broken: tuple[str, ...] = ()
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether there is anything of it; of a retired model there is an empty entry."""
+        counts = self.n_tagged, self.n_unpublished, self.n_staged
+        return any(counts) or bool(self.open_failures) or bool(self.broken)
+
 
 @dataclass(frozen=True)
 class Status:
@@ -54,12 +61,14 @@ class Status:
     ----------
     unreadable : a line for each record of a run, or lock, that cannot be read
     alarm : why somebody should look after the output, in a line
+    n_to_erase : recordings that a ``forget`` which was cut short has yet to erase
     """
 
     models: tuple[ModelStatus, ...]
     runs: tuple[dict[str, Any], ...]
     unreadable: tuple[str, ...]
     alarm: str | None
+    n_to_erase: int
 
 
 def status(
@@ -85,16 +94,14 @@ def status(
     history = RunHistory(store)
     runs = tuple(islice(history, last))[::-1]
     why = alarm(history, longest) if longest is not None else None
-    files: dict[str, list[str]] = defaultdict(list)
-    for path in table_files(store) if verify else ():
-        files[layout.model_of_table(path)].append(path)
-    logs = layout.models_below(store.list(layout.LOGS))
-    staged = layout.models_below(store.list(layout.STAGING))
-    models = tuple(
-        _model(store, model_id, files[model_id] if verify else None, most_failures)
-        for model_id in sorted(logs | staged | files.keys())
+    files = table_files_by_model(store) if verify else None
+    found = (
+        _model(store, model_id, None if files is None else files.get(model_id, []), most_failures)
+        for model_id in models(store)
     )
-    return Status(models, runs, tuple(history.unreadable), why)
+    begun = tuple(model for model in found if model.is_begun)
+    n_to_erase = len(Forgotten.read(store).pending)
+    return Status(begun, runs, tuple(history.unreadable), why, n_to_erase)
 
 
 def _model(

@@ -4,13 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from pipelines.paper.bundled_recipe import EVERYTHING, RECIPE, BundledRecipe
 from pipelines.paper.jobs import BundleJob
-from pipelines.paper.recipes import BUNDLED, Bundled
 from pipelines.training import embed, evaluate, finetune, fit, prepare
 from pipelines.training.jobs import EmbedJob, EvaluateJob, FinetuneJob, FitJob, PublishJob
-from pipelines.training.step_records import TrainRecord
+from pipelines.training.step_records import StepRecord
 
-NOTES: Final = {
+CARD_NOTES: Final = {
     "purpose": "A small model for trying the tagger out; it knows ten kinds of sound.",
     "validation": "Each fold was tagged by networks trained on the other three for a number of "
     "epochs fixed beforehand; the published networks were trained the same way on all four, and "
@@ -22,7 +22,7 @@ NOTES: Final = {
 }
 
 
-def run(job: BundleJob, command: list[str], recipe: Bundled = BUNDLED) -> TrainRecord:
+def run(job: BundleJob, command: list[str], recipe: BundledRecipe = RECIPE) -> StepRecord:
     """Cross-validate, train on everything, publish; a repeated run takes up what is missing."""
     prepare.run(replace(recipe.prepare(job.data, job.work), layout=job.layout), command)
     extractors = recipe.extractors()
@@ -39,17 +39,12 @@ def run(job: BundleJob, command: list[str], recipe: Bundled = BUNDLED) -> TrainR
     publish = PublishJob(
         folder=str(folder),
         name=folder.name,
-        extractors=tuple(spec.name for spec in extractors if spec.split == "all"),
+        extractors=tuple(spec.name for spec in extractors if spec.split == EVERYTHING),
         float16=True,
         command=tuple(command),
-        notes=NOTES,
+        notes=CARD_NOTES,
     )
+    members = recipe.members(extractors)
     return evaluate.run(
-        EvaluateJob(
-            work=job.work,
-            name="bundled",
-            members=recipe.members(extractors),
-            publish=publish,
-        ),
-        command,
+        EvaluateJob(work=job.work, name="bundled", members=members, publish=publish), command
     )

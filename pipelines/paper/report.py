@@ -9,9 +9,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.paper.recipes import MIXUPS, Row
+from pipelines.paper.recipes import Row
 from pipelines.storage.store import Store
-from pipelines.training.ray_train import RECORD
+from pipelines.training.workfolder.networks import RECORD
 
 _TABLES: Final = {
     "2": "Table 2: fine-tuned extractors, one segment",
@@ -20,14 +20,17 @@ _TABLES: Final = {
     "K": "Beside the paper",
 }
 
-
 _STEPS: Final = (
     ("six segments with attention instead of one segment", "3-A", "3-C"),
     ("attention instead of an LSTM", "3-B", "3-C"),
     ("pitch shift", "3-C", "3-D"),
-    *((f"mixup {alpha}", "3-D", f"3-{letter}") for letter, alpha in MIXUPS.items()),
+    ("mixup 0.1", "3-D", "3-E"),
+    ("mixup 0.2", "3-D", "3-F"),
+    ("mixup 0.4", "3-D", "3-G"),
+    ("mixup 1.0", "3-D", "3-H"),
     ("three levels instead of one", "K", "3-D"),
 )
+"""Each of the paper's ideas, with the rows before and after it."""
 
 FloatArray = npt.NDArray[np.float64]
 Networks = dict[str, list[dict[str, Any]]]
@@ -103,13 +106,13 @@ def _head(figures: dict[str, Any]) -> str:
 
 
 def _line(row: Row, figures: dict[str, Any]) -> str:
-    paper = "" if row.paper != row.paper else f"{row.paper:.3f}"
+    paper = "" if np.isnan(row.paper) else f"{row.paper:.3f}"
     usages = [part["map_at_3"] for part in figures["usages"].values()]
     over = [figures["mean"]["map_at_3"], figures["spread"]["map_at_3"]]
-    two = usages if len(usages) == 2 else over
+    first, second = usages if len(usages) == 2 else over
     total = figures["all"]
     return (
-        f"| {row.key} | {row.what} | {paper} | {two[0]:.3f} | {two[1]:.3f} | "
+        f"| {row.key} | {row.what} | {paper} | {first:.3f} | {second:.3f} | "
         f"{total['map_at_3']:.3f} | {total['accuracy']:.3f} | "
         f"{figures['single_member_mean']['map_at_3']:.3f} |"
     )

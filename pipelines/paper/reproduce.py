@@ -8,13 +8,15 @@ import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import chain
 from typing import Any, Final
 
 from pipelines.output import layout
 from pipelines.output.run_records import RunState
-from pipelines.paper import report as comparison
+from pipelines.paper import report
 from pipelines.paper.jobs import ReproduceJob
-from pipelines.paper.recipes import ALL_FOUR, BASELINE, ORIGINAL, ROWS, SETTINGS, Row, Setting
+from pipelines.paper.recipes import EXTRACTORS, ROWS, Row
+from pipelines.paper.settings import SETTINGS, Setting, Start
 from pipelines.storage.store import Store, open_store
 from pipelines.training import embed, evaluate, finetune, fit, prepare
 from pipelines.training.evaluate import METRICS
@@ -26,50 +28,48 @@ from pipelines.training.jobs import (
     FinetuneJob,
     FitJob,
 )
-from pipelines.training.step_records import TrainRecord, recorded
+from pipelines.training.step_records import StepRecord, recorded
 from pipelines.training.workfolder.patches import open_prepared
-from tagger.errors import CommandError
+from tagger.errors import OptionError
 
 VERB: Final = "reproduce"
+
+Extractors = Mapping[str, list[ExtractorSpec]]
+"""The extractors of each recipe, one for every set of test clips."""
 
 
 def run(
     job: ReproduceJob, command: list[str], settings: Mapping[str, Setting] = SETTINGS
-) -> TrainRecord:
-    """Carry out ``reproduce``; ``settings`` are those that ``job.setting`` may name."""
+) -> StepRecord:
+    """Carry out ``reproduce``.
+
+    Parameters
+    ----------
+    settings : those that ``job.setting`` may name
+
+    Raises
+    ------
+    CommandError : no such setting or row, or one that cannot be run
+    """
     if job.setting not in settings:
-        raise CommandError(f"no setting {job.setting!r}; there are {', '.join(settings)}")
-    rows = chosen(job)
-    finetune.vggish_of(job.start)
+        raise OptionError("setting", f"must be one of {', '.join(settings)}")
+    rows = chosen_rows(job)
+    start = Start(job.start, finetune.vggish_of(job.start))
     setting = settings[job.setting]
     store = open_store(job.work)
     preparation = setting.prepare(job.data, job.work, job.seed)
     prepare.run(replace(preparation, layout=job.layout), command)
     prepared = open_prepared(store)
-    with recorded(store, VERB, command, job, prepared.info["fingerprint"]) as record:
-        kinds = [kind for row in rows for kind in row.extractors]
-        extractors = setting.extractors(kinds, prepared.dataset, job.start, job.seed)
+    with recorded(store, VERB, command, job, prepared.fingerprint) as record:
+        names = [name for row in rows for name in row.extractors]
+        extractors = setting.extractors(names, prepared.dataset, start, job.seed)
         _train(job, setting, rows, extractors, command)
-        figures = {row.key: _evaluate(job, row, extractors, store, command) for row in rows}
-        record.metrics |= {"rows": figures}
-        _report(store, shlex.join(("python", "-m", "pipelines", *command)), _one_row(job))
+        record.metrics["rows"] = {row.key: _evaluate(job, row, extractors, command) for row in rows}
+        _write_report(store, shlex.join(("python", "-m", "pipelines", *command)), _one_row(job))
     return record
 
 
-def _report(store: Store, made_by: str, one_row: str) -> None:
-    """The report of all rows that the work folder holds, those of earlier commands too."""
-    done = set(store.list("evaluations"))
-    paths = {row.key: f"evaluations/{row.key}/{METRICS}" for row in ROWS}
-    figures = {key: json.loads(store.read(path)) for key, path in paths.items() if path in done}
-    rows = [row for row in ROWS if row.key in figures]
-    trained = comparison.networks(store)
-    report = comparison.markdown(rows, figures, trained, _costs(store), made_by, one_row)
-    store.write("report/report.md", report.encode())
-    store.write("report/report.json", json.dumps(figures, indent=2, allow_nan=False).encode())
-    store.write("report/curves.png", comparison.curves(trained))
-
-
-def chosen(job: ReproduceJob) -> list[Row]:
+def chosen_rows(job: ReproduceJob) -> list[Row]:
     """The rows that were asked for, or all that can be run.
 
     Raises
@@ -78,36 +78,40 @@ def chosen(job: ReproduceJob) -> list[Row]:
     """
     known = {row.key: row for row in ROWS}
     if unknown := [key for key in job.rows if key not in known]:
-        raise CommandError(f"no row {', '.join(unknown)}; there are {', '.join(known)}")
-    original = [row.key for row in ROWS if ORIGINAL in row.extractors]
-    if job.start == SCRATCH and set(original) & set(job.rows):
-        raise CommandError(f"row {original[0]} needs VGGish's own weights: give --start")
-    skipped = original if job.start == SCRATCH else []
-    return [known[key] for key in job.rows or known if key not in skipped]
+        raise OptionError("rows", f"has no {', '.join(unknown)}; there are {', '.join(known)}")
+    impossible = [row.key for row in ROWS if job.start == SCRATCH and _needs_start(row)]
+    if refused := [key for key in job.rows if key in impossible]:
+        raise OptionError("start", f"must name VGGish's own weights for row {refused[0]}")
+    return [known[key] for key in job.rows or known if key not in impossible]
+
+
+def _needs_start(row: Row) -> bool:
+    return any(not EXTRACTORS[name].trained for name in row.extractors)
 
 
 def _train(
     job: ReproduceJob,
     setting: Setting,
     rows: list[Row],
-    extractors: dict[str, list[ExtractorSpec]],
+    extractors: Extractors,
     command: list[str],
 ) -> None:
-    """Every network that the rows need."""
+    """Train every network that the rows need."""
     every = tuple(spec for specs in extractors.values() for spec in specs)
     finetune.run(FinetuneJob(work=job.work, extractors=every, resources=job.resources), command)
-    embedded = {
-        kind: tuple(s.name for s in specs) for kind, specs in extractors.items() if kind != BASELINE
+    embeddable = {
+        name: tuple(spec.name for spec in specs)
+        for name, specs in extractors.items()
+        if not EXTRACTORS[name].baseline
     }
-    names = tuple(name for kind in embedded for name in embedded[kind])
-    if not names:
-        return
-    embed.run(EmbedJob(work=job.work, extractors=names), command)
-    for kinds in (ALL_FOUR, (ORIGINAL,)):
-        heads = [head for row in rows for head in row.heads if set(row.extractors) & set(kinds)]
-        upon = tuple(name for kind in kinds for name in embedded.get(kind, ()))
-        specs = setting.heads(heads, job.seed)
-        if specs and upon:
+    if embeddable:
+        upon = tuple(chain.from_iterable(embeddable.values()))
+        embed.run(EmbedJob(work=job.work, extractors=upon), command)
+    for trained in (True, False):  # the original VGGish gets the heads of its own row alone
+        names = [name for name in embeddable if EXTRACTORS[name].trained is trained]
+        upon = tuple(chain.from_iterable(embeddable[name] for name in names))
+        heads = [head for row in rows for head in row.heads if set(row.extractors) & set(names)]
+        if specs := setting.heads(heads, job.seed):
             fit.run(
                 FitJob(work=job.work, extractors=upon, heads=specs, resources=job.resources),
                 command,
@@ -115,21 +119,30 @@ def _train(
 
 
 def _evaluate(
-    job: ReproduceJob,
-    row: Row,
-    extractors: dict[str, list[ExtractorSpec]],
-    store: Store,
-    command: list[str],
+    job: ReproduceJob, row: Row, extractors: Extractors, command: list[str]
 ) -> dict[str, Any]:
     """Figures of one row."""
     members = tuple(
         (head, spec.name)
         for head in row.heads
-        for kind in row.extractors
-        for spec in extractors[kind]
+        for name in row.extractors
+        for spec in extractors[name]
     )
     record = evaluate.run(EvaluateJob(work=job.work, name=row.key, members=members), command)
     return record.metrics
+
+
+def _write_report(store: Store, made_by: str, one_row: str) -> None:
+    """The report of all rows that the work folder holds, those of earlier commands too."""
+    done = set(store.list("evaluations"))
+    paths = {row.key: f"evaluations/{row.key}/{METRICS}" for row in ROWS}
+    figures = {key: json.loads(store.read(path)) for key, path in paths.items() if path in done}
+    rows = [row for row in ROWS if row.key in figures]
+    trained = report.networks(store)
+    text = report.markdown(rows, figures, trained, _costs(store), made_by, one_row)
+    store.write("report/report.md", text.encode())
+    store.write("report/report.json", json.dumps(figures, indent=2, allow_nan=False).encode())
+    store.write("report/curves.png", report.curves(trained))
 
 
 def _costs(store: Store) -> list[tuple[str, float]]:

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 
 from pipelines.output import layout
 from pipelines.output.commit_log import CommitLog
+from pipelines.output.recovery import require_tables
 from pipelines.storage.models import read_tagging_model
 from pipelines.storage.store import Store, open_store
 from pipelines.storage.uris import canonical
@@ -24,6 +25,7 @@ class Preview:
     ----------
     gone : URIs that are in ``clips`` and lie below the inputs, but are there no more; they stay
         in the tables
+    n_forgotten : listed clips that stay out, because ``forget`` erased their recordings
     """
 
     n_listed: int
@@ -32,6 +34,7 @@ class Preview:
     n_to_do: int
     bytes_to_do: int
     gone: list[str]
+    n_forgotten: int
 
 
 def preview(job: TagJob) -> Preview:
@@ -40,14 +43,16 @@ def preview(job: TagJob) -> Preview:
     clips = listed(job)
     store = open_store(job.out, job.store_patience_s)
     try:
-        begun = store.list(layout.log(model_id))
+        begun = store.list(layout.log(model_id)) or store.exists(layout.SETTINGS)
     except FileNotFoundError as error:
         raise CommandError(f"{store.root}: no such bucket: create it first") from error
     commit_log = CommitLog(store, model_id) if begun else None
-    todo, n_tagged, n_given_up = pending(clips, commit_log, job)
+    if commit_log is not None:
+        require_tables(commit_log)
+    todo, n_tagged, n_given_up, n_forgotten = pending(clips, commit_log, job)
     n_bytes = pc.sum(todo["size_bytes"]).as_py() or 0
     gone = _gone(job, store, model_id, clips)
-    return Preview(len(clips), n_tagged, n_given_up, len(todo), n_bytes, gone)
+    return Preview(len(clips), n_tagged, n_given_up, len(todo), n_bytes, gone, n_forgotten)
 
 
 def _gone(job: TagJob, store: Store, model_id: str, clips: pa.Table) -> list[str]:

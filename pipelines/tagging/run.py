@@ -8,25 +8,28 @@ publish it.
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
 import pyarrow as pa
 
-from pipelines.output.commit_log import CommitLog, recover
+from pipelines.output.commit_log import CommitLog
+from pipelines.output.erasure import finish_forgetting
 from pipelines.output.heartbeat import Heartbeat
 from pipelines.output.lock import Lock
 from pipelines.output.log_entry import Entry, Run
 from pipelines.output.publication import publish
+from pipelines.output.recovery import recover, require_tables
 from pipelines.output.run_records import RunRecord, RunState, new_run_id
 from pipelines.output.settings import open_output
 from pipelines.output.views import write_views
 from pipelines.runtime import cluster
-from pipelines.runtime.errors import ClusterLost, NodesMissing
+from pipelines.runtime.errors import NO_DEFECTS
 from pipelines.runtime.log_context import of_run
 from pipelines.runtime.metrics import RunMetrics
+from pipelines.runtime.packages import package_versions
 from pipelines.runtime.progress import Progress
 from pipelines.runtime.ray_errors import plain_errors
 from pipelines.runtime.signals import End, Interrupted, when_interrupted
@@ -37,7 +40,7 @@ from pipelines.storage.store import Store, open_store
 from pipelines.tagging import batch_tagger
 from pipelines.tagging.batches import divide, estimated_seconds
 from pipelines.tagging.committer import Committer, DirectPublisher, Publisher
-from pipelines.tagging.estimate import fits_one_process
+from pipelines.tagging.estimate import fits_one_process, useful_workers
 from pipelines.tagging.job import TagJob
 from pipelines.tagging.plan import Plan, Receipt, receipts
 from pipelines.tagging.selection import listed, pending
@@ -47,12 +50,6 @@ from tagger.card import ModelFiles
 from tagger.errors import CommandError
 
 LAST_WRITE_S: Final = 1.0  # for a store to take the record of a run that was told to end
-
-_TOLD_IN_A_LINE: Final = (
-    *(Interrupted, CommandError, AccessDenied, StoreUnavailable),
-    *(ClusterLost, NodesMissing),
-)
-"""Ends that are no defects: the run's record tells them as the terminal does."""
 
 
 def tag(job: TagJob, command: list[str]) -> RunRecord:
@@ -69,7 +66,14 @@ def tag(job: TagJob, command: list[str]) -> RunRecord:
     clips = listed(job)
     store = open_store(job.out, job.store_patience_s)
     open_output(store, output_settings(job))
-    record = RunRecord(new_run_id(), command, asdict(job), model.card.model_id, n_listed=len(clips))
+    record = RunRecord(
+        new_run_id(),
+        command,
+        asdict(job),
+        model.card.model_id,
+        n_listed=len(clips),
+        versions=package_versions(),
+    )
     lock = Lock(store, record.model_id, record.run_id)
 
     def write_interrupted_record(end: End) -> None:
@@ -108,7 +112,7 @@ def _recorded(record: RunRecord, store: Store, max_failed: float) -> Iterator[No
     try:
         yield
     except BaseException as error:
-        told = isinstance(error, _TOLD_IN_A_LINE)
+        told = isinstance(error, (Interrupted, *NO_DEFECTS))
         record.end(_state_of(error), str(error) if told else traceback.format_exc())
         with suppress(AccessDenied, StoreUnavailable):
             record.write(store.with_patience(LAST_WRITE_S))
@@ -151,8 +155,12 @@ class _TagRun:
 
     def _work(self, clips: pa.Table) -> None:
         record = self._record
+        finish_forgetting(self._store, self._run, held=record.model_id)
         record.n_recovered_entries = len(recover(self._commit_log, self._run, self._publish))
-        todo, record.n_done_before, record.n_given_up = pending(clips, self._commit_log, self._job)
+        require_tables(self._commit_log)
+        todo, record.n_done_before, record.n_given_up, record.n_forgotten = pending(
+            clips, self._commit_log, self._job
+        )
         record.n_to_do = len(todo)
         if len(todo):
             self._execute(todo)
@@ -168,7 +176,8 @@ class _TagRun:
             publisher = DirectPublisher(self._commit_log)
             self._carry_out(todo, 1, partial(batch_tagger.carry_out, model=self._model), publisher)
             return
-        workers = cluster.connect(self._job.resources)
+        n_useful = useful_workers(todo, self._model.card)
+        workers = cluster.connect(self._job.resources, n_useful)
         from pipelines.tagging import operators
         from pipelines.tagging.ray_board import RayBoard
         from pipelines.tagging.ray_publisher import RayPublisher
@@ -189,9 +198,9 @@ class _TagRun:
         """Tag ``todo``; commit and publish on the way."""
         table, bounds = divide(todo, n_workers)
         rows = RowSettings.of(self._job, self._record.model_id, self._record.run_id)
-        precision = self._job.resources.precision
-        board = self._watch.board
-        plan = Plan(table, bounds, self._store, rows, self._job.limits, precision, board=board)
+        how = self._job.resources
+        plan = Plan(table, bounds, self._store, rows, self._job.limits, how.precision)
+        plan = replace(plan, extractor_batch=how.extractor_batch, board=self._watch.board)
         committer = Committer(self._commit_log, self._run, self._record, publisher)
         self._record.begin_work(float(estimated_seconds(todo).sum()))
         with Progress("tagging", "clips", len(todo)) as progress:

@@ -1,13 +1,13 @@
 """``embed``: patches to 128-dimensional features by each extractor, as Parquet (section 2.2).
 
-Below ``embeddings/<extractor>/<weights>/`` is a shard for each shard of patches; Ray Data maps one
-pair of extractor and shard to one file, so a repeated run makes only what is missing.
+Ray Data maps a shard of patches to one file for each extractor that has not embedded it yet, so a
+repeated run makes only what is missing.
 """
 
 import time
-from collections import Counter
-from collections.abc import Callable
-from typing import Any, Final
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,53 +15,40 @@ import torch
 
 from pipelines.runtime.cluster import connect
 from pipelines.runtime.ray_errors import plain_errors
-from pipelines.storage.store import Store, open_store
-from pipelines.training.finetune import load_extractor, read_spec, weights_of
+from pipelines.storage.store import open_store
 from pipelines.training.jobs import EmbedJob
-from pipelines.training.step_records import TrainRecord, recorded
+from pipelines.training.step_records import StepRecord, recorded
+from pipelines.training.workfolder import extractors, patches
+from pipelines.training.workfolder.embeddings import EMBEDDINGS, folder
 from pipelines.training.workfolder.patches import (
-    TAKE,
+    TAKE_COLUMNS,
     Prepared,
-    assemble,
     open_prepared,
     patches_of,
-    read_table,
-    shard,
-    write_table,
 )
-from tagger.arrays import IndexArray
+from pipelines.training.workfolder.shards import read_table, shard_path, write_table
 from tagger.errors import CommandError
-from tagger.examples import Takes
 from tagger.schema import EMBEDDING_SIZE
 from tagger.tagging import EXTRACTOR_BATCH, for_inference, pick_device
 from tagger.vggish import VGGishClassifier
 
 Network = Callable[[torch.Tensor], torch.Tensor]
 
-EMBEDDINGS: Final = pa.schema(
-    [
-        *TAKE,
-        pa.field("extractor", pa.string(), nullable=False),
-        pa.field("segment", pa.int32(), nullable=False),
-        pa.field("embedding", pa.list_(pa.float32(), EMBEDDING_SIZE), nullable=False),
-    ]
-)
 
+def run(job: EmbedJob, command: list[str]) -> StepRecord:
+    """Carry out ``embed``.
 
-def run(job: EmbedJob, command: list[str]) -> TrainRecord:
-    """Carry out ``embed``."""
+    Raises
+    ------
+    CommandError : an extractor is not trained, or is the baseline CNN
+    """
     store = open_store(job.work)
     prepared = open_prepared(store)
     for name in job.extractors:
-        if read_spec(store, name).network != "vggish":
+        if extractors.read_spec(store, name).network != "vggish":
             raise CommandError(f"extractor {name} is the baseline CNN, which has no embeddings")
-    with recorded(store, "embed", command, job, prepared.info["fingerprint"]) as record:
-        pending = []
-        for name in job.extractors:
-            folder = _folder(store, name, job.copies)
-            done = set(store.list(folder))
-            numbers = range(prepared.n_shards)
-            pending += [(name, n) for n in numbers if shard(n, folder) not in done]
+    with recorded(store, "embed", command, job, prepared.fingerprint) as record:
+        pending = _pending(prepared, job)
         start = time.monotonic()
         n_segments = _carry_out(prepared, pending, job) if pending else 0
         seconds = time.monotonic() - start
@@ -69,30 +56,33 @@ def run(job: EmbedJob, command: list[str]) -> TrainRecord:
     return record
 
 
-def _folder(store: Store, name: str, copies: int | None) -> str:
-    return f"{_parent(store, name)}/{'all' if copies is None else copies}"
+def _pending(prepared: Prepared, job: EmbedJob) -> Mapping[int, list[str]]:
+    """The extractors that have not embedded a shard yet, by its number."""
+    pending = defaultdict(list)
+    for name in job.extractors:
+        to = folder(prepared.store, name, job.copies)
+        done = set(prepared.store.list(to))
+        for number in range(prepared.n_shards):
+            if shard_path(to, number) not in done:
+                pending[number].append(name)
+    return pending
 
 
-def _parent(store: Store, name: str) -> str:
-    """An extractor trained anew under its old name has embeddings of its own."""
-    return f"embeddings/{name}/{weights_of(store, name)}"
-
-
-def _carry_out(prepared: Prepared, pending: list[tuple[str, int]], job: EmbedJob) -> int:
-    workers = connect(job.resources)
+def _carry_out(prepared: Prepared, pending: Mapping[int, list[str]], job: EmbedJob) -> int:
+    """Embed on Ray Data; the number of segments embedded."""
+    workers = connect(job.resources, len(pending))
     import ray
 
-    pairs = ray.data.from_arrow(
-        [pa.table({"extractor": [name], "shard": [number]}) for name, number in pending]
+    shards = ray.data.from_arrow(
+        [pa.table({"shard": [n], "extractors": [names]}) for n, names in pending.items()]
     )
-    n_actors = workers.n_gpus or workers.n_cpus
-    embedded = pairs.map_batches(
+    embedded = shards.map_batches(
         Embedder,
         batch_size=1,
         batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(size=min(n_actors, len(pending))),
+        compute=ray.data.ActorPoolStrategy(size=min(workers.n_actors, len(pending))),
         num_cpus=0.1 if workers.n_gpus else 1,
-        num_gpus=1 if workers.n_gpus else 0,
+        num_gpus=workers.gpus_per_actor if workers.n_gpus else 0,
         fn_constructor_kwargs={"prepared": prepared, "copies": job.copies},
     )
     with plain_errors():
@@ -100,7 +90,12 @@ def _carry_out(prepared: Prepared, pending: list[tuple[str, int]], job: EmbedJob
 
 
 class Embedder:
-    """{extractor, shard} -> {n_segments}, and the file of embeddings."""
+    """What Ray Data maps: {shard, extractors} -> {n_segments}, and the files of embeddings.
+
+    Parameters
+    ----------
+    copies : copies of each clip to embed, at most; None: all
+    """
 
     def __init__(self, prepared: Prepared, copies: int | None) -> None:
         self._prepared, self._copies = prepared, copies
@@ -108,76 +103,44 @@ class Embedder:
         self._networks: dict[str, Network] = {}
 
     def __call__(self, row: pa.Table) -> pa.Table:
-        name, number = row["extractor"][0].as_py(), row["shard"][0].as_py()
-        patches = read_table(self._prepared.store, shard(number))
-        if self._copies is not None:
-            patches = patches.filter(pa.array(patches["copy"].to_numpy() <= self._copies))
-        table = embed(patches, name, self._network(name), self._device)
+        number, names = row["shard"][0].as_py(), row["extractors"][0].as_py()
         store = self._prepared.store
-        write_table(store, shard(number, _folder(store, name, self._copies)), table)
-        return pa.table({"n_segments": [len(table)]})
+        columns = [field.name for field in TAKE_COLUMNS] + ["n_patches", "patches"]
+        takes = read_table(store, shard_path(patches.FOLDER, number), columns)
+        if self._copies is not None:
+            takes = takes.filter(pa.array(takes["copy"].to_numpy() <= self._copies))
+        n_segments = 0
+        for name in names:
+            table = embed(takes, name, self._network(name), self._device)
+            write_table(store, shard_path(folder(store, name, self._copies), number), table)
+            n_segments += len(table)
+        return pa.table({"n_segments": [n_segments]})
 
     def _network(self, name: str) -> Network:
         if name not in self._networks:
             n_classes = len(self._prepared.dataset.labels)
-            _, network = load_extractor(self._prepared.store, name, n_classes)
+            _, network = extractors.load(self._prepared.store, name, n_classes)
             assert isinstance(network, VGGishClassifier)
             self._networks[name] = for_inference(network.extractor, self._device, torch.float32)
         return self._networks[name]
 
 
 @torch.inference_mode()
-def embed(patches: pa.Table, name: str, network: Network, device: torch.device) -> pa.Table:
+def embed(takes: pa.Table, name: str, network: Network, device: torch.device) -> pa.Table:
     """Rows of ``EMBEDDINGS``, one per patch, from rows of ``PATCHES``."""
-    values = [patches_of(value) for value in patches["patches"]]
-    lengths = patches["n_patches"].to_numpy()
-    out = np.empty((lengths.sum(), EMBEDDING_SIZE), np.float32)
-    every = torch.from_numpy(np.concatenate(values)) if values else torch.empty(0, 96, 64)
-    for start in range(0, len(out), EXTRACTOR_BATCH):
-        part = every[start : start + EXTRACTOR_BATCH].float().to(device)
-        out[start : start + len(part)] = network(part).cpu().numpy()
-    take = np.repeat(np.arange(len(lengths)), lengths)
-    segment = np.concatenate([np.arange(n) for n in lengths]) if len(lengths) else lengths
+    lengths = takes["n_patches"].to_numpy()
+    values = torch.from_numpy(patches_of(takes["patches"]))
+    embeddings = np.empty((len(values), EMBEDDING_SIZE), np.float32)
+    for start in range(0, len(values), EXTRACTOR_BATCH):
+        part = values[start : start + EXTRACTOR_BATCH].float().to(device)
+        embeddings[start : start + len(part)] = network(part).cpu().numpy()
+    row_of = np.repeat(np.arange(len(lengths)), lengths)
+    first = np.cumsum(lengths) - lengths
     columns: dict[str, Any] = {
-        field.name: patches[field.name].take(pa.array(take)) for field in TAKE
+        field.name: takes[field.name].take(pa.array(row_of)) for field in TAKE_COLUMNS
     }
-    columns["extractor"] = pa.repeat(name, len(take))
-    columns["segment"] = pa.array(segment, pa.int32())
-    columns["embedding"] = pa.FixedSizeListArray.from_arrays(pa.array(out.ravel()), EMBEDDING_SIZE)
+    columns["extractor"] = pa.repeat(name, len(row_of))
+    columns["segment"] = pa.array(np.arange(len(row_of)) - first[row_of], pa.int32())
+    flat = pa.array(embeddings.ravel())
+    columns["embedding"] = pa.FixedSizeListArray.from_arrays(flat, EMBEDDING_SIZE)
     return pa.table(columns, schema=EMBEDDINGS)
-
-
-def embedded(prepared: Prepared, name: str, copies: int) -> str:
-    """The folder of an extractor's embeddings of each clip and so many copies of it.
-
-    Raises
-    ------
-    CommandError : the extractor was not embedded, or not with so many copies
-    """
-    parent = _parent(prepared.store, name)
-    n_shards = Counter(path.split("/")[-2] for path in prepared.store.list(parent))
-    for part in sorted(n_shards):
-        if (part == "all" or int(part) >= copies) and n_shards[part] == prepared.n_shards:
-            return f"{parent}/{part}"
-    raise CommandError(
-        f"{prepared.store.root}: extractor {name!r} is not embedded"
-        f"{f' with {copies} copies' if copies else ''}; run embed"
-    )
-
-
-def embedded_takes(
-    prepared: Prepared, name: str, clips: IndexArray, copies: int
-) -> tuple[Takes, IndexArray]:
-    """Embeddings of takes of some clips, as ``Prepared.takes`` gives patches."""
-    store, folder = prepared.store, embedded(prepared, name, copies)
-    parts, lengths, owners = [], [], []
-    for number in range(prepared.n_shards):
-        table = read_table(store, shard(number, folder), ["clip", "copy", "segment", "embedding"])
-        wanted = np.isin(table["clip"].to_numpy(), clips) & (table["copy"].to_numpy() <= copies)
-        rows = table.filter(pa.array(wanted)).combine_chunks()
-        first = np.flatnonzero(rows["segment"].to_numpy() == 0)
-        lengths.append(np.diff(np.append(first, len(rows))))
-        owners.append(rows["clip"].to_numpy()[first])
-        values = rows["embedding"].combine_chunks()
-        parts.append(values.flatten().to_numpy().reshape(-1, EMBEDDING_SIZE))
-    return assemble(prepared.dataset, parts, lengths, owners)

@@ -1,7 +1,7 @@
 """Figures of an evaluation, as JSON, as a Markdown report, and as a picture."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,18 +26,20 @@ def figures(dataset: Dataset, scored: Sequence[Scored]) -> dict[str, Any]:
     usage = dataset.clips["usage"].fillna("").to_numpy()[clips]
     tests: dict[str, dict[str, Any]] = {
         test.test_name: {
-            "ensemble": _two(_ranking(test.ensemble, test.members), truth[test.clips]),
+            "ensemble": _measured(_ranking(test.ensemble, test.members), truth[test.clips]),
             "members": {
-                f"{head} upon {extractor}": _two(_ranking(scores, scores[None]), truth[test.clips])
+                f"{head} upon {extractor}": _measured(
+                    _ranking(scores, scores[None]), truth[test.clips]
+                )
                 for (head, extractor), scores in zip(test.names, test.members, strict=True)
             },
         }
         for test in scored
     }
     return {
-        "all": _two(ranking, truth[clips]),
+        "all": _measured(ranking, truth[clips]),
         "usages": {
-            name: _two(ranking[usage == name], truth[clips][usage == name])
+            name: _measured(ranking[usage == name], truth[clips][usage == name])
             for name in ("Public", "Private")
             if (usage == name).any()
         },
@@ -64,7 +66,8 @@ def _ranking(scores: Scores, members: Scores) -> IndexArray:
     return ranking
 
 
-def _two(ranking: IndexArray, truth: IndexArray) -> dict[str, float]:
+def _measured(ranking: IndexArray, truth: IndexArray) -> dict[str, float]:
+    """How many clips there are, and how well they are ranked."""
     return {
         "n_clips": len(truth),
         "accuracy": round(metrics.accuracy(ranking, truth), 4),
@@ -72,9 +75,10 @@ def _two(ranking: IndexArray, truth: IndexArray) -> dict[str, float]:
     }
 
 
-def _over(parts: list[dict[str, float]], how: Any) -> dict[str, float]:
+def _over(parts: list[dict[str, float]], summary: Callable[[list[float]], Any]) -> dict[str, float]:
+    """The figures of several tests as one, such as their mean."""
     names = ("accuracy", "map_at_3")
-    return {name: round(float(how([part[name] for part in parts])), 4) for name in names}
+    return {name: round(float(summary([part[name] for part in parts])), 4) for name in names}
 
 
 def markdown(name: str, found: dict[str, Any]) -> str:

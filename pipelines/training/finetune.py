@@ -3,30 +3,26 @@
 Also trains the DCASE baseline CNN, which differs in its network and its examples alone.
 """
 
-import json
-from dataclasses import asdict, dataclass
-from functools import cache
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, Self
 
 import numpy as np
 import torch
-from safetensors.torch import load as load_safetensors
-from torch import nn
+from torch import Tensor, nn
 
-from pipelines.storage.store import Store, open_store
-from pipelines.storage.uris import refuse_credentials
+from pipelines.storage.store import open_store
 from pipelines.training.jobs import SCRATCH, ExtractorSpec, FinetuneJob
-from pipelines.training.ray_train import RECORD, WEIGHTS, train
-from pipelines.training.splits import check_classes, parts
-from pipelines.training.step_records import TrainRecord, recorded
+from pipelines.training.ray_train import train
+from pipelines.training.splits import check_classes, check_validation, parts
+from pipelines.training.start_model import read_start_model
+from pipelines.training.step_records import StepRecord, recorded
+from pipelines.training.workfolder import extractors
 from pipelines.training.workfolder.patches import Prepared, open_prepared
-from tagger import checkpoint
-from tagger.baselines import CNN_FRAMES, CNN_HOP, BaselineCNN
-from tagger.card import read_model
-from tagger.configs import TrainingConfig, VGGishConfig
+from pipelines.training.workfolder.plain import to_plain
+from pipelines.training.workfolder.shared_reads import SharedReads
+from tagger.configs import VGGishConfig
 from tagger.errors import CommandError
-from tagger.examples import Examples, Takes
-from tagger.logmel import N_BANDS, PATCH_FRAMES
+from tagger.examples import Examples
 from tagger.training import Group, Trainer
 from tagger.vggish import (
     NormalisedClassifier,
@@ -41,37 +37,48 @@ INITIAL_PATCHES: Final = 400  # for the data-dependent initialisation
 
 @dataclass(frozen=True)
 class ExtractorTask:
-    """One extractor as a task of ``ray_training``."""
+    """One extractor as a task of ``train_worker``.
+
+    Attributes
+    ----------
+    start_model : the model_id of what ``wanted`` starts from; None: from scratch
+    """
 
     wanted: ExtractorSpec
+    start_model: str | None = None
+
+    @classmethod
+    def of(cls, spec: ExtractorSpec) -> Self:
+        """The task of a spec; reads what it starts from."""
+        start = spec.start
+        return cls(spec, None if start == SCRATCH else read_start_model(start).model_id)
 
     @property
     def folder(self) -> str:
-        return extractor_folder(self.wanted.name)
+        return extractors.folder(self.wanted.name)
 
     @property
     def epochs(self) -> int:
         return self.wanted.training.epochs
 
-    def spec(self) -> dict[str, Any]:
-        plain: dict[str, Any] = json.loads(json.dumps(asdict(self.wanted)))
-        start = self.wanted.start
-        return plain | {"start_model": None if start == SCRATCH else _model_id(start)}
+    @property
+    def copies(self) -> int:
+        return self.wanted.copies
 
-    def trainer(self, store: Store, group: Group, device: str) -> Trainer:
-        prepared = opened(store)
-        split = parts(prepared.dataset, self.wanted.split)
-        takes, _ = prepared.takes(split.train, self.wanted.copies)
-        train = examples(self.wanted, takes)
-        validation = (
-            examples(self.wanted, prepared.takes(split.validation, 0)[0])
-            if len(split.validation)
-            else None
+    def spec(self) -> dict[str, Any]:
+        return to_plain(self.wanted) | {"start_model": self.start_model}
+
+    def trainer(self, reads: SharedReads, group: Group, device: str) -> Trainer:
+        patches = reads.patches
+        train, validation = patches.divide(
+            extractors.examples(self.wanted, patches.takes),
+            parts(reads.prepared.dataset, self.wanted.split),
+            self.wanted.copies,
         )
-        network = initial(self.wanted, takes)
+        network = self._initial(train)
         return Trainer(network, train, validation, self.wanted.training, group, device)
 
-    def result(self, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def result(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         if not self.wanted.normalise:
             return weights
         n_classes = weights["network.classifier.2.bias"].numel()
@@ -80,34 +87,62 @@ class ExtractorTask:
         normalised.load_state_dict(weights)
         return dict(normalised.folded().state_dict())
 
+    def _initial(self, train: Examples) -> nn.Module:
+        """The network before training on these examples."""
+        spec = self.wanted
+        with torch.random.fork_rng():
+            torch.manual_seed(spec.training.seed)
+            network = extractors.build(spec, train.n_classes)
+            if not isinstance(network, VGGishClassifier):
+                initialise(network)
+            elif spec.start == SCRATCH:
+                every = max(1, len(train) // INITIAL_PATCHES)
+                sample = train.inputs(np.arange(0, len(train), every))
+                initialise_from_data(network, torch.from_numpy(sample))
+            else:
+                initialise(network.classifier)
+                network.extractor.load_state_dict(self._start_weights())
+        if spec.normalise and isinstance(network, VGGishClassifier):
+            return NormalisedClassifier(network)
+        return network
 
-def run(job: FinetuneJob, command: list[str]) -> TrainRecord:
-    """Carry out ``finetune``."""
+    def _start_weights(self) -> dict[str, Tensor]:
+        start = read_start_model(self.wanted.start)
+        if start.model_id != self.start_model:
+            raise CommandError(
+                f"{self.wanted.start} held {self.start_model} when the job began, and now "
+                f"{start.model_id}"
+            )
+        return start.extractor.state_dict()
+
+
+def run(job: FinetuneJob, command: list[str]) -> StepRecord:
+    """Carry out ``finetune``.
+
+    Raises
+    ------
+    CommandError : here, before any training, where a network cannot be trained as asked
+    """
     store = open_store(job.work)
     prepared = open_prepared(store)
     for spec in job.extractors:
-        check_split(prepared, spec)
-        check_start(spec)
-    with recorded(store, "finetune", command, job, prepared.info["fingerprint"]) as record:
-        tasks = [ExtractorTask(spec) for spec in job.extractors]
+        _check_split(prepared, spec)
+        _check_start(spec)
+    tasks = [ExtractorTask.of(spec) for spec in job.extractors]
+    with recorded(store, "finetune", command, job, prepared.fingerprint) as record:
         record.metrics |= train(tasks, store, job.resources)
     return record
 
 
-def check_split(prepared: Prepared, spec: ExtractorSpec) -> None:
+def _check_split(prepared: Prepared, spec: ExtractorSpec) -> None:
     """CommandError where a split does not suit the data set, what was prepared, or the training."""
     split = parts(prepared.dataset, spec.split)
-    failed = prepared.dataset.clips["name"].isin(prepared.failures()["name"].to_pylist())
-    prepared_rows = np.setdiff1d(split.train, np.flatnonzero(failed.to_numpy()))
-    check_classes(prepared.dataset, prepared_rows, f"{spec.split}, failures apart,")
-    if spec.training.patience is not None and not len(split.validation):
-        raise CommandError(
-            f"split {spec.split} has no validation clips to stop early by: give --epochs and "
-            "--patience 0"
-        )
+    train = np.setdiff1d(split.train, prepared.failed_clips)
+    check_classes(prepared.dataset, train, f"{spec.split}, failures apart,")
+    check_validation(split, spec.split, spec.training)
 
 
-def check_start(spec: ExtractorSpec) -> None:
+def _check_start(spec: ExtractorSpec) -> None:
     """CommandError where the network is of another shape than what it starts from."""
     if spec.start != SCRATCH and vggish_of(spec.start) != spec.vggish:
         raise CommandError(
@@ -115,97 +150,6 @@ def check_start(spec: ExtractorSpec) -> None:
         )
 
 
-def extractor_folder(name: str) -> str:
-    return f"extractors/{name}"
-
-
-@cache
-def opened(store: Store) -> Prepared:
-    """One per worker process."""
-    return open_prepared(store)
-
-
-def examples(spec: ExtractorSpec, takes: Takes) -> Examples:
-    """What the network of a spec learns from."""
-    if spec.network == "vggish":
-        return takes.single()
-    frames = takes.values.reshape(-1, N_BANDS)
-    by_frame = Takes(frames, takes.starts * PATCH_FRAMES, takes.labels, takes.n_classes)
-    return by_frame.windows(CNN_FRAMES, CNN_HOP)
-
-
-def build(spec: ExtractorSpec, n_classes: int) -> nn.Module:
-    """The network of a spec, with whatever weights."""
-    if spec.network == "baseline":
-        return BaselineCNN(n_classes)
-    return VGGishClassifier(VGGish(spec.vggish), n_classes)
-
-
-def initial(spec: ExtractorSpec, takes: Takes) -> nn.Module:
-    """The network of a spec before training."""
-    with torch.random.fork_rng():
-        torch.manual_seed(spec.training.seed)
-        network = build(spec, takes.n_classes)
-        if not isinstance(network, VGGishClassifier):
-            initialise(network)
-        elif spec.start == SCRATCH:
-            every = max(1, len(takes.values) // INITIAL_PATCHES)
-            sample = torch.from_numpy(takes.values[::every].astype("float32"))
-            initialise_from_data(network, sample)
-        else:
-            initialise(network.classifier)
-            network.extractor.load_state_dict(_extractor_of(spec.start).state_dict())
-    if spec.normalise and isinstance(network, VGGishClassifier):
-        return NormalisedClassifier(network)
-    return network
-
-
-@cache
 def vggish_of(start: str) -> VGGishConfig:
-    """The widths of the extractor that fine-tuning starts from; the paper's from scratch."""
-    if start == SCRATCH:
-        return VGGishConfig()
-    return _extractor_of(start).config
-
-
-@cache
-def _model_id(start: str) -> str:
-    return read_model(start).card.model_id
-
-
-def _extractor_of(start: str) -> VGGish:
-    """The first extractor of a model."""
-    refuse_credentials(start, "--start")
-    return next(iter(checkpoint.build(read_model(start)).extractors.values()))
-
-
-def load_extractor(store: Store, name: str, n_classes: int) -> tuple[ExtractorSpec, nn.Module]:
-    """A finished network, in evaluation mode."""
-    spec = read_spec(store, name)
-    network = build(spec, n_classes)
-    network.load_state_dict(load_safetensors(store.read(f"{extractor_folder(name)}/{WEIGHTS}")))
-    return spec, network.eval()
-
-
-def read_spec(store: Store, name: str) -> ExtractorSpec:
-    """What a finished extractor was trained as."""
-    spec = _record(store, name)["spec"]
-    spec.pop("start_model")
-    vggish = spec["vggish"] | {"conv_widths": tuple(spec["vggish"]["conv_widths"])}
-    return ExtractorSpec(
-        **spec | {"vggish": VGGishConfig(**vggish), "training": TrainingConfig(**spec["training"])}
-    )
-
-
-def weights_of(store: Store, name: str) -> str:
-    """The first digits of the sha256 of a finished extractor's weights."""
-    digest: str = _record(store, name)["weights"]
-    return digest[:8]
-
-
-def _record(store: Store, name: str) -> dict[str, Any]:
-    try:
-        record: dict[str, Any] = json.loads(store.read(f"{extractor_folder(name)}/{RECORD}"))
-    except FileNotFoundError as error:
-        raise CommandError(f"{store.root}: no extractor {name!r}; run finetune first") from error
-    return record
+    """The shape of the extractor that training starts from; from scratch, the paper's."""
+    return VGGishConfig() if start == SCRATCH else read_start_model(start).extractor.config

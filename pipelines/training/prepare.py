@@ -1,15 +1,12 @@
 """``prepare``: a data set to patches with pitch-shifted copies (paper sections 3.1 and 3.2).
 
 Ray Data maps a batch of clips to one shard, written whole under a name of its own, so a repeated
-run makes only what is missing. Which copies a clip gets, how far each is shifted and where it
-starts follow from (name of the clip, number of the copy, seed) alone.
+run makes only what is missing. ``clip_takes`` says which copies a clip gets and makes them.
 """
 
-import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
@@ -26,43 +23,36 @@ from pipelines.runtime.limits import Limits
 from pipelines.runtime.ray_errors import plain_errors
 from pipelines.storage.store import Store, open_store
 from pipelines.storage.uris import is_local, local_path, refuse_credentials
+from pipelines.training.clip_takes import Take, decode_takes, takes_of
 from pipelines.training.jobs import PrepareJob
-from pipelines.training.step_records import TrainRecord, recorded
+from pipelines.training.step_records import StepRecord, recorded
 from pipelines.training.workfolder.patches import (
     CLIPS,
     FAILURES,
+    FAILURES_FOLDER,
+    FOLDER,
     INFO,
     PATCHES,
-    read_table,
-    shard,
-    write_table,
+    open_prepared,
 )
-from tagger import audio, augment, dataset, logmel, sampling
+from pipelines.training.workfolder.shards import read_table, shard_path, write_table
+from tagger import dataset, logmel, sampling
 from tagger.arrays import FloatArray
 from tagger.dataset import Dataset
 from tagger.errors import ClipError, CommandError, Reason
-from tagger.logmel import PATCH_HOP, PATCH_LENGTH, SAMPLE_RATE_HZ
+from tagger.logmel import SAMPLE_RATE_HZ
 
 TAKES_PER_SHARD: Final = 64  # some seconds of work
 
 
 @dataclass(frozen=True)
-class Take:
-    """One version of a clip: which copy, shifted how far, started how late (samples at 16 kHz)."""
-
-    copy: int
-    n_semitones: int
-    offset: int
-
-
-@dataclass(frozen=True)
-class Plan:
+class ShardPlan:
     """What the workers need.
 
     Attributes
     ----------
     clips : one row per clip, with the columns of ``LISTING`` that reading needs and those of
-        ``TAKE`` that are the clip's
+        ``TAKE_COLUMNS`` that are the clip's
     takes : of each clip
     bounds : shard i holds the clips ``bounds[i]`` to ``bounds[i + 1]``
     """
@@ -73,61 +63,44 @@ class Plan:
     bounds: list[int]
     limits: Limits
 
+    @property
+    def n_shards(self) -> int:
+        return len(self.bounds) - 1
 
-def run(job: PrepareJob, command: list[str]) -> TrainRecord:
-    """Carry out ``prepare``; CommandError where the work folder holds something else."""
+
+def run(job: PrepareJob, command: list[str]) -> StepRecord:
+    """Carry out ``prepare``.
+
+    Raises
+    ------
+    CommandError : the data set cannot be used, or the work folder holds something else
+    """
     data = dataset.load(job.data, layout=job.layout)
     for uri in data.clips["uri"]:
         refuse_credentials(uri, job.data)
     store = open_store(job.work)
     with recorded(store, "prepare", command, job, data.fingerprint()) as record:
-        plan = make_plan(data, job, store)
-        done = set(store.list("patches"))
-        shards = range(len(plan.bounds) - 1)
-        missing = [n for n in shards if shard(n) not in done or _may_succeed(store, n)]
+        plan = plan_shards(data, job, store)
+        done = set(store.list(FOLDER))
+        missing = [
+            number
+            for number in range(plan.n_shards)
+            if shard_path(FOLDER, number) not in done or _may_succeed(store, number)
+        ]
         if missing:
-            connect(job.resources)
+            connect(replace(job.resources, gpus=0), len(missing))
             _carry_out(plan, missing)
-        record.metrics |= {"n_shards_made": len(missing)} | _counts(plan, store)
+        record.metrics |= {"n_shards_made": len(missing)} | _counts(plan)
     return record
 
 
 def _may_succeed(store: Store, number: int) -> bool:
     """Whether a clip of a shard failed in a way that passes: a timeout, a vanished file."""
-    failures = read_table(store, shard(number, "failures"), ["reason"])
+    failures = read_table(store, shard_path(FAILURES_FOLDER, number), ["reason"])
     return not all(Reason(reason).final for reason in failures["reason"].to_pylist())
 
 
-def takes_of(name: str, n_copies: int, job: PrepareJob) -> list[Take]:
-    """The clip as it is, and its copies."""
-    takes = [Take(0, 0, 0)]
-    for copy in range(1, n_copies + 1):
-        digest = hashlib.sha256(f"{job.seed}/offset/{copy}/{name}".encode()).digest()
-        offset = int.from_bytes(digest[:8]) % PATCH_HOP if job.shift_start else 0
-        shift = sampling.draw_semitones(name, copy, job.seed, job.most_semitones)
-        takes.append(Take(copy, shift, offset))
-    return takes
-
-
-def decode_takes(source: bytes | Path, takes: list[Take], max_hours: float) -> Iterator[FloatArray]:
-    """Patches (n, 96, 64) float32 of each take; runs in the isolated process."""
-    signal, waveform = audio.original(source, max_hours)
-    for take in takes:
-        if take.n_semitones:
-            shifted = augment.pitch_shift(waveform, signal.sample_rate_hz, take.n_semitones)
-            peak = np.abs(shifted).max()
-            at_16_khz = shifted / peak if peak > 0 else shifted
-        else:
-            at_16_khz = audio.waveform(source, max_hours)[1]
-        yield logmel.patches(at_16_khz[_start(take, len(at_16_khz)) :])
-
-
-def _start(take: Take, n_samples: int) -> int:
-    """Where the take starts: as drawn, unless that would leave less than a patch."""
-    return min(take.offset, max(0, n_samples - PATCH_LENGTH))
-
-
-def make_plan(data: Dataset, job: PrepareJob, store: Store) -> Plan:
+def plan_shards(data: Dataset, job: PrepareJob, store: Store) -> ShardPlan:
     """Decide on all shards, and write down what the work folder holds.
 
     Raises
@@ -156,7 +129,7 @@ def make_plan(data: Dataset, job: PrepareJob, store: Store) -> Plan:
     ends = np.cumsum([len(of_clip) for of_clip in takes])
     shards = np.unique((ends - 1) // TAKES_PER_SHARD, return_index=True)[1]
     _pin(data, job, store, len(shards))
-    return Plan(store, table, takes, [*shards.tolist(), len(rows)], job.limits)
+    return ShardPlan(store, table, takes, [*shards.tolist(), len(rows)], job.limits)
 
 
 def _look_up(uris: list[str]) -> list[Found]:
@@ -192,42 +165,42 @@ def _pin(data: Dataset, job: PrepareJob, store: Store, n_shards: int) -> None:
     write_table(store, CLIPS, pa.Table.from_pandas(data.clips, preserve_index=False))
 
 
-def _carry_out(plan: Plan, missing: list[int]) -> None:
+def _carry_out(plan: ShardPlan, missing: list[int]) -> None:
     import ray
 
     shared = ray.put(plan)
     shards = ray.data.from_arrow([pa.table({"shard": [n]}) for n in missing])
-    write = partial(write_shard, shared=shared)
+    write = partial(_write_shard, shared=shared)
     written = shards.map_batches(write, batch_size=1, batch_format="pyarrow", num_cpus=1)
     with plain_errors():
         for _ in written.iter_batches(batch_size=None):
             pass
 
 
-def write_shard(row: pa.Table, shared: Any) -> pa.Table:
+def _write_shard(row: pa.Table, shared: Any) -> pa.Table:
     """What Ray Data maps: {shard} -> {shard}, and the files."""
     import ray
 
-    make(ray.get(shared), row["shard"][0].as_py())
+    write_shard(ray.get(shared), row["shard"][0].as_py())
     return row
 
 
-def make(plan: Plan, number: int) -> None:
+def write_shard(plan: ShardPlan, number: int) -> None:
     """Make and write one shard of patches and of failures."""
     start, end = plan.bounds[number : number + 2]
     patches, failures = make_shard(
         plan.clips.slice(start, end - start), plan.takes[start:end], plan.limits
     )
-    write_table(plan.store, shard(number, "failures"), failures)
+    write_table(plan.store, shard_path(FAILURES_FOLDER, number), failures)
     if not _is_there(plan.store, number, patches):  # what failed before may have failed again
         every = plan.store.list("embeddings")
-        plan.store.remove(path for path in every if path.endswith(shard(number, "")))
-        write_table(plan.store, shard(number), patches)
+        plan.store.remove(path for path in every if path.endswith(shard_path("", number)))
+        write_table(plan.store, shard_path(FOLDER, number), patches)
 
 
 def _is_there(store: Store, number: int, patches: pa.Table) -> bool:
     try:
-        before = read_table(store, shard(number))
+        before = read_table(store, shard_path(FOLDER, number))
     except FileNotFoundError:
         return False
     return bool(before.equals(patches))
@@ -270,10 +243,8 @@ def _isolated(limits: Limits) -> Isolated:
     return Isolated(limits.clip_timeout_s, limits.clip_memory_mb << 20)
 
 
-def _counts(plan: Plan, store: Store) -> dict[str, Any]:
-    from pipelines.training.workfolder.patches import open_prepared
-
-    failures = open_prepared(store).failures()
+def _counts(plan: ShardPlan) -> dict[str, Any]:
+    failures = open_prepared(plan.store).failures()
     return {
         "n_clips": len(plan.clips) - len(failures),
         "n_takes": sum(len(takes) for takes in plan.takes),

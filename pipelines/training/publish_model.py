@@ -1,4 +1,4 @@
-"""``evaluate --publish``: members of an evaluation as one model that ``tag`` takes (design 5)."""
+"""``evaluate --publish``: members of an evaluation as one model that ``tag`` takes."""
 
 import shlex
 from collections.abc import Sequence
@@ -9,12 +9,11 @@ from typing import Any
 import pandas as pd
 import torch
 
+from pipelines.runtime.packages import package_versions
 from pipelines.storage.uris import local_path
-from pipelines.training.finetune import load_extractor
-from pipelines.training.fit import load_head
 from pipelines.training.jobs import CLASSIFIER, PublishJob
 from pipelines.training.splits import parts
-from pipelines.training.step_records import versions
+from pipelines.training.workfolder import extractors, heads
 from pipelines.training.workfolder.patches import Prepared
 from tagger import checkpoint
 from tagger.attention import MultiLevelAttention
@@ -34,6 +33,16 @@ class Model:
     about: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class _Member:
+    """A head upon an extractor, and what both were trained as."""
+
+    extractor: VGGish
+    head: MultiLevelAttention
+    split: str
+    training: dict[str, Any]
+
+
 def assemble(prepared: Prepared, members: Sequence[tuple[str, str]], job: PublishJob) -> Model:
     """Put the model together.
 
@@ -41,35 +50,39 @@ def assemble(prepared: Prepared, members: Sequence[tuple[str, str]], job: Publis
     ------
     CommandError : a member that is no attention head upon an extractor
     """
-    chosen = [m for m in members if not job.extractors or m[1] in job.extractors]
-    store, n_classes = prepared.store, len(prepared.dataset.labels)
-    extractors: dict[str, VGGish] = {}
-    heads: list[tuple[str, MultiLevelAttention]] = []
-    training: dict[str, Any] = {}
-    splits = []
-    for head_name, name in chosen:
-        refusal = CommandError(f"{head_name} upon {name}: only attention heads can be published")
-        if head_name == CLASSIFIER:
-            raise refusal
-        spec, network = load_extractor(store, name, n_classes)
-        head_spec, head = load_head(store, head_name, name, n_classes)
-        if not isinstance(network, VGGishClassifier) or not isinstance(head, MultiLevelAttention):
-            raise refusal
-        extractors[name] = network.extractor
-        heads.append((name, head))
-        splits.append(spec.split)
-        training[f"{head_name} upon {name}"] = {
-            "extractor": asdict(spec),
-            "head": asdict(head_spec),
-        }
+    chosen = {
+        (head, name): _load(prepared, head, name)
+        for head, name in members
+        if not job.extractors or name in job.extractors
+    }
+    training = {f"{head} upon {name}": part.training for (head, name), part in chosen.items()}
     about = {
         "command": shlex.join(("python", "-m", "pipelines", *job.command)),
         "notes": job.notes,
         "training": training | {"prepared": prepared.info["settings"]},
-        "data": _data(prepared, splits),
-        "versions": versions(),
+        "data": _data(prepared, [part.split for part in chosen.values()]),
+        "versions": package_versions(),
     }
-    return Model(job, prepared.dataset.labels, extractors, heads, about)
+    return Model(
+        job,
+        prepared.dataset.labels,
+        {name: part.extractor for (_, name), part in chosen.items()},
+        [(name, part.head) for (_, name), part in chosen.items()],
+        about,
+    )
+
+
+def _load(prepared: Prepared, head_name: str, name: str) -> _Member:
+    refusal = CommandError(f"{head_name} upon {name}: only attention heads can be published")
+    if head_name == CLASSIFIER:
+        raise refusal
+    store, n_classes = prepared.store, len(prepared.dataset.labels)
+    spec, network = extractors.load(store, name, n_classes)
+    head_spec, head = heads.load(store, head_name, name, n_classes)
+    if not isinstance(network, VGGishClassifier) or not isinstance(head, MultiLevelAttention):
+        raise refusal
+    training = {"extractor": asdict(spec), "head": asdict(head_spec)}
+    return _Member(network.extractor, head, spec.split, training)
 
 
 def write(model: Model, figures: dict[str, Any]) -> None:
@@ -98,7 +111,7 @@ def _data(prepared: Prepared, splits: list[str]) -> dict[str, Any]:
     credit = credit.where(credit.notna(), None).drop_duplicates()
     return {
         "layout": dataset.layout,
-        "fingerprint": prepared.info["fingerprint"],
+        "fingerprint": prepared.fingerprint,
         "n_clips": len(clips),
         "folds": sorted({int(fold) for fold in clips["fold"].dropna()}),
         "clips_per_class": {str(k): int(v) for k, v in clips["label"].value_counts().items()},

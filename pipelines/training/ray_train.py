@@ -1,12 +1,9 @@
-"""Many networks in one Ray Train run (design 7).
+"""Many networks in one run of Ray Train: what the driver does, and where workers meet Ray.
 
 A run of Ray Train costs some 15 s of its own, so it is given a list of tasks, each a network to
-train. Its workers train every network *together*, each on its share of every batch, or each worker
-trains some of the networks alone.
-
-A network that is finished is written to the work folder at once: that is the truth about what is
-done, and a repeated run leaves it out. The networks being trained are in Ray's checkpoint, one file
-per task, so that killed workers and killed jobs continue from there with any number of workers.
+train; ``train_worker`` says what its workers do with them. The networks being trained are in Ray's
+checkpoint, one file per task, so that killed workers and killed jobs continue from there with any
+number of workers.
 """
 
 import hashlib
@@ -14,64 +11,48 @@ import json
 import os
 import tempfile
 import threading
-import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final, Protocol
-
-import torch
-from torch import Tensor
+from typing import Any, Final
 
 from pipelines.runtime.cluster import Workers, connect
 from pipelines.runtime.limits import Resources, TrainResources
 from pipelines.runtime.progress import Progress
 from pipelines.runtime.ray_errors import plain_errors
 from pipelines.storage.store import Store
-from tagger.errors import CommandError
-from tagger.training import EpochMetrics, Group, Trainer
+from pipelines.training.train_worker import (
+    REFUSAL,
+    Place,
+    States,
+    Task,
+    Work,
+    is_done,
+    read_states,
+    train_all,
+    write_states,
+)
+from pipelines.training.workfolder.networks import read_record
+from tagger.errors import CommandError, OptionError
+from tagger.training import EpochMetrics
 
 MAX_FAILURES: Final = 3  # lost workers, after which a run ends; the next one continues
-RECORD: Final = "record.json"
-WEIGHTS: Final = "network.safetensors"
-MISTAKE: Final = "mistake.txt"  # why a network cannot be trained as asked
-
-
-class Task(Protocol):
-    """A network to train; picklable."""
-
-    @property
-    def folder(self) -> str:
-        """Where in the work folder the result goes."""
-
-    @property
-    def epochs(self) -> int:
-        """At most so many."""
-
-    def spec(self) -> dict[str, Any]:
-        """Everything that decides the result, as JSON."""
-
-    def trainer(self, store: Store, group: Group, device: str) -> Trainer:
-        """A trainer at its start."""
-
-    def result(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """What to keep of the trainer's weights."""
 
 
 def train(tasks: Sequence[Task], store: Store, resources: TrainResources) -> dict[str, Any]:
-    """Train what is not trained yet; the result of each task is its record.
+    """Train what is not trained yet; the result is the record of each network, by its folder.
 
     Raises
     ------
     CommandError : a network of a task's name exists with other settings, or cannot be trained so;
         what can be trained is
     """
-    if not all([_is_done(task, store) for task in tasks]):
-        _check(resources, connect(Resources()))
+    done = [is_done(task, store) for task in tasks]  # all are looked at before anything starts
+    if not all(done):
+        _check(resources, connect(Resources(gpus=None if resources.use_gpus else 0)))
         _fit(tasks, store, resources)
-    return {task.folder: json.loads(store.read(f"{task.folder}/{RECORD}")) for task in tasks}
+    return {task.folder: read_record(store, task.folder) for task in tasks}
 
 
 def _check(resources: TrainResources, offered: Workers) -> None:
@@ -80,23 +61,12 @@ def _check(resources: TrainResources, offered: Workers) -> None:
         return
     n_cpus = resources.workers * resources.cpus_per_worker
     if n_cpus > offered.n_cpus or resources.use_gpus * resources.workers > offered.n_gpus:
-        raise CommandError(
-            f"--workers {resources.workers} need {n_cpus} CPUs"
-            f"{' and a GPU each' if resources.use_gpus else ''}; this machine offers "
-            f"{offered.n_cpus} CPUs and {offered.n_gpus} GPUs"
+        raise OptionError(
+            "workers",
+            f"must be fewer: {resources.workers} of them need {n_cpus} CPUs"
+            f"{' and a GPU each' if resources.use_gpus else ''}, and this machine offers "
+            f"{offered.n_cpus} CPUs and {offered.n_gpus} GPUs",
         )
-
-
-def _is_done(task: Task, store: Store) -> bool:
-    try:
-        record = json.loads(store.read(f"{task.folder}/{RECORD}"))
-    except FileNotFoundError:
-        return False
-    if record["spec"] != task.spec():
-        raise CommandError(
-            f"{store.root}/{task.folder} was trained with other settings; give another name"
-        )
-    return True
 
 
 def _fit(tasks: Sequence[Task], store: Store, resources: TrainResources) -> None:
@@ -111,15 +81,10 @@ def _fit(tasks: Sequence[Task], store: Store, resources: TrainResources) -> None
     messages = Queue(actor_options={"num_cpus": 0})
     specs = json.dumps([[task.folder, task.spec()] for task in tasks], sort_keys=True)
     name = hashlib.sha256(f"{resources.together}{specs}".encode()).hexdigest()[:12]
+    work = Work(tuple(tasks), store, resources.together, resources.checkpoint_s)
     trainer = TorchTrainer(
         train_loop,
-        train_loop_config={
-            "tasks": list(tasks),
-            "store": store,
-            "together": resources.together,
-            "checkpoint_s": resources.checkpoint_s,
-            "messages": messages,
-        },
+        train_loop_config={"work": work, "messages": messages},
         scaling_config=ScalingConfig(
             num_workers=resources.workers,
             use_gpu=resources.use_gpus,
@@ -132,153 +97,56 @@ def _fit(tasks: Sequence[Task], store: Store, resources: TrainResources) -> None
             checkpoint_config=CheckpointConfig(num_to_keep=1),
         ),
     )
-    n_epochs = sum(task.epochs for task in tasks if not _is_done(task, store))
+    n_epochs = sum(task.epochs for task in tasks if not is_done(task, store))
     with _shown(messages, n_epochs), plain_errors():
         trainer.fit()
     store.remove(store.list(f"_train/{name}"))  # a run of this name would think itself finished
-    _tell_mistakes([task.folder for task in tasks if not _is_done(task, store)], store)
+    _tell_refusals([task.folder for task in tasks if not is_done(task, store)], store)
 
 
-def _tell_mistakes(folders: list[str], store: Store) -> None:
+def _tell_refusals(folders: list[str], store: Store) -> None:
     """CommandError where a network could not be trained."""
-    told = [f"{folder}: {store.read(f'{folder}/{MISTAKE}').decode()}" for folder in folders]
-    store.remove(f"{folder}/{MISTAKE}" for folder in folders)
-    if told:
-        raise CommandError("; ".join(told))
+    refusals = [f"{folder}: {store.read(f'{folder}/{REFUSAL}').decode()}" for folder in folders]
+    store.remove(f"{folder}/{REFUSAL}" for folder in folders)
+    if refusals:
+        raise CommandError("; ".join(refusals))
 
 
 def train_loop(config: dict[str, Any]) -> None:
-    """What each worker does."""
+    """What Ray Train runs in each worker."""
     import ray.train
-
-    context = ray.train.get_context()
-    rank, size = context.get_world_rank(), context.get_world_size()
-    store, together = config["store"], config["together"]
-    tasks = [task for task in config["tasks"] if not _is_done(task, store)]
-    _agreed(False)  # all workers have looked before any of them finishes something
-    queue = deque(tasks if together else tasks[rank::size])
-    group = Group(rank, size, torch.distributed.all_reduce) if together else Group()
-    restored = _restored()
-    mine = {slug(task): restored[slug(task)] for task in queue if slug(task) in restored}
-    worker = _Worker(store, group, mine, config["messages"])
-    while _agreed(bool(queue)):
-        start = time.monotonic()
-        while queue:
-            if worker.work(queue[0], writes=rank == 0 or not together):
-                queue.popleft()
-            late = time.monotonic() - start > config["checkpoint_s"]
-            if _agreed(late) if together else late:
-                break
-        _report(worker, writes=rank == 0 or not together)
-
-
-class _Worker:
-    """One worker's current task."""
-
-    def __init__(
-        self, store: Store, group: Group, states: dict[str, dict[str, Any]], messages: Any
-    ) -> None:
-        from ray.train.torch import get_device
-
-        self._store, self._group, self._messages = store, group, messages
-        self._states = states
-        self._device = str(get_device())
-        self._task: Task | None = None
-        self._trainer: Trainer | None = None
-
-    def work(self, task: Task, writes: bool) -> bool:
-        """Train for one epoch; whether the task is finished, and its result written.
-
-        So is one that cannot be trained as asked, however often: why is written instead. Workers
-        that train together all find that at the same place.
-        """
-        try:
-            return self._epoch(task, writes)
-        except (CommandError, FloatingPointError) as mistake:
-            self._store.write(f"{task.folder}/{MISTAKE}", str(mistake).encode())
-            self._task = self._trainer = None
-            return True
-
-    def _epoch(self, task: Task, writes: bool) -> bool:
-        if self._trainer is None:
-            self._task, self._trainer = task, task.trainer(self._store, self._group, self._device)
-            if state := self._states.pop(slug(task), None):
-                self._trainer.load_state_dict(state)
-        if not self._trainer.finished:
-            metrics = self._trainer.epoch()
-            self._messages.put((task.folder, task.epochs, asdict(metrics)))
-        if not self._trainer.finished:
-            return False
-        if writes:
-            save_result(self._store, task, self._trainer)
-        self._task = self._trainer = None
-        return True
-
-    def state(self) -> dict[str, dict[str, Any]]:
-        """Of the task at hand, and of those from the last checkpoint not taken up yet."""
-        states = dict(self._states)
-        if self._task and self._trainer:
-            states[slug(self._task)] = self._trainer.state_dict()
-        return states
-
-
-def save_result(store: Store, task: Task, trainer: Trainer) -> None:
-    """Write the weights and then the record, which says that the task is done."""
-    from safetensors.torch import save
-
-    weights = {name: tensor.contiguous() for name, tensor in task.result(trainer.weights()).items()}
-    history = [asdict(metrics) for metrics in trainer.history]
-    seconds = sum(metrics.seconds for metrics in trainer.history)
-    data = save(weights)
-    record = {
-        "spec": task.spec(),
-        "weights": hashlib.sha256(data).hexdigest(),
-        "history": history,
-        "best_epoch": trainer.best_epoch,
-        "seconds": round(seconds, 2),
-        "examples_per_s": round(sum(m.n_examples for m in trainer.history) / max(seconds, 0.01), 1),
-    }
-    store.write(f"{task.folder}/{WEIGHTS}", data)
-    store.write(f"{task.folder}/{RECORD}", json.dumps(record, indent=2).encode())
-
-
-def slug(task: Task) -> str:
-    """Name a task's file in a checkpoint."""
-    return hashlib.sha256(task.folder.encode()).hexdigest()[:16] + ".pt"
-
-
-def _agreed(mine: bool) -> bool:
-    """Whether any worker says yes; all get the same answer, and have got here."""
     from ray.train.torch import get_device
 
-    answer = torch.tensor(int(mine), device=get_device())
-    torch.distributed.all_reduce(answer, torch.distributed.ReduceOp.MAX)
-    return bool(answer.item())
+    context = ray.train.get_context()
+    place = Place(context.get_world_rank(), context.get_world_size(), str(get_device()))
+
+    def tell(folder: str, epochs: int, metrics: EpochMetrics) -> None:
+        # As a dict, since the queue's actor would have to import torch for the class.
+        config["messages"].put((folder, epochs, asdict(metrics)))
+
+    train_all(config["work"], place, RayCheckpoints(), tell)
 
 
-def _restored() -> dict[str, dict[str, Any]]:
-    """The states in the last checkpoint, by ``slug``."""
-    import ray.train
+class RayCheckpoints:
+    """Ray Train's checkpoints: one for all workers, to which each adds files of its own."""
 
-    checkpoint = ray.train.get_checkpoint()
-    if checkpoint is None:
-        return {}
-    with checkpoint.as_directory() as folder:
-        return {
-            path.name: torch.load(path, weights_only=True, map_location="cpu")
-            for path in Path(folder).glob("*.pt")
-        }
+    def restore(self) -> States:
+        """See ``train_worker.Checkpoints``."""
+        import ray.train
 
+        checkpoint = ray.train.get_checkpoint()
+        if checkpoint is None:
+            return {}
+        with checkpoint.as_directory() as folder:
+            return read_states(Path(folder))
 
-def _report(worker: _Worker, writes: bool) -> None:
-    """A checkpoint of all workers together: each adds its own files."""
-    import ray.train
+    def save(self, states: States) -> None:
+        """See ``train_worker.Checkpoints``."""
+        import ray.train
 
-    with tempfile.TemporaryDirectory() as folder:
-        if writes:
-            for name, state in worker.state().items():
-                torch.save(state, Path(folder, name))
-        ray.train.report({}, checkpoint=ray.train.Checkpoint.from_directory(folder))
+        with tempfile.TemporaryDirectory() as folder:
+            write_states(states, Path(folder))
+            ray.train.report({}, checkpoint=ray.train.Checkpoint.from_directory(folder))
 
 
 @contextmanager

@@ -12,20 +12,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.training.embed import embedded_takes
-from pipelines.training.finetune import examples as extractor_examples
-from pipelines.training.finetune import load_extractor, read_spec
-from pipelines.training.fit import examples as head_examples
-from pipelines.training.fit import load_head
 from pipelines.training.jobs import CLASSIFIER
-from pipelines.training.splits import parts
+from pipelines.training.splits import Parts, parts
+from pipelines.training.workfolder import extractors, heads
 from pipelines.training.workfolder.patches import Prepared
+from pipelines.training.workfolder.shared_reads import SharedReads
 from tagger import ensemble
 from tagger.arrays import IndexArray
 from tagger.prediction import predict
 
 Scores = npt.NDArray[np.float32]
 Member = tuple[str, str]
+"""A head and the extractor that it stands upon."""
 
 
 @dataclass(frozen=True)
@@ -45,40 +43,53 @@ class Scored:
 
     @property
     def ensemble(self) -> Scores:
+        """Scores (n, K) of the ensemble."""
         return ensemble.geometric_mean(self.members)
 
 
 def score(prepared: Prepared, members: tuple[Member, ...]) -> list[Scored]:
     """Each ensemble's test clips, scored; members that test nothing are left out."""
-    groups = defaultdict(list)
-    clips_of: dict[str, IndexArray] = {}
+    tests: dict[str, Parts] = {}
+    groups: dict[str, list[Member]] = defaultdict(list)
     for head, extractor in members:
-        split = parts(prepared.dataset, read_spec(prepared.store, extractor).split)
+        split = parts(prepared.dataset, extractors.read_spec(prepared.store, extractor).split)
         if len(split.test):
+            tests[split.test_name] = split
             groups[split.test_name].append((head, extractor))
-            clips_of[split.test_name] = split.test
-    scored = []
-    for name, group in sorted(groups.items()):
-        by_member = [member_scores(prepared, *member, clips_of[name]) for member in group]
-        scored.append(Scored(name, tuple(group), clips_of[name], np.stack(by_member)))
-    return scored
+    if not tests:
+        return []
+    clips = np.unique(np.concatenate([split.test for split in tests.values()]))
+    reads = SharedReads(prepared, clips, copies=0)
+    by_extractor = sorted(
+        ((name, member) for name, group in groups.items() for member in group),
+        key=lambda pair: pair[1][1],
+    )
+    scores = {
+        member: member_scores(reads, member, tests[name].test) for name, member in by_extractor
+    }
+    return [
+        Scored(name, tuple(group), tests[name].test, np.stack([scores[each] for each in group]))
+        for name, group in sorted(groups.items())
+    ]
 
 
-def member_scores(prepared: Prepared, head: str, extractor: str, clips: IndexArray) -> Scores:
+def member_scores(reads: SharedReads, member: Member, clips: IndexArray) -> Scores:
     """Scores (n_clips, K) of one member; a clip that could not be prepared scores 0 everywhere."""
-    n_classes = len(prepared.dataset.labels)
+    head, extractor = member
+    store, n_classes = reads.prepared.store, len(reads.prepared.dataset.labels)
     if head == CLASSIFIER:
-        spec, network = load_extractor(prepared.store, extractor, n_classes)
-        takes, owners = prepared.takes(clips, 0)
-        found = extractor_examples(spec, takes)
+        spec, network = extractors.load(store, extractor, n_classes)
+        loaded = reads.patches
+        every = extractors.examples(spec, loaded.takes)
     else:
-        head_spec, network = load_head(prepared.store, head, extractor, n_classes)
-        takes, owners = embedded_takes(prepared, extractor, clips, 0)
-        found = head_examples(head_spec, takes)
-    probabilities, _ = predict(network, found, np.arange(len(found)))
+        head_spec, network = heads.load(store, head, extractor, n_classes)
+        loaded = reads.embeddings(extractor)
+        every = heads.examples(head_spec, loaded.takes)
+    examples = loaded.select(every, clips, copies=0)
+    probabilities, _ = predict(network, examples, np.arange(len(examples)))
     scores = np.zeros((len(clips), n_classes), np.float32)
     place_of = {int(clip): place for place, clip in enumerate(clips)}
-    for take, clip in enumerate(owners):
-        rows = slice(*np.searchsorted(found.takes, [take, take + 1]))
-        scores[place_of[int(clip)]] = ensemble.clip_mean(probabilities[rows])
+    for take in np.unique(examples.takes):
+        rows = slice(*np.searchsorted(examples.takes, [take, take + 1]))
+        scores[place_of[int(loaded.clips[take])]] = ensemble.clip_mean(probabilities[rows])
     return scores

@@ -20,8 +20,9 @@ import numpy as np
 
 from tagger import splits
 from tagger.arrays import IndexArray
+from tagger.configs import TrainingConfig
 from tagger.dataset import Dataset
-from tagger.errors import CommandError
+from tagger.errors import CommandError, OptionError
 
 N_FOLDS: Final = 5
 
@@ -92,4 +93,14 @@ def check_classes(dataset: Dataset, train: IndexArray, name: str) -> None:
     if missing:
         raise CommandError(
             f"split {name} leaves classes without clips to train on: {', '.join(missing)}"
+        )
+
+
+def check_validation(split: Parts, name: str, training: TrainingConfig) -> None:
+    """OptionError where training is to stop early and nothing validates."""
+    if training.patience is not None and not len(split.validation):
+        raise OptionError(
+            "patience",
+            f"needs validation clips to stop early by, and split {name} leaves none: make it 0, "
+            "and give the number of epochs",
         )

@@ -1,31 +1,46 @@
 """The record of a training step, ``_runs/<run_id>.json`` of a work folder."""
 
 import json
-import platform
 import time
+import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from typing import Any, Final
 
 from pipelines.output import layout
 from pipelines.output.run_records import RunState, new_run_id
+from pipelines.runtime.errors import ClusterLost, NodesMissing
 from pipelines.runtime.log_context import of_run
+from pipelines.runtime.packages import package_versions
+from pipelines.runtime.signals import Interrupted, when_interrupted
+from pipelines.storage.errors import AccessDenied, StoreUnavailable
 from pipelines.storage.store import Store
+from tagger.errors import CommandError
 
-_VERSIONS_OF: Final = ("ray", "torch", "numpy", "pyarrow", "scipy", "soundfile", "soxr", "av")
+LAST_WRITE_S: Final = 1.0  # for a store to accept the record of a step that has failed
 
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that results depend on."""
-    found = {name: version(name) for name in _VERSIONS_OF}
-    return {"python": platform.python_version()} | found
+_TOLD_IN_A_LINE: Final = (
+    AccessDenied,
+    ClusterLost,
+    CommandError,
+    Interrupted,
+    NodesMissing,
+    StoreUnavailable,
+)
 
 
 @dataclass
-class TrainRecord:
-    """One step: what was asked, of which data, with what, and what came of it."""
+class StepRecord:
+    """One step: what was asked, of which data, with what, and what came of it.
+
+    Attributes
+    ----------
+    config : the job, as JSON
+    fingerprint : of the data set
+    error : one line; the whole traceback of what nobody foresaw
+    metrics : what the step measured, as JSON
+    """
 
     run_id: str
     verb: str
@@ -36,9 +51,10 @@ class TrainRecord:
     wall_s: float = 0.0
     error: str | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
-    versions: dict[str, str] = field(default_factory=versions)
+    versions: dict[str, str] = field(default_factory=package_versions)
 
     def write(self, store: Store) -> None:
+        """Replace what the work folder holds of the step."""
         text = json.dumps(asdict(self), indent=2, ensure_ascii=False, allow_nan=False)
         store.write(layout.run_record(self.run_id), text.encode())
 
@@ -46,19 +62,29 @@ class TrainRecord:
 @contextmanager
 def recorded(
     store: Store, verb: str, command: list[str], job: Any, fingerprint: str
-) -> Iterator[TrainRecord]:
-    """The record of what is done inside, written when it starts and when it ends."""
-    record = TrainRecord(new_run_id(), verb, command, asdict(job), fingerprint)
+) -> Iterator[StepRecord]:
+    """The record of what is done inside, written when it starts and however it ends."""
+    record = StepRecord(new_run_id(), verb, command, asdict(job), fingerprint)
     start = time.monotonic()
-    record.write(store)
-    record.state = RunState.FAILED
-    try:
-        with of_run(record.run_id):
-            yield record
-        record.state = RunState.COMPLETE
-    except BaseException as error:
-        record.error = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise
-    finally:
+
+    def write_failed(error: BaseException) -> None:
+        interrupted = isinstance(error, Interrupted)
+        record.state = RunState.INTERRUPTED if interrupted else RunState.FAILED
         record.wall_s = round(time.monotonic() - start, 2)
-        record.write(store)
+        if isinstance(error, _TOLD_IN_A_LINE):
+            record.error = f"{type(error).__name__}: {error}"
+        else:
+            record.error = "".join(traceback.format_exception(error))
+        with suppress(AccessDenied, StoreUnavailable):
+            record.write(store.with_patience(LAST_WRITE_S))
+
+    record.write(store)
+    with of_run(record.run_id), when_interrupted(write_failed):
+        try:
+            yield record
+        except BaseException as error:
+            write_failed(error)
+            raise
+    record.state = RunState.COMPLETE
+    record.wall_s = round(time.monotonic() - start, 2)
+    record.write(store)

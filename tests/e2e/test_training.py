@@ -1,90 +1,13 @@
-"""The training verbs as the README gives them, from recordings to a model that tags."""
+"""Training verbs that cannot be carried out: one line says why, and nothing is left behind.
 
-import json
-from collections.abc import Callable
+What they do when they can is in ``tests/pipelines/paper/test_reproduce.py``.
+"""
+
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pipelines.cli.main import Exit, main
-from tagger import checkpoint
-from tagger.card import read_model
-from tagger.configs import VGGishConfig
-from tagger.vggish import VGGish, initialise
-from tests.support.small_data import write_folds
-
-pytestmark = [
-    pytest.mark.ray,
-    pytest.mark.timeout(400),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
-]
-
-NETWORK = "--start vggish --normalise --copies 1"
-TRAINING = "--epochs 2 --weight-decay 0.01 --one-cycle --average 0.9 --bfloat16 --seed 3"
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("training")
-    write_folds(folder, n_folds=3)
-    network = VGGish(VGGishConfig((2, 2, 4, 4), 8))
-    initialise(network)
-    checkpoint.save(folder / "vggish", "vggish", [], {"vggish": network}, [], {})
-    return folder
-
-
-def carry_out(command: str, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    """A command that succeeds; its metrics."""
-    assert main(command.split()) == Exit.DONE
-    metrics: dict[str, Any] = json.loads(capsys.readouterr().out)
-    return metrics
-
-
-def test_from_recordings_to_a_model_that_tags(
-    folder: Path,
-    ray_cluster: str,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    tables: Callable[[str], dict[str, list[dict[str, Any]]]],
-) -> None:
-    monkeypatch.chdir(folder)
-    work = "--work work"
-    metrics = carry_out(f"prepare clips.csv {work} --no-balance --copies 1", capsys)
-    assert (metrics["n_clips"], metrics["n_takes"], metrics["failures"]) == (27, 54, {})
-    metrics = carry_out(
-        f"finetune {work} --name x --split fold-1-first {NETWORK} {TRAINING}", capsys
-    )
-    record = metrics["extractors/x"]
-    assert record["spec"]["vggish"] == {"conv_widths": [2, 2, 4, 4], "hidden": 8} | {
-        "embedding_activation": "relu"
-    }
-    wanted = {"epochs": 2, "weight_decay": 0.01, "one_cycle": True, "average": 0.9, "seed": 3}
-    assert record["spec"]["training"].items() >= (wanted | {"bfloat16": True}).items()
-    assert main(f"fit {work} --extractors x --name F".split()) == Exit.COMMAND
-    assert "run embed" in capsys.readouterr().err
-    assert carry_out(f"embed {work} --extractors x", capsys)["n_segments"] > 0
-    metrics = carry_out(
-        f"fit {work} --extractors x --name F --segments 2 --levels 1 3 --hidden 6 --epochs 1 "
-        "--patience 0 --mixup 0.2",
-        capsys,
-    )
-    record = metrics["heads/F/x"]
-    assert record["spec"]["wanted"]["network"].items() >= {"n_segments": 2, "hidden": 6}.items()
-    assert record["spec"]["wanted"]["training"]["patience"] is None
-    metrics = carry_out(
-        f"evaluate {work} --name mine --members F:x --publish mine --float16", capsys
-    )
-    assert metrics["all"]["n_clips"] == 9  # fold 1
-    card = read_model(folder / "mine").card
-    assert [label.name for label in card.labels] == ["class0", "class1", "class2"]
-    out = str(folder / "tables")
-    command = ["tag", str(folder), "--out", out, "--model", str(folder / "mine"), "--cpus", "2"]
-    capsys.readouterr()
-    assert main(command) == Exit.DONE
-    found = tables(out)
-    assert {row["model_id"] for row in found["clips"]} == {card.model_id}
-    assert len(found["clips"]) == 27
 
 
 @pytest.mark.parametrize(

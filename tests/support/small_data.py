@@ -1,21 +1,28 @@
 """Small data sets of synthetic sounds, for the tests of the training chain."""
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import soundfile
+import torch
 
-from pipelines.storage.store import Store, open_store
+from pipelines.storage.retry import PATIENCE_S
+from pipelines.storage.store import LocalStore, Store, open_store
 from pipelines.training import prepare
 from pipelines.training.embed import Embedder
-from pipelines.training.jobs import PrepareJob
-from pipelines.training.ray_train import Task, save_result
-from pipelines.training.workfolder.patches import Prepared, open_prepared
+from pipelines.training.finetune import ExtractorTask
+from pipelines.training.fit import HeadTask
+from pipelines.training.jobs import ExtractorSpec, HeadSpec, PrepareJob
+from pipelines.training.train_worker import Place, States, Task, Work, train_all
+from pipelines.training.workfolder import extractors
+from pipelines.training.workfolder.patches import FOLDER, Prepared, open_prepared
+from pipelines.training.workfolder.shards import read_table, shard_path
 from tagger import dataset
 from tagger.labels import FSDKAGGLE2018
-from tagger.training import Group
+from tagger.training import EpochMetrics
 
 RATE_HZ = 16_000
 
@@ -45,25 +52,72 @@ def write_folds(folder: Path, n_classes: int = 3, per_fold: int = 3, n_folds: in
 def prepare_here(job: PrepareJob) -> Prepared:
     """What ``prepare`` does, in this process."""
     store = open_store(job.work)
-    plan = prepare.make_plan(dataset.load(job.data, layout=job.layout), job, store)
-    for number in range(len(plan.bounds) - 1):
-        prepare.make(plan, number)
+    plan = prepare.plan_shards(dataset.load(job.data, layout=job.layout), job, store)
+    for number in range(plan.n_shards):
+        prepare.write_shard(plan, number)
     return open_prepared(store)
 
 
-def train_here(tasks: Iterable[Task], store: Store) -> None:
-    """One epoch each, in this process."""
-    for task in tasks:
-        trainer = task.trainer(store, Group(), "cpu")
-        trainer.epoch()
-        save_result(store, task, trainer)
+class NoCheckpoints:
+    """For a worker that nobody kills."""
+
+    def restore(self) -> States:
+        return {}
+
+    def save(self, states: States) -> None:
+        pass
+
+
+def train_here(tasks: Iterable[Task], store: Store) -> dict[str, list[EpochMetrics]]:
+    """What the one worker of a Ray Train run does, in this process: each network's epochs."""
+    told: dict[str, list[EpochMetrics]] = {}
+
+    def tell(folder: str, epochs: int, metrics: EpochMetrics) -> None:
+        told.setdefault(folder, []).append(metrics)
+
+    work = Work(tuple(tasks), store, together=False, checkpoint_s=0)
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in a worker with one CPU
+    try:
+        train_all(work, Place(), NoCheckpoints(), tell)
+    finally:
+        torch.set_num_threads(n_threads)
+    return told
 
 
 def embed_here(prepared: Prepared, name: str, copies: int) -> None:
     """What ``embed`` does, in this process."""
     embedder = Embedder(prepared, copies)
     for number in range(prepared.n_shards):
-        embedder(pa.table({"extractor": [name], "shard": [number]}))
+        embedder(pa.table({"shard": [number], "extractors": [[name]]}))
+
+
+def train_member(prepared: Prepared, extractor: ExtractorSpec, head: HeadSpec) -> HeadTask:
+    """Train an extractor, embed by it, train a head upon it."""
+    store, name = prepared.store, extractor.name
+    train_here([ExtractorTask(extractor)], store)
+    embed_here(prepared, name, 1)
+    task = HeadTask(head, name, extractor.split, extractors.weights_id(store, name))
+    train_here([task], store)
+    return task
+
+
+def shards(prepared: Prepared) -> list[pa.Table]:
+    """All shards of ``PATCHES``."""
+    paths = [shard_path(FOLDER, number) for number in range(prepared.n_shards)]
+    return [read_table(prepared.store, path) for path in paths]
+
+
+class CountingStore(LocalStore):
+    """Counts how often each of its files is read."""
+
+    def __init__(self, root: str, patience_s: float = PATIENCE_S) -> None:
+        super().__init__(root, patience_s)
+        self.n_reads: Counter[str] = Counter()
+
+    def _read(self, path: str) -> bytes:
+        self.n_reads[path] += 1
+        return super()._read(path)
 
 
 def write_fsdkaggle2018(folder: Path, layout: str) -> Path:

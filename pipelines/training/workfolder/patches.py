@@ -1,4 +1,4 @@
-"""The work folder's first part: a data set as patches (design 6).
+"""The work folder's first part: a data set as patches.
 
     prepared.json      what was asked for, the data set's fingerprint, its labels
     clips.parquet      ``Dataset.clips``
@@ -9,28 +9,31 @@ Patches are float16: that is exact to 0.002, and augmentation moves them by far 
 as bytes, since Parquet writes and reads numbers of 2 bytes one by one.
 """
 
-import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipelines.storage.store import Store
+from pipelines.training.workfolder.shards import read_table, shard_path
+from pipelines.training.workfolder.takes import LoadedTakes, ShardTakes, join
 from tagger.arrays import IndexArray
 from tagger.dataset import Dataset
 from tagger.errors import CommandError
-from tagger.examples import Takes
 from tagger.labels import Label, LabelSet
 from tagger.logmel import N_BANDS, PATCH_FRAMES
 
 INFO: Final = "prepared.json"
 CLIPS: Final = "clips.parquet"
+FOLDER: Final = "patches"
+FAILURES_FOLDER: Final = "failures"
 
-TAKE: Final = [
+TAKE_COLUMNS: Final = [
     pa.field("clip", pa.int32(), nullable=False),  # row of clips.parquet
     pa.field("name", pa.string(), nullable=False),
     pa.field("label", pa.string(), nullable=False),
@@ -41,7 +44,7 @@ TAKE: Final = [
 ]
 PATCHES: Final = pa.schema(
     [
-        *TAKE,
+        *TAKE_COLUMNS,
         pa.field("offset_s", pa.float32(), nullable=False),  # where in the content the take starts
         pa.field("n_patches", pa.int32(), nullable=False),
         pa.field("patches", pa.binary(), nullable=False),  # (n_patches, 96, 64) float16
@@ -59,23 +62,6 @@ FAILURES: Final = pa.schema(
 )
 
 
-def shard(number: int, folder: str = "patches") -> str:
-    """Name a shard."""
-    return f"{folder}/part-{number:05d}.parquet"
-
-
-def write_table(store: Store, path: str, table: pa.Table) -> None:
-    """Write a table as one Parquet file."""
-    sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
-    store.write(path, sink.getvalue())
-
-
-def read_table(store: Store, path: str, columns: list[str] | None = None) -> pa.Table:
-    """Read one Parquet file."""
-    return pq.read_table(io.BytesIO(store.read(path)), columns=columns)
-
-
 @dataclass(frozen=True)
 class Prepared:
     """A prepared data set, opened."""
@@ -89,43 +75,50 @@ class Prepared:
         n: int = self.info["n_shards"]
         return n
 
-    def shards(self) -> Iterator[pa.Table]:
-        """Each shard of ``PATCHES``, in the order of the clips."""
-        for number in range(self.n_shards):
-            yield read_table(self.store, shard(number))
+    @property
+    def fingerprint(self) -> str:
+        """``Dataset.fingerprint`` of what was prepared."""
+        fingerprint: str = self.info["fingerprint"]
+        return fingerprint
 
     def failures(self) -> pa.Table:
         """All rows of ``FAILURES``."""
-        paths = [shard(number, "failures") for number in range(self.n_shards)]
+        paths = [shard_path(FAILURES_FOLDER, number) for number in range(self.n_shards)]
         return pa.concat_tables([read_table(self.store, path) for path in paths])
 
-    def takes(self, clips: IndexArray, copies: int) -> tuple[Takes, IndexArray]:
-        """Takes of some clips, with at most so many copies of each, and the clip of each take."""
-        parts, lengths, owners = [], [], []
-        for table in self.shards():
-            wanted = np.isin(table["clip"].to_numpy(), clips) & (table["copy"].to_numpy() <= copies)
-            rows = table.filter(pa.array(wanted))
-            lengths.append(rows["n_patches"].to_numpy())
-            owners.append(rows["clip"].to_numpy())
-            parts += [patches_of(value) for value in rows["patches"]]
-        return assemble(self.dataset, parts, lengths, owners)
+    @cached_property
+    def failed_clips(self) -> IndexArray:
+        """Rows of ``Dataset.clips`` that could not be prepared, as they were first asked for."""
+        failed = self.dataset.clips["name"].isin(self.failures()["name"].to_pylist())
+        return np.flatnonzero(failed.to_numpy())
 
 
-def patches_of(value: pa.Scalar) -> Any:
-    """Patches (n, 96, 64) float16 of one row."""
-    return np.frombuffer(value.as_buffer(), np.float16).reshape(-1, PATCH_FRAMES, N_BANDS)
+def load_patches(prepared: Prepared, clips: IndexArray, copies: int) -> LoadedTakes:
+    """Patches (n, 96, 64) float16 of some clips and of at most so many copies of each.
+
+    Raises
+    ------
+    CommandError : none of the clips could be prepared
+    """
+    return join(prepared.dataset, _shards(prepared, clips, copies))
 
 
-def assemble(
-    dataset: Dataset, parts: list[Any], lengths: list[Any], clips: list[Any]
-) -> tuple[Takes, IndexArray]:
-    """Takes of values (n, ...) each, and the clips that they belong to."""
-    if not sum(map(len, parts)):
-        raise CommandError("none of the clips could be prepared: see the failures")
-    starts = np.concatenate([[0], np.cumsum(np.concatenate(lengths), dtype=np.int64)])
-    owners = np.concatenate(clips).astype(np.int64)
-    labels = dataset.truth()[owners]
-    return Takes(np.concatenate(parts), starts, labels, len(dataset.labels)), owners
+def _shards(prepared: Prepared, clips: IndexArray, copies: int) -> Iterator[ShardTakes]:
+    for number in range(prepared.n_shards):
+        columns = ["clip", "copy", "n_patches", "patches"]
+        table = read_table(prepared.store, shard_path(FOLDER, number), columns)
+        clip, copy = (table[name].to_numpy().astype(np.int64) for name in ("clip", "copy"))
+        rows = np.flatnonzero(np.isin(clip, clips) & (copy <= copies))
+        wanted = table["patches"].take(pa.array(rows))
+        lengths = table["n_patches"].to_numpy().astype(np.int64)[rows]
+        yield ShardTakes(clip[rows], copy[rows], lengths, patches_of(wanted))
+
+
+def patches_of(column: pa.ChunkedArray) -> npt.NDArray[np.float16]:
+    """Patches (n, 96, 64) float16 of some rows of ``PATCHES``, one after the other; a copy."""
+    rows = [np.frombuffer(value.as_buffer(), np.float16) for value in column]
+    values = np.concatenate(rows) if rows else np.empty(0, np.float16)
+    return values.reshape(-1, PATCH_FRAMES, N_BANDS)
 
 
 def open_prepared(store: Store) -> Prepared:
@@ -139,7 +132,7 @@ def open_prepared(store: Store) -> Prepared:
         info = json.loads(store.read(INFO))
     except FileNotFoundError as error:
         raise CommandError(f"{store.root}: nothing prepared here; run prepare first") from error
-    missing = {shard(n) for n in range(info["n_shards"])} - set(store.list("patches"))
+    missing = {shard_path(FOLDER, n) for n in range(info["n_shards"])} - set(store.list(FOLDER))
     if missing:
         raise CommandError(
             f"{store.root}: {len(missing)} of {info['n_shards']} shards are missing; run prepare "

@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 
 from pipelines.cli.main import Exit, main
-from pipelines.output.commit_log import CommitLog, recover
+from pipelines.output.commit_log import CommitLog
 from pipelines.output.lock import Lock
 from pipelines.output.log_entry import Run
-from pipelines.output.publication import publish, stage
+from pipelines.output.publication import publish
+from pipelines.output.recovery import recover
 from pipelines.output.run_records import RunRecord, RunState
 from pipelines.output.settings import Settings, open_output
+from pipelines.output.staging import stage
 from pipelines.output.tally import Tally
 from pipelines.storage.store import Store, open_store
 

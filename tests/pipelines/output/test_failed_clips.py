@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.output.commit_log import CommitLog, recover
+from pipelines.output.commit_log import CommitLog
 from pipelines.output.failed_clips import failed_clips
 from pipelines.output.log_entry import Run
-from pipelines.output.publication import publish, stage
+from pipelines.output.publication import publish
+from pipelines.output.recovery import recover
 from pipelines.output.settings import Settings, open_output
+from pipelines.output.staging import stage
 from pipelines.output.status import status
 from pipelines.storage.store import Store, open_store
 

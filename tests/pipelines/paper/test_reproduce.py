@@ -1,38 +1,34 @@
-"""A tiny FSDKaggle2018, in both layouts, through the whole chain (issue: the paper's tables)."""
+"""A tiny FSDKaggle2018, in both layouts, through the whole chain; then each verb upon the result.
+
+Two runs of Ray Train are all: one for the extractors, one for the heads.
+"""
 
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from pipelines.paper import bundled_model as bundle
+from pipelines.cli.main import Exit, main
 from pipelines.paper import reproduce
-from pipelines.paper.jobs import BundleJob, ReproduceJob
-from pipelines.paper.recipes import ALL_FOUR, BUNDLED_EXTRACTOR, BUNDLED_HEAD, Bundled, Setting
+from pipelines.paper.jobs import ReproduceJob
+from pipelines.paper.recipes import ALL_FOUR, ROWS
+from pipelines.paper.settings import Setting
 from pipelines.runtime.limits import TrainResources
 from pipelines.storage.store import open_store
-from pipelines.training import embed, evaluate
-from pipelines.training.finetune import ExtractorTask, weights_of
-from pipelines.training.fit import HeadTask
-from pipelines.training.jobs import (
-    EmbedJob,
-    EvaluateJob,
-    PrepareJob,
-    PublishJob,
-)
+from pipelines.training import evaluate
+from pipelines.training.jobs import EvaluateJob, PrepareJob, PublishJob
 from pipelines.training.scores import score
 from pipelines.training.workfolder.patches import Prepared, open_prepared
-from tagger.configs import AttentionConfig, TrainingConfig, VGGishConfig
-from tagger.errors import CommandError
+from tagger import checkpoint
+from tagger.card import read_model
+from tagger.configs import TrainingConfig, VGGishConfig
+from tagger.errors import CommandError, OptionError
 from tagger.tagging import Tagger
-from tests.support.small_data import (
-    prepare_here,
-    train_here,
-    write_folds,
-    write_fsdkaggle2018,
-)
+from tagger.vggish import VGGish, initialise
+from tests.support.small_data import prepare_here, shards, write_fsdkaggle2018
 
 pytestmark = [
     pytest.mark.ray,
@@ -41,13 +37,20 @@ pytestmark = [
 ]
 
 TINY = Setting(
-    vggish=VGGishConfig((2, 2, 4, 4), 8),
-    normalise=True,
-    extractor=TrainingConfig(epochs=2, patience=2, batches="balanced", batch_size=41),
+    extractor=TrainingConfig(
+        epochs=2,
+        patience=2,
+        batches="balanced",
+        batch_size=41,
+        weight_decay=0.01,
+        one_cycle=True,
+        average=0.9,
+        bfloat16=True,
+    ),
     head=TrainingConfig(epochs=2, patience=2, batch_size=64),
     hidden=8,
 )
-ROWS = ("2-balanced-first", "2-all", "3-B", "3-F")
+CHOSEN = ("2-balanced-first", "2-all", "3-B", "3-F")
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +59,26 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def job(data: Path, tmp_path_factory: pytest.TempPathFactory, ray_cluster: str) -> ReproduceJob:
+def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An extractor to start from, as ``weights`` leaves it."""
+    folder = tmp_path_factory.mktemp("start") / "vggish"
+    network = VGGish(VGGishConfig((2, 2, 4, 4), 8))
+    initialise(network)
+    checkpoint.save(folder, "vggish", [], {"vggish": network}, [], {})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def job(
+    data: Path, start: Path, tmp_path_factory: pytest.TempPathFactory, ray_cluster: str
+) -> ReproduceJob:
     job = ReproduceJob(
         data=str(data),
         work=str(tmp_path_factory.mktemp("work")),
-        rows=ROWS,
+        rows=CHOSEN,
         setting="tiny",
+        start=str(start),
+        seed=3,
         resources=TrainResources(workers=2),
     )
     reproduce.run(job, ["reproduce"], {"tiny": TINY})
@@ -91,10 +108,9 @@ def test_the_report_has_every_row_beside_the_paper(job, prepared):
 
 def test_copies_raise_every_class_and_stay_out_of_validation(prepared):
     assert prepared.dataset.layout == "fsdkaggle2018"
-    rows = [
-        row for table in prepared.shards() for row in table.select(["label", "copy"]).to_pylist()
+    copies = [
+        row["label"] for table in shards(prepared) for row in table.to_pylist() if row["copy"]
     ]
-    copies = [row["label"] for row in rows if row["copy"]]
     assert len(copies) == len(set(copies)) == 40  # all but the first class, which has one more
     assert len(prepared.failures()) == 0  # the empty clips are ignored ones
 
@@ -161,42 +177,82 @@ def test_what_cannot_be_published_or_measured_is_refused(prepared, tmp_path):
 
 def test_kaggle_s_layout_prepares_the_same(prepared, tmp_path):
     data = write_fsdkaggle2018(tmp_path / "kaggle", "kaggle")
-    other = prepare_here(PrepareJob(data=str(data), work=str(tmp_path / "work")))
+    other = prepare_here(PrepareJob(data=str(data), work=str(tmp_path / "work"), seed=3))
     assert other.info == prepared.info
-    for mine, theirs in zip(other.shards(), prepared.shards(), strict=True):
+    for mine, theirs in zip(shards(other), shards(prepared), strict=True):
         assert mine.equals(theirs)
 
 
-def test_the_bundled_recipe_publishes_what_it_trained_on_everything(tmp_path, ray_cluster):
-    """Its networks are trained beforehand, here, so that it finds them; the rest it does itself."""
-    data = write_folds(tmp_path, n_folds=2)
-    recipe = Bundled(
-        folds=(1, 2),
-        seeds=(0,),
-        copies=1,
-        head_copies=1,
-        vggish=TINY.vggish,
-        extractor=replace(BUNDLED_EXTRACTOR, epochs=1),
-        network=AttentionConfig(2, hidden=8),
-        head=replace(BUNDLED_HEAD, epochs=1),
+def test_each_verb_finds_what_reproduce_made_and_its_model_tags(
+    job: ReproduceJob,
+    prepared: Prepared,
+    data: Path,
+    start: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A flag that meant something else than the job's field would be told as another setting."""
+    store, work = prepared.store, ("--work", job.work)
+
+    def carry_out(verb: str, *flags: str) -> dict[str, Any]:
+        assert main([verb, *flags]) == Exit.DONE, capsys.readouterr().err
+        metrics: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return metrics
+
+    metrics = carry_out("prepare", str(data), *work, "--seed", "3")
+    assert (metrics["n_shards_made"], metrics["n_clips"], metrics["failures"]) == (0, 130, {})
+    found = carry_out(
+        *("finetune", *work, "--name", "balanced-last", "--split", "last-105", "--seed", "3"),
+        *("--start", str(start), "--epochs", "2", "--patience", "2", "--learning-rate", "1e-3"),
+        *("--weight-decay", "0.01", "--one-cycle", "--average", "0.9", "--bfloat16"),
+    )["extractors/balanced-last"]
+    assert found["spec"]["vggish"]["conv_widths"] == [2, 2, 4, 4]
+
+    removed = [
+        path for path in store.list("embeddings/balanced-last") if path.endswith("00000.parquet")
+    ]
+    store.remove(removed)
+    fit = (
+        *("fit", *work, "--extractors", "balanced-last", "--name", "F", "--hidden", "8"),
+        *("--copies", "1000000", "--mixup", "0.2", "--epochs", "2", "--patience", "2"),
+        *("--batch-size", "64", "--seed", "3"),
     )
-    job = BundleJob(data=str(data), work=str(tmp_path / "work"), publish=str(tmp_path / "model"))
-    prepared = prepare_here(recipe.prepare(job.data, job.work))
-    extractors, (head,) = recipe.extractors(), recipe.heads()
-    train_here([ExtractorTask(spec) for spec in extractors], prepared.store)
-    names = tuple(spec.name for spec in extractors)
-    embed.run(EmbedJob(work=job.work, extractors=names, copies=1), [])
-    train_here(
-        [
-            HeadTask(head, spec.name, spec.split, weights_of(prepared.store, spec.name))
-            for spec in extractors
-        ],
-        prepared.store,
+    assert main([*fit]) == Exit.COMMAND
+    assert "run embed" in capsys.readouterr().err
+    assert carry_out("embed", *work, "--extractors", "balanced-last")["n_segments"] > 0
+    assert set(removed) <= set(store.list("embeddings"))
+    assert carry_out(*fit).keys() == {"heads/F/balanced-last"}
+
+    model = tmp_path / "mine"
+    metrics = carry_out(
+        *("evaluate", *work, "--name", "mine", "--members", "F:balanced-last", "F:balanced-first"),
+        *("--publish", str(model), "--float16"),
     )
-    record = bundle.run(job, ["bundle"], recipe)
-    assert record.metrics["all"]["n_clips"] == 18  # each clip by the networks of the other fold
-    assert set(record.metrics["tests"]) == {"fold-1", "fold-2"}
-    tagger = Tagger.load(tmp_path / "model")
-    assert [member.extractor for member in tagger.card.members] == ["all-s0"]
-    assert tagger.card.about["data"]["n_clips"] == 18
-    assert "fixed beforehand" in tagger.card.about["notes"]["validation"]
+    assert metrics["all"]["n_clips"] == 6
+    out, audio = tmp_path / "tables", data / "FSDKaggle2018.audio_test"
+    tag = ["tag", str(audio), "--out", str(out), "--model", str(model), "--max-failed", "0.5"]
+    assert main(tag) == Exit.DONE
+    capsys.readouterr()
+    assert main(["status", str(out), "--verify", "--json"]) == Exit.DONE
+    (of_model,) = json.loads(capsys.readouterr().out)["models"]
+    assert of_model["model_id"] == read_model(model).card.model_id
+    assert (of_model["n_tagged"], of_model["open_failures"]) == (6, {"empty": 3})
+
+
+def test_rows_can_be_chosen() -> None:
+    job = ReproduceJob(data="d", work="w", rows=("3-F", "2-all"))
+    assert [row.key for row in reproduce.chosen_rows(job)] == ["3-F", "2-all"]
+    everything = reproduce.chosen_rows(ReproduceJob(data="d", work="w"))
+    assert {row.key for row in ROWS} - {row.key for row in everything} == {"2-original"}
+    with_weights = reproduce.chosen_rows(ReproduceJob(data="d", work="w", start="vggish"))
+    assert len(with_weights) == len(ROWS)
+
+
+def test_impossible_rows_are_refused() -> None:
+    for rows, text in ((("9-Z",), "has no 9-Z"), (("2-original",), "start must name")):
+        with pytest.raises(OptionError, match=text):
+            reproduce.chosen_rows(ReproduceJob(data="d", work="w", rows=rows))
+    with pytest.raises(OptionError, match="the command bundle"):
+        ReproduceJob(data="d", work="w", rows=("bundled",))
+    with pytest.raises(OptionError, match="one of paper, reduced"):
+        reproduce.run(ReproduceJob(data="d", work="w", setting="huge"), [])

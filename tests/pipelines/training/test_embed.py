@@ -1,25 +1,20 @@
-"""Patches to embeddings, and what heads read of them; Ray's part is in test_reproduce."""
-
-import json
+"""Patches to embeddings; Ray's part is in test_reproduce."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
-from pipelines.training.embed import EMBEDDINGS, embed, embedded_takes
-from pipelines.training.jobs import PrepareJob
-from pipelines.training.workfolder.patches import Prepared, patches_of, shard, write_table
-from tagger.configs import VGGishConfig
+from pipelines.training import embed as step
+from pipelines.training.embed import Embedder, embed
+from pipelines.training.finetune import ExtractorTask
+from pipelines.training.jobs import EmbedJob, ExtractorSpec
+from pipelines.training.workfolder.embeddings import EMBEDDINGS, finished_folder
+from pipelines.training.workfolder.patches import patches_of
+from tagger.configs import TrainingConfig, VGGishConfig
 from tagger.errors import CommandError
 from tagger.vggish import VGGish, initialise
-from tests.support.small_data import prepare_here, write_folds
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    top = tmp_path_factory.mktemp("data")
-    data = write_folds(top)
-    return prepare_here(PrepareJob(data=str(data), work=str(top / "work"), copies=1))
+from tests.support.small_data import CountingStore, shards, train_here
 
 
 @pytest.fixture(scope="module")
@@ -30,31 +25,41 @@ def network() -> VGGish:
 
 
 def test_one_row_per_patch(prepared, network):
-    (patches,) = prepared.shards()
-    table = embed(patches, "x", network, torch.device("cpu"))
+    (takes,) = shards(prepared)
+    table = embed(takes, "x", network, torch.device("cpu"))
     assert table.schema == EMBEDDINGS
-    values = np.concatenate([patches_of(value) for value in patches["patches"]])
     with torch.inference_mode():
-        expected = network(torch.from_numpy(values.astype(np.float32))).numpy()
+        patches = torch.from_numpy(patches_of(takes["patches"]).astype(np.float32))
+        expected = network(patches).numpy()
     found = np.stack(table["embedding"].to_numpy(zero_copy_only=False))
     np.testing.assert_allclose(found, expected, atol=1e-6)
-    assert table["segment"].to_pylist()[:3] == [0, 1, 0]  # 2.5 s, then its copy
+    assert table["segment"].to_pylist()[:5] == [0, 1, 0, 1, 0]  # 2.5 s, its copy, then 1 s
+    assert table["copy"].to_pylist()[:5] == [0, 0, 1, 1, 0]
 
 
-def test_heads_read_some_clips_and_copies(prepared, network):
-    (patches,) = prepared.shards()
-    table = embed(patches, "y", network, torch.device("cpu"))
-    for name in "yz":
-        record = json.dumps({"weights": "0123456789"}).encode()
-        prepared.store.write(f"extractors/{name}/record.json", record)
-    write_table(prepared.store, shard(0, "embeddings/y/01234567/1"), table)
-    for copies, n_each in ((0, 1), (1, 2)):
-        takes, owners = embedded_takes(prepared, "y", np.array([0, 4]), copies)
-        assert owners.tolist() == [0] * n_each + [4] * n_each
-        expected, _ = prepared.takes(np.array([0, 4]), copies)
-        assert takes.starts.tolist() == expected.starts.tolist()
-        assert takes.labels.tolist() == expected.labels.tolist()
-    with pytest.raises(CommandError, match="run embed"):
-        embedded_takes(prepared, "y", np.array([0]), 2)
-    with pytest.raises(CommandError, match="run embed"):
-        embedded_takes(prepared, "z", np.array([0]), 0)
+def test_a_shard_without_takes_has_no_embeddings(prepared, network):
+    (takes,) = shards(prepared)
+    assert len(embed(takes.slice(0, 0), "x", network, torch.device("cpu"))) == 0
+
+
+def test_a_shard_is_read_once_for_all_extractors(prepared, extractor):
+    store = CountingStore(prepared.store.root)
+    for name in "xy":
+        train_here([ExtractorTask(ExtractorSpec(**vars(extractor) | {"name": name}))], store)
+    store.n_reads.clear()
+    embedder = Embedder(type(prepared)(store, prepared.info, prepared.dataset), copies=0)
+    made = embedder(pa.table({"shard": [0], "extractors": [["x", "y"]]}))
+    (takes,) = shards(prepared)
+    n_patches = sum(row["n_patches"] for row in takes.to_pylist() if row["copy"] == 0)
+    assert made["n_segments"].to_pylist() == [2 * n_patches]
+    assert store.n_reads["patches/part-00000.parquet"] == 1
+    for name in "xy":
+        assert finished_folder(prepared, name, 0).endswith("/0")
+
+
+def test_the_baseline_has_no_embeddings(prepared):
+    config = TrainingConfig(epochs=1, patience=None)
+    spec = ExtractorSpec(name="b", split="fold-1", network="baseline", training=config)
+    train_here([ExtractorTask(spec)], prepared.store)
+    with pytest.raises(CommandError, match="baseline CNN"):
+        step.run(EmbedJob(work=prepared.store.root, extractors=("b",)), [])

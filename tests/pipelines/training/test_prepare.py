@@ -1,6 +1,5 @@
 """A data set to patches: which copies, how, and what becomes of clips that cannot be read."""
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +10,13 @@ import soundfile
 from pipelines.runtime.limits import Limits
 from pipelines.storage.store import open_store
 from pipelines.training import prepare
+from pipelines.training.clip_takes import takes_of
 from pipelines.training.jobs import PrepareJob
-from pipelines.training.workfolder.patches import open_prepared, patches_of, shard
-from tagger import audio, dataset, logmel, sampling
+from pipelines.training.workfolder.patches import FOLDER, load_patches, open_prepared, patches_of
+from pipelines.training.workfolder.shards import shard_path
+from tagger import audio, dataset, logmel
 from tagger.errors import CommandError
-from tests.support.small_data import RATE_HZ, tone, write_folds
+from tests.support.small_data import RATE_HZ, shards, tone, write_folds
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")  # its own settings'
 
@@ -53,7 +54,7 @@ def test_every_clip_is_prepared_or_a_failure(prepared):
         "a/empty.wav": "empty",
         "a/text.wav": "unsupported",
     }
-    rows = [row for table in found.shards() for row in table.to_pylist()]
+    rows = [row for table in shards(found) for row in table.to_pylist()]
     assert {row["name"] for row in rows if row["copy"] == 0} == {
         *(f"a/{i}.wav" for i in range(4)),
         *(f"b/{i}.wav" for i in range(2)),
@@ -66,7 +67,7 @@ def test_every_clip_is_prepared_or_a_failure(prepared):
 @pytest.mark.ray
 def test_copies_raise_each_class_to_the_largest(prepared):
     _, _, found = prepared
-    rows = [row for table in found.shards() for row in table.to_pylist()]
+    rows = [row for table in shards(found) for row in table.to_pylist()]
     # 6 clips of class a against 2 of class b, which get two copies each.
     assert [row["name"] for row in rows if row["copy"]] == ["b/0.wav"] * 2 + ["b/1.wav"] * 2
     assert all(row["n_semitones"] != 0 for row in rows if row["copy"])
@@ -76,23 +77,24 @@ def test_copies_raise_each_class_to_the_largest(prepared):
 @pytest.mark.ray
 def test_patches_are_those_of_the_library(prepared, folder):
     _, _, found = prepared
-    for table in found.shards():
-        for row, value in zip(table.to_pylist(), table["patches"], strict=True):
+    for table in shards(found):
+        for i, row in enumerate(table.to_pylist()):
             if row["copy"] == 0:
                 expected = logmel.patches(audio.waveform(folder / row["name"])[1])
-                np.testing.assert_allclose(patches_of(value), expected, atol=0.005)
+                value = patches_of(table["patches"].slice(i, 1))
+                np.testing.assert_allclose(value, expected, atol=0.005)
 
 
 @pytest.mark.ray
 def test_a_second_run_makes_nothing_and_a_missing_shard_is_made_again(prepared):
     given, _, found = prepared
-    before = [found.store.read(shard(n)) for n in range(found.n_shards)]
+    before = [found.store.read(shard_path(FOLDER, n)) for n in range(found.n_shards)]
     assert prepare.run(given, []).metrics["n_shards_made"] == 0
-    found.store.remove([shard(0)])
+    found.store.remove([shard_path(FOLDER, 0)])
     with pytest.raises(CommandError, match="run prepare"):
         open_prepared(found.store)
     assert prepare.run(given, []).metrics["n_shards_made"] == 1
-    assert [found.store.read(shard(n)) for n in range(found.n_shards)] == before
+    assert [found.store.read(shard_path(FOLDER, n)) for n in range(found.n_shards)] == before
 
 
 @pytest.mark.ray
@@ -111,7 +113,7 @@ def test_a_failure_that_may_pass_is_tried_again(tmp_path, monkeypatch, ray_clust
     monkeypatch.undo()
     (tmp_path / "hidden").rename(hidden)
     store = open_store(given.work)
-    store.write(f"embeddings/x/all/{Path(shard(0)).name}", b"of the shard that lacks a clip")
+    store.write(shard_path("embeddings/x/all", 0), b"of the shard that lacks a clip")
     assert prepare.run(given, []).metrics["failures"] == {}
     assert store.list("embeddings") == []
     assert prepare.run(given, []).metrics["n_shards_made"] == 0
@@ -121,13 +123,13 @@ def test_a_shard_made_again_drops_its_embeddings_only_if_it_differs(tmp_path):
     data = write_folds(tmp_path, n_folds=1)
     given = PrepareJob(data=str(data), work=str(tmp_path / "work"), balance=False)
     store = open_store(given.work)
-    plan = prepare.make_plan(dataset.load(given.data), given, store)
-    prepare.make(plan, 0)
-    store.write(f"embeddings/x/0/all/{Path(shard(0)).name}", b"of its patches")
-    prepare.make(plan, 0)
+    plan = prepare.plan_shards(dataset.load(given.data), given, store)
+    prepare.write_shard(plan, 0)
+    store.write(shard_path("embeddings/x/0/all", 0), b"of its patches")
+    prepare.write_shard(plan, 0)
     assert len(store.list("embeddings")) == 1
     (tmp_path / "1-0-0.wav").unlink()
-    prepare.make(plan, 0)
+    prepare.write_shard(plan, 0)
     assert store.list("embeddings") == []
 
 
@@ -149,46 +151,14 @@ def test_other_settings_in_the_same_work_folder_are_refused(prepared, folder):
 
 
 @pytest.mark.ray
-def test_takes_of_some_clips(prepared):
+def test_a_copy_that_starts_late_has_fewer_patches(prepared):
     _, _, found = prepared
     clips = found.dataset.clips
     wanted = np.flatnonzero(clips["name"].isin(["b/1.wav", "a/3.wav"]).to_numpy())
-    takes, owners = found.takes(wanted, 1)
-    assert clips["name"].iloc[owners].tolist() == ["a/3.wav", "b/1.wav", "b/1.wav"]
-    assert np.diff(takes.starts)[:2].tolist() == [4, 2]  # the copy starts late
-    assert takes.labels.tolist() == [0, 1, 1]
-
-
-def test_nothing_prepared_is_told(tmp_path):
-    with pytest.raises(CommandError, match="run prepare first"):
-        open_prepared(open_store(str(tmp_path)))
-
-
-def test_takes_depend_on_name_copy_and_seed_alone():
-    plain = PrepareJob(data="", work="", seed=3)
-    takes = prepare.takes_of("x.wav", 5, plain)
-    assert takes == prepare.takes_of("x.wav", 9, plain)[:6]
-    assert [take.n_semitones for take in takes[1:]] == [
-        sampling.draw_semitones("x.wav", copy, 3) for copy in range(1, 6)
-    ]
-    assert {take.offset for take in takes} == {0}
-    moved = prepare.takes_of("x.wav", 5, PrepareJob(data="", work="", seed=3, shift_start=True))
-    offsets = [take.offset for take in moved]
-    assert offsets[0] == 0
-    assert len(set(offsets)) == 6
-    assert max(offsets) < logmel.PATCH_HOP
-    few = PrepareJob(data="", work="", most_semitones=2)
-    assert {abs(t.n_semitones) for t in prepare.takes_of("x.wav", 9, few)[1:]} == {1, 2}
-
-
-def test_a_copy_starts_late_but_keeps_one_patch():
-    recording = np.concatenate([tone(0, 0, 1.2), tone(4, 0, 1.2)])
-    buffer = io.BytesIO()
-    soundfile.write(buffer, recording, RATE_HZ, format="WAV")
-    takes = [prepare.Take(0, 0, 0), prepare.Take(1, 0, 8_000), prepare.Take(2, 0, 40_000)]
-    whole, late, last = prepare.decode_takes(buffer.getvalue(), takes, 1.0)
-    assert [len(patches) for patches in (whole, late, last)] == [2, 1, 1]
-    np.testing.assert_allclose(late[0, :46], whole[0, 50:], atol=1e-4)
+    loaded = load_patches(found, wanted, 1)
+    assert clips["name"].iloc[loaded.clips].tolist() == ["a/3.wav", "b/1.wav", "b/1.wav"]
+    assert np.diff(loaded.takes.starts)[:2].tolist() == [4, 2]
+    assert loaded.takes.labels.tolist() == [0, 1, 1]
 
 
 def test_a_clip_that_fails_has_no_take_at_all(tmp_path):
@@ -204,7 +174,7 @@ def test_a_clip_that_fails_has_no_take_at_all(tmp_path):
         "version": f"{status.st_size}-{status.st_mtime_ns}",
         "size_bytes": 4,
     }
-    takes = prepare.takes_of("bad.wav", 2, PrepareJob(data="", work=""))
+    takes = takes_of("bad.wav", 2, PrepareJob(data="", work=""))
     patches, failures = prepare.make_shard(pa.Table.from_pylist([clip]), [takes], Limits())
     assert len(patches) == 0
     assert failures["name"].to_pylist() == ["bad.wav"]

@@ -1,12 +1,17 @@
 """The record of a step is there from its start, and tells how it ended."""
 
 import json
+import signal
 from dataclasses import dataclass
 
 import pytest
 
+from pipelines.runtime.errors import ClusterLost
+from pipelines.runtime.signals import Interrupted
+from pipelines.storage.errors import AccessDenied, StoreUnavailable
 from pipelines.storage.store import open_store
 from pipelines.training.step_records import recorded
+from tagger.errors import CommandError, OptionError
 
 
 @dataclass(frozen=True)
@@ -25,12 +30,43 @@ def test_a_step_that_ends_well(tmp_path):
     assert found["metrics"] == {"loss": 0.5}
     assert found["config"] == {"work": "w"}
     assert found["command"] == ["fit", "--work", "w"]
+    assert found["error"] is None
+    assert set(found["versions"]) > {"python", "ray", "torch"}
 
 
-def test_a_step_that_fails(tmp_path):
+def ended_by(error: BaseException, tmp_path) -> dict[str, object]:
+    """The record of a step that ends with an exception."""
     store = open_store(str(tmp_path))
-    with pytest.raises(ValueError, match="why"), recorded(store, "fit", [], Job(), "abc"):
-        raise ValueError("why")
+    with pytest.raises(type(error)), recorded(store, "fit", [], Job(), "abc"):
+        raise error
     (path,) = store.list("_runs")
-    found = json.loads(store.read(path))
-    assert (found["state"], found["error"]) == ("failed", "ValueError: why")
+    return json.loads(store.read(path))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        CommandError("why"),
+        OptionError("epochs", "must not be negative"),
+        AccessDenied("no"),
+        StoreUnavailable("away"),
+        ClusterLost("a node is gone"),
+    ],
+)
+def test_what_people_can_mend_takes_one_line(error, tmp_path):
+    found = ended_by(error, tmp_path)
+    assert found["state"] == "failed"
+    assert found["error"] == f"{type(error).__name__}: {error}"
+
+
+def test_what_nobody_foresaw_keeps_its_traceback(tmp_path):
+    found = ended_by(ZeroDivisionError("why"), tmp_path)
+    assert found["state"] == "failed"
+    assert found["error"].startswith("Traceback")
+    assert "in ended_by" in found["error"]
+    assert found["error"].rstrip().endswith("ZeroDivisionError: why")
+
+
+def test_a_step_that_was_told_to_end_has_not_failed(tmp_path):
+    found = ended_by(Interrupted(signal.SIGTERM), tmp_path)
+    assert (found["state"], found["error"]) == ("interrupted", "Interrupted: ended by SIGTERM")

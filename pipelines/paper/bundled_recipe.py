@@ -1,0 +1,84 @@
+"""How the bundled model is made, as data: its preparation, extractors and heads."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from pipelines.paper.settings import NARROW
+from pipelines.training.jobs import ExtractorSpec, HeadSpec, PrepareJob
+from tagger.configs import AttentionConfig, TrainingConfig, VGGishConfig
+
+EXTRACTOR_TRAINING: Final = TrainingConfig(
+    epochs=2,
+    patience=None,
+    batches="balanced",
+    learning_rate=2e-3,
+    weight_decay=1e-4,
+    one_cycle=True,
+    average=0.99,
+    mixup=0.2,
+)
+HEAD_TRAINING: Final = TrainingConfig(
+    epochs=10, patience=None, batches="examples", batch_size=128, one_cycle=True, mixup=0.2
+)
+HEAD: Final = "attention"  # the name of its heads
+EVERYTHING: Final = "all"  # the split of those networks that are published
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundledRecipe:
+    """Cross-validated over folds, then trained on all of them.
+
+    Every network trains for a number of epochs fixed beforehand, since the fold that is left out is
+    measured on. Its epochs count takes, ten to a clip: two are twenty passes over the clips.
+    """
+
+    folds: tuple[int, ...] = (1, 2, 3, 4)
+    seeds: tuple[int, ...] = (0, 1)
+    copies: int = 9
+    head_copies: int = 3
+    most_semitones: int = 6
+    vggish: VGGishConfig = NARROW
+    extractor: TrainingConfig = EXTRACTOR_TRAINING
+    network: AttentionConfig = field(default_factory=AttentionConfig)
+    head: TrainingConfig = HEAD_TRAINING
+
+    def prepare(self, data: str, work: str) -> PrepareJob:
+        """How the recordings are prepared."""
+        return PrepareJob(
+            data=data,
+            work=work,
+            balance=False,
+            copies=self.copies,
+            most_semitones=self.most_semitones,
+            shift_start=True,
+        )
+
+    def extractors(self) -> tuple[ExtractorSpec, ...]:
+        """Those of equal length stand together, so that workers side by side end together."""
+        splits = [*(f"fold-{fold}" for fold in self.folds), EVERYTHING]
+        return tuple(
+            ExtractorSpec(
+                name=f"{split}-s{seed}",
+                split=split,
+                vggish=self.vggish,
+                training=replace(self.extractor, seed=seed),
+                normalise=True,
+                copies=self.copies,
+            )
+            for split in splits
+            for seed in self.seeds
+        )
+
+    def heads(self) -> tuple[HeadSpec, ...]:
+        """The one head upon each extractor."""
+        return (
+            HeadSpec(name=HEAD, network=self.network, training=self.head, copies=self.head_copies),
+        )
+
+    def members(self, extractors: Sequence[ExtractorSpec]) -> tuple[tuple[str, str], ...]:
+        """All pairs of head and extractor."""
+        return tuple((HEAD, spec.name) for spec in extractors)
+
+
+RECIPE: Final = BundledRecipe()

@@ -1,0 +1,120 @@
+"""The networks of a row on a data set: the very specs that earlier versions wrote down."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipelines.paper.recipes import EXTRACTORS, HEADS
+from pipelines.paper.settings import SETTINGS, Start, divisions
+from pipelines.training.jobs import CLASSIFIER
+from pipelines.training.splits import parts
+from tagger.configs import LSTMConfig, VGGishConfig
+from tagger.dataset import Dataset
+from tagger.labels import LabelSet
+
+VERSION_1 = json.loads(
+    (Path(__file__).parents[2] / "golden" / "version_1" / "recipes.json").read_text()
+)
+
+
+def dataset(folds: bool, n: int, n_test: int = 0) -> Dataset:
+    number = np.arange(n + n_test)
+    clips = pd.DataFrame(
+        {
+            "name": [f"{i}.wav" for i in number],
+            "label": np.where(number % 2, "b", "a"),
+            "fold": pd.array(1 + number // 2 % 4 if folds else [None] * len(number), "Int64"),
+            "split": np.where(number < n, "train", "test"),
+            "usage": pd.array([None] * len(number), "string"),
+        }
+    )
+    return Dataset("csv", LabelSet.of(["a", "b"]), clips)
+
+
+PARTS = dataset(folds=False, n=9473, n_test=1600)
+FOLDS = dataset(folds=True, n=80)
+
+
+def plain(value: Any) -> Any:
+    return json.loads(json.dumps(value, default=asdict))
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_specs_are_those_of_version_1(name):
+    """So a work folder of version 1 is gone on with, and its networks are found."""
+    setting = SETTINGS[name]
+    prepare = asdict(setting.prepare("d", "w", 3))
+    assert prepare.items() >= VERSION_1[f"{name} prepare"].items()
+    assert plain(setting.heads([CLASSIFIER, *HEADS, "A"], 3)) == VERSION_1[f"{name} heads"]
+    found = setting.extractors(EXTRACTORS, PARTS, Start(), 3)
+    assert plain(found) == VERSION_1[f"{name} extractors"]
+    start = Start("/vggish", VGGishConfig((1, 2, 3, 4), 5))
+    found = {
+        kind: [[spec.start, spec.vggish, spec.normalise] for spec in specs]
+        for kind, specs in setting.extractors(EXTRACTORS, PARTS, start, 0).items()
+    }
+    assert plain(found) == VERSION_1[f"{name} from a model"]
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("small", dataset(folds=False, n=500, n_test=10)),
+        ("folds", FOLDS),
+        ("dealt", dataset(folds=False, n=20)),
+    ],
+)
+def test_splits_are_those_of_version_1(name, data):
+    for setting in SETTINGS.values():
+        found = {
+            kind: [[spec.name, spec.split] for spec in specs]
+            for kind, specs in setting.extractors(EXTRACTORS, data, Start(), 3).items()
+        }
+        assert found == VERSION_1[f"splits of {name}"]
+
+
+def test_heads_are_what_the_paper_says():
+    heads = {head.name: head for head in SETTINGS["paper"].heads([*HEADS], 0)}
+    assert heads["A"].network.n_segments == 1
+    assert heads["A"].network.hidden == 600
+    assert heads["A"].network.dropout == 0.4
+    assert heads["B"].network == LSTMConfig(600)
+    assert heads["F-10"].network.n_segments == 10
+    assert [heads[name].copies > 0 for name in "ABCD"] == [False] * 3 + [True]
+
+
+def test_the_four_extractors_of_section_2_2():
+    made = SETTINGS["paper"].extractors(EXTRACTORS, PARTS, Start(), 0)
+    (first,), (last,) = made["balanced-first"], made["balanced-last"]
+    (unbalanced,) = made["unbalanced-first"]
+    assert len(parts(PARTS, first.split).train) == 8000
+    assert len(parts(PARTS, last.split).validation) == 1473
+    assert (first.training.batches, unbalanced.training.batches) == ("balanced", "unbalanced")
+    assert unbalanced.training.batch_size == 41
+    assert first.vggish.hidden == 4096
+
+
+def test_every_fold_has_its_own_extractors_that_have_not_seen_it():
+    assert [division.name for division in divisions(FOLDS)] == [f"fold-{k}" for k in range(1, 5)]
+    for specs in SETTINGS["paper"].extractors(EXTRACTORS, FOLDS, Start(), 0).values():
+        tested = []
+        for spec in specs:
+            split = parts(FOLDS, spec.split)
+            tested += split.test.tolist()
+            assert not set(split.test) & {*split.train, *split.validation}
+            assert len(split.validation) or spec.training.patience is None
+        assert sorted(tested) == list(range(80))
+
+
+def test_clips_without_folds_or_test_are_dealt_out_to_five_folds():
+    data = dataset(folds=False, n=20)
+    assert [division.name for division in divisions(data)] == [f"fold-{k}" for k in range(1, 6)]
+    every = [parts(data, f"fold-{k}") for k in range(1, 6)]
+    assert sorted(np.concatenate([split.test for split in every])) == list(range(20))
+    for split in every:
+        assert np.bincount(data.truth()[split.test]).tolist() == [2, 2]
