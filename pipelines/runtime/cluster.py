@@ -68,6 +68,16 @@ def connect(resources: Resources, n_useful: int = 1) -> Workers:
     NodesMissing : nodes that were waited for in vain
     Interrupted : SIGTERM arrived while Ray had its own handler in place
     """
+    join(resources)
+    now = there()
+    limit = most() if os.environ.get("RAY_ADDRESS") else now
+    workers = _choose(resources, n_useful, now, limit)
+    await_nodes(Capacity(workers.n_cpus, workers.n_gpus), resources.wait_for_nodes_s)
+    return workers
+
+
+def join(resources: Resources) -> None:
+    """Be a driver of that Ray, whatever it has to offer; raises as ``connect`` does."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     address = os.environ.get("RAY_ADDRESS")
@@ -86,10 +96,6 @@ def connect(resources: Resources, n_useful: int = 1) -> Workers:
             "object_store_memory": OBJECT_STORE_BYTES,
         }
     _start(address, options)
-    now = there()
-    workers = _choose(resources, n_useful, now, most() if address else now)
-    await_nodes(Capacity(workers.n_cpus, workers.n_gpus), resources.wait_for_nodes_s)
-    return workers
 
 
 def _refuse_silence(address: str) -> None:

@@ -93,7 +93,7 @@ def tag(job: TagJob, command: list[str]) -> RunRecord:
             _TagRun(job, store, model, record, lock, watch).work(clips)
         finally:
             record.n_retries = record.tally.n_retries + retries.n
-    watch.tell_end()
+    watch.tell_completed()
     return record
 
 

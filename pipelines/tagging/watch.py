@@ -1,13 +1,19 @@
 """How far a run is, from its receipts and from the board; told to its record and as metrics."""
 
+import logging
+import os
 import threading
 
 from pipelines.output.run_records import RunRecord, RunState
 from pipelines.output.tally import Tally
-from pipelines.runtime import metrics
+from pipelines.runtime import cluster, metrics
+from pipelines.runtime.limits import Resources
 from pipelines.runtime.metrics import RunMetrics
 from pipelines.tagging.board import Board, LocalBoard
+from tagger.errors import CommandError
 from tagger.logmel import SEGMENT_S
+
+_log = logging.getLogger(__name__)
 
 
 class Watch:
@@ -34,9 +40,22 @@ class Watch:
             if self.metrics is not None:
                 _tell(self.metrics, self._record, under_way.n_segments)
 
-    def tell_end(self) -> None:
-        """Tell that the run has ended, to whoever waits for runs that complete."""
-        if self.metrics is not None and self._record.state == RunState.COMPLETE:
+    def tell_completed(self) -> None:
+        """Tell Prometheus of a run that is complete, also of one that had nothing to do.
+
+        Such a run has not joined the cluster; where there is one, it joins for this word, so that
+        nights without new recordings are not taken for nights without a run.
+        """
+        if self._record.state != RunState.COMPLETE:
+            return
+        if self.metrics is None and os.environ.get("RAY_ADDRESS"):
+            try:
+                cluster.join(Resources())
+            except CommandError as error:
+                _log.warning("no metric tells that the run has completed: %s", error)
+                return
+            self.metrics = RunMetrics(self._record.model_id)
+        if self.metrics is not None:
             self.metrics.tell_completed()
 
 
