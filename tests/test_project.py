@@ -80,15 +80,16 @@ def test_the_page_of_options_is_what_the_program_makes():
 @pytest.mark.parametrize("name", VERBS)
 def test_every_verb_and_option_is_on_that_page(name):
     section = reference.page().partition(f"\n## {name}\n")[2].partition("\n## ")[0]
-    of_every_verb = [option.flag for option in options(VERBS[name])][-1]
-    assert of_every_verb == "--verbose"
-    for option in options(VERBS[name])[:-1]:
+    of_every_verb = [option.flag for option in options(VERBS[name])][-2:]
+    assert of_every_verb == ["--verbose", "--log-format"]
+    for option in options(VERBS[name])[:-2]:
         assert f"`{option.flag}" in section, option.flag
 
 
 def test_options_of_every_verb_stand_once():
-    (verbose,) = EveryVerb.__dataclass_fields__
-    assert reference.page().count(f"`--{verbose}`") == 2  # its own row, and exit code 1
+    assert list(EveryVerb.__dataclass_fields__) == ["verbose", "log_format"]
+    assert reference.page().count("`--verbose`") == 2  # its own row, and exit code 1
+    assert reference.page().count("`--log-format ") == 1
 
 
 @pytest.mark.parametrize("name", TEXTS)

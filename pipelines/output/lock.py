@@ -30,8 +30,13 @@ _log = logging.getLogger(__name__)
 BEAT_S: Final = 5.0
 SILENCE_S: Final = 20.0
 
+_NEEDED: Final = ("owner", "run_id", "host", "pid")
 _PATIENCE_S: Final = 2.0
 """Longest time to try one beat; a job that is to end does not wait longer for a store."""
+
+
+class BrokenLock(CommandError):  # noqa: N818
+    """The file is there, but holds no lock. A job that is at work makes it anew."""
 
 
 class Lock:
@@ -106,7 +111,10 @@ class Lock:
         return json.dumps({**self._me, "beat": self._beat}).encode()
 
     def _is_mine(self) -> bool:
-        found = _find(self._store, self._path)
+        try:
+            found = _find(self._store, self._path)
+        except BrokenLock:  # nobody's
+            return True
         return found is not None and found["owner"] == self._me["owner"]
 
     def _is_dead(self, owner: dict[str, Any]) -> bool:
@@ -149,11 +157,16 @@ def is_alive(store: Store, model_id: str, run_id: str, silence_s: float = SILENC
 
 
 def _find(store: Store, path: str) -> dict[str, Any] | None:
+    """What a lock says; None where there is none, BrokenLock where it says nothing."""
     try:
         found: dict[str, Any] = json.loads(store.read(path))
+        return found | {name: found[name] for name in _NEEDED}
     except FileNotFoundError:
         return None
-    return found
+    except (KeyError, TypeError, ValueError) as error:
+        raise BrokenLock(
+            f"{store.root}/{path} is no lock of a job: remove it if none is at work"
+        ) from error
 
 
 def _watch(
