@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,11 @@ def show(title: str, rows: Sequence[dict[str, Any]]) -> None:
     sys.stdout.write(f"\n{title}\n\n" + "\n".join(lines) + "\n")
 
 
-def write(name: str, rows: Sequence[dict[str, Any]]) -> Path:
-    """Keep rows as ``results/<name>.json``."""
-    content = {"at": datetime.now(UTC).isoformat(timespec="seconds"), **_machine(), "rows": rows}
-    path = RESULTS / f"{name}.json"
+def write(name: str, rows: Sequence[dict[str, Any]], folder: Path = RESULTS, **about: Any) -> Path:
+    """Keep rows as ``<name>.json``, with what else there is to say about them."""
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    content = {"at": at, **_machine(), **about, "rows": rows}
+    path = folder / f"{name}.json"
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return path
 
@@ -36,12 +37,20 @@ def _machine() -> dict[str, Any]:
     commit = ["git", "rev-parse", "--short", "HEAD"]
     return {
         "command": " ".join(["python", "-m", *sys.orig_argv[2:]]),
-        "commit": subprocess.run(commit, capture_output=True, text=True, check=True).stdout.strip(),
+        "commit": subprocess.run(commit, capture_output=True, text=True).stdout.strip()
+        or "unknown",
         "cpu": _cpu(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        "versions": {package: version(package) for package in VERSIONS_OF},
+        "versions": {package: _version(package) for package in VERSIONS_OF},
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def _cpu() -> str:

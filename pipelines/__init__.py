@@ -5,6 +5,7 @@ Packages stand on floors; each imports only from the floors below it (``tests/te
     cli                              the verbs, their flags, exit codes, what a terminal shows
     paper   demo                     the rows of the paper's tables; the demo
     tagging   training   assets      the tag job; the training steps; downloads
+    housekeeping                     recordings forgotten, small files merged
     inputs   output   runtime        what to tag; where tables go; Ray, signals, child processes
     storage                          reading and writing, with retries
 

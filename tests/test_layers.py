@@ -21,18 +21,23 @@ ROOT = Path(__file__).parent.parent
 FLOORS = (
     {"storage"},
     {"inputs", "output", "runtime"},
-    {"tagging", "training", "assets"},
+    {"tagging", "training", "assets", "housekeeping"},
     {"paper", "demo"},
     {"cli"},
 )
 """The packages of ``pipelines`` from the ground up; each may import those on the floors below."""
 
 RAY = {
+    "pipelines.runtime.authentication",
     "pipelines.runtime.cluster",
+    "pipelines.runtime.growth",
+    "pipelines.runtime.metrics",
     "pipelines.runtime.ray_errors",
+    "pipelines.runtime.session",
     "pipelines.runtime.submission",
     "pipelines.runtime.worker_logs",
     "pipelines.tagging.operators",
+    "pipelines.tagging.ray_board",
     "pipelines.tagging.ray_publisher",
     "pipelines.training.embed",
     "pipelines.training.prepare",
@@ -40,7 +45,7 @@ RAY = {
 }
 """The modules that may import ray, at the top or inside a function."""
 
-WITHOUT_TORCH = ("storage", "inputs", "output", "runtime", "cli")
+WITHOUT_TORCH = ("storage", "inputs", "output", "runtime", "housekeeping", "cli")
 
 STEPS = ("prepare", "finetune", "embed", "fit", "evaluate")
 """The steps of the training; none imports another."""

@@ -25,7 +25,7 @@ ARCHIVES: Final = tuple(
     f"FSDKaggle2018.{part}.zip" for part in ("meta", "doc", "audio_test", "audio_train")
 )
 LAYOUT: Final = "fsdkaggle2018"
-NOTES: Final = "fetched.json"
+FETCHED_FILE: Final = "fetched.json"
 
 _LOCAL_ARCHIVES: Final = (
     "FSDKaggle2018.*.zip",
@@ -126,7 +126,7 @@ class _Notes:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        path = folder / NOTES
+        path = folder / FETCHED_FILE
         self._archives: dict[str, dict[str, Any]] = (
             json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         )
@@ -143,10 +143,10 @@ class _Notes:
 
     def add(self, name: str, checksum: str, files: Mapping[str, int]) -> None:
         self._archives[name] = {"checksum": checksum, "files": dict(files)}
-        temporary = self.folder / f".{NOTES}.part"
+        temporary = self.folder / f".{FETCHED_FILE}.part"
         with writing(temporary):
             temporary.write_text(json.dumps(self._archives, indent=1), encoding="utf-8")
-            temporary.replace(self.folder / NOTES)
+            temporary.replace(self.folder / FETCHED_FILE)
 
 
 def _has_size(path: Path, size: int) -> bool:

@@ -3,6 +3,7 @@
 from typing import Final
 
 from pipelines.cli.cluster_verbs import Submit
+from pipelines.cli.housekeeping_verbs import Compact, Forget
 from pipelines.cli.paper_verbs import Bundle, Reproduce
 from pipelines.cli.tagging_verbs import Demo, Status, Tag
 from pipelines.cli.training_verbs import (
@@ -20,6 +21,8 @@ VERBS: Final[dict[str, type[Verb]]] = {
     "tag": Tag,
     "submit": Submit,
     "status": Status,
+    "forget": Forget,
+    "compact": Compact,
     "demo": Demo,
     "fetch": Fetch,
     "weights": Weights,

@@ -65,6 +65,23 @@ def read_manifest(uri: str) -> Iterator[Found]:
     ------
     CommandError : empty, unreadable, without a column ``uri``, or an entry that is refused
     """
+    for uris, extras in _resolved(uri):
+        yield from _with_extras(_looked_up(list(dict.fromkeys(uris))), uris, extras)
+
+
+def manifest_uris(uri: str) -> Iterator[str]:
+    """The canonical URIs that the manifest lists, in its order; none is looked up.
+
+    Raises
+    ------
+    CommandError : as ``read_manifest``
+    """
+    for uris, _ in _resolved(uri):
+        yield from uris
+
+
+def _resolved(uri: str) -> Iterator[tuple[list[str], list[str | None]]]:
+    """Canonical URIs of the entries, and the further columns of each as JSON, in batches."""
     n_rows = 0
     resolver = _Resolver(uri)
     for batch in _batches(uri):
@@ -75,9 +92,7 @@ def read_manifest(uri: str) -> Iterator[Found]:
             raise CommandError(f"{where} has text that is not UTF-8; save it as UTF-8") from None
         rows = range(n_rows + 1, n_rows + 1 + len(names))
         n_rows += len(names)
-        uris = [resolver.resolve(name, row) for name, row in zip(names, rows, strict=True)]
-        found = dict(zip(uris, uris, strict=True))
-        yield from _with_extras(_looked_up(list(found)), uris, extras)
+        yield [resolver.resolve(name, row) for name, row in zip(names, rows, strict=True)], extras
     if not n_rows:
         raise CommandError(f"{uri!r} lists nothing: a manifest needs at least one uri")
 
@@ -249,7 +264,7 @@ class _Resolver:
         return local_uri(path)
 
     def _stays_inside(self, path: str) -> bool:
-        """Whether a path below the folder is still there when all links are resolved."""
+        """Whether a path below the folder is still below it when all links are resolved."""
         parent = os.path.dirname(path)  # noqa: PTH120
         if parent not in self._inside:
             self._inside[parent] = self._really_inside(parent)

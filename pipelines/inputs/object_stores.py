@@ -39,7 +39,7 @@ def find_below(uri: str) -> Iterator[Found]:
 
 
 def find_from(literal: str) -> Iterator[Found]:
-    """Every object whose URI may begin with the letters ``literal``; others too outside S3."""
+    """Every object whose URI begins with ``literal``; outside S3 all others of its folder too."""
     if is_s3(literal):
         return _s3_objects(*split_s3(literal))
     return _others(literal.rpartition("/")[0])

@@ -59,7 +59,7 @@ def open_clip(
 
     Parameters
     ----------
-    uri, version, size_bytes : as listed; version "" means that there was nothing to list
+    uri, version, size_bytes : as listed; version "" where nothing was found
     spool_dir : folder of the temporary file of a large remote clip; None takes the system's
     patience_s : seconds to go on retrying one request to a store
 
@@ -163,7 +163,7 @@ def _local(path: str, version: str) -> Iterator[Content]:
     try:
         yield Path(path)
     except ClipError:
-        _same_file(path, version)  # a clip that broke because it changed has changed
+        _same_file(path, version)  # a clip that was changed while it was decoded may look broken
         raise
     _same_file(path, version)
 
@@ -183,7 +183,7 @@ def _open_regular(path: str) -> IO[bytes]:
 
 
 def _local_trouble(error: OSError) -> NoReturn:
-    """Is it this file, or the machine and its mounts?"""
+    """End the job if the machine or its mounts are in trouble; else it is this clip's failure."""
     if error.errno in _MACHINE_TROUBLE:
         raise StoreUnavailable(f"{error.filename or 'a local file'}: {error.strerror}") from error
     _fail(Reason.UNREADABLE, error.strerror or "cannot be read", error)
@@ -255,7 +255,7 @@ def _fsspec_reader(uri: str, version: str) -> Callable[[int, int | None], bytes]
 
 
 def _as_clip_error(call: Callable[[], bytes], uri: str, patience_s: float) -> bytes:
-    """What the store says of this one object, as the clip's failure."""
+    """The answer of ``call``; what the store says against this one object is the clip's failure."""
     try:
         return with_retries(call, f"reading {uri!r}", patience_s)
     except (AccessDenied, StoreUnavailable):

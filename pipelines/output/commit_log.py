@@ -7,7 +7,7 @@ Why each clip counts once, whoever is killed, whoever comes back from the dead:
 
 - Entry N is created only where it does not exist, by a writer that has read all entries before N.
   So each entry is decided with full knowledge of the earlier ones: a clip tagged in one of them is
-  not taken again. The loser of a race reads the winner's entry and decides anew.
+  not taken again. The loser of a race reads what the winner wrote and decides anew.
 - Staged files are named uniquely per attempt and written whole. An entry names every file that it
   considered, also those of which no row counts, and a file once named is never considered again.
   So a file that its publisher has removed cannot be named by a later entry, however stale the
@@ -17,63 +17,90 @@ Why each clip counts once, whoever is killed, whoever comes back from the dead:
 - A failed row is void when its clip is tagged, or when the same run has recorded a failure of it
   already (a replay of Ray's, not another attempt).
 
-``recover`` at the start and at the end of a run publishes what others committed and were killed
-over, and commits what they staged.
+An entry may replace earlier ones (``rewriting``): when it is published, their files go. It names
+the staged files that they named and holds the clips and attempts that they held, those of forgotten
+recordings apart, so knowledge of it is knowledge of them. Their numbers are free then, and a driver
+with an old view may create an entry under one of them. It counts for nothing: whatever number a
+living entry replaces is dead. Its writer learns that, because it lists the log after it has created
+the entry. The number was free only because the replacing entry was there already, and that one is
+never removed before an entry is there that replaces it too. So the listing shows one of the two
+(S3 lists by name, and the later one has the greater; a folder is listed in less time than it takes
+to replace an entry), and the writer decides anew with its content. Everybody else leaves dead
+entries out, and publishes none of them.
+
+A row of a forgotten recording is void. ``forget`` first writes its tombstones, then appends an
+empty entry to each log (to one that does not exist yet, when a job has the model's lock). A driver
+that does not know the tombstones has not read that entry; it loses the race for its number, reads
+the tombstones, and decides anew. What it committed before, ``forget`` finds when it reads the log.
 """
 
-import uuid
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
-from typing import BinaryIO, Final, NamedTuple, TypeVar
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipelines.output import layout
-from pipelines.output.log_entry import FAILED, Entry, Failed, Run, Staged
+from pipelines.output.forgotten import Forgotten
+from pipelines.output.log_entry import FAILED, Entry, Run
 from pipelines.output.settings import read_settings
+from pipelines.output.staging import StagedFile, StagedRow, entry_of
+from pipelines.storage.parallel import in_parallel
 from pipelines.storage.store import Store
 from tagger.errors import CommandError
 
-T = TypeVar("T")
-S = TypeVar("S")
-
-PART_BYTES: Final = 128 << 20
-"""Staged bytes that go into one file of a table: what a publisher holds in memory at a time."""
-
-FILES_PER_RECOVERED_ENTRY: Final = 256
+_MOST_LISTINGS: Final = 4
+"""A log that is being compacted may look torn in one listing, not in several."""
 
 
 class CommitLog:
     """What a driver knows of the log of one model; grows as entries are made or met.
 
-    Holds an Arrow array of clip_ids (36 bytes per clip), not the entries.
+    Holds an Arrow array of clip_ids (36 bytes per clip) and names of files, not the entries.
+
+    Attributes
+    ----------
+    forgotten : recordings that may not be committed
+    replaced_files : numbers of replaced entries of which files are still in the log
     """
 
     def __init__(self, store: Store, model_id: str) -> None:
         self.store = store
         self.model_id = model_id
         self._settings = read_settings(store)
-        self._next = 0
-        self._tagged: list[pa.Array] = []
-        self._failed: list[pa.Table] = []
+        self._known: dict[int, _Known] = {}
+        self._dead: set[int] = set()
         self._named: set[str] = set()
+        self._unpublished: set[int] = set()
+        self.forgotten = Forgotten.read(store)
         self.refresh()
 
     @property
     def n_entries(self) -> int:
-        """Entries seen so far; their numbers are 0 to ``n_entries - 1``."""
-        return self._next
+        """How many entries count."""
+        return len(self._known)
+
+    @property
+    def next_number(self) -> int:
+        """The number of the next entry."""
+        return max(self._known, default=-1) + 1
+
+    def __contains__(self, number: int) -> bool:
+        """Whether an entry is there and counts."""
+        return number in self._known
+
+    def numbers(self) -> list[int]:
+        """The numbers of the entries that count, in the order of what they stand for."""
+        return sorted(self._known, key=lambda number: self._known[number].first)
 
     def tagged(self) -> pa.ChunkedArray:
         """Return the clip_ids that are in ``clips`` or will be: string, no duplicates."""
-        return pa.chunked_array(self._tagged, pa.string())
+        return pa.chunked_array([self._known[n].tagged for n in self.numbers()], pa.string())
 
     def failed(self) -> pa.Table:
         """Return the last attempt of each clip that failed and was not tagged (``FAILED``)."""
-        attempts = pa.concat_tables([FAILED.empty_table(), *self._failed])
+        failed = [self._known[number].failed for number in self.numbers()]
+        attempts = pa.concat_tables([FAILED.empty_table(), *failed])
         open_ones = attempts.filter(
             pc.invert(pc.is_in(attempts["clip_id"], value_set=self.tagged().combine_chunks()))
         )
@@ -82,25 +109,54 @@ class CommitLog:
         )
         return last.rename_columns(FAILED.names)
 
+    def published_files(self) -> set[str]:
+        """The paths of all table files that must be there: those of published entries."""
+        published = self._known.keys() - self._unpublished
+        return {path for number in published for path in self._known[number].outputs}
+
     def refresh(self) -> list[Entry]:
-        """Read the entries that are new in the log; return those not yet published."""
-        numbers, published = layout.LogFiles.parse(self.store.list(layout.log(self.model_id)))
-        if numbers != list(range(len(numbers))):
-            raise CommandError(
-                f"{self.store.root}: the log of {self.model_id} has a gap; restore its files"
-            )
-        unpublished = [n for n in numbers if n not in published]
-        wanted = sorted({*unpublished, *range(self._next, len(numbers))})
-        result = []
-        for entry in _in_parallel(self.entry, wanted):
-            self._absorb(entry)
-            if entry.number in unpublished:
-                result.append(entry)
-        return result
+        """Read what is new in the log; return the entries that count and are not yet published."""
+        for _ in range(_MOST_LISTINGS):
+            files = layout.LogFiles.parse(self.store.list(layout.log(self.model_id)))
+            wanted = [
+                number
+                for number in files.entries
+                if number not in self._dead
+                and (number not in self._known or number not in files.published)
+            ]
+            read = in_parallel(self._entry_if_there, wanted)
+            found = [entry for entry in read if entry is not None]
+            for entry in reversed(found):
+                self._absorb(entry)
+            if len(found) == len(read) and self._is_whole(files.entries):
+                self.forgotten = Forgotten.read(self.store, self.forgotten)
+                self.replaced_files = self._dead & {*files.entries, *files.published}
+                unpublished = [
+                    entry
+                    for entry in found
+                    if entry.number in self._known and entry.number not in files.published
+                ]
+                self._unpublished = {entry.number for entry in unpublished}
+                return unpublished
+        raise CommandError(
+            f"{self.store.root}: the log of {self.model_id} has a gap; restore its files"
+        )
 
     def entry(self, number: int) -> Entry:
         """Read an entry from the log."""
         return Entry.from_json(self.store.read(layout.entry(self.model_id, number)))
+
+    def append(self, entry: Entry) -> bool:
+        """Put an entry, decided with all that is known so far, into the log.
+
+        Returns
+        -------
+        Whether it counts. If not, another writer was there first, and what it wrote is known now.
+        """
+        path = layout.entry(self.model_id, entry.number)
+        created = self.store.create(path, entry.to_json())
+        self.refresh()
+        return created and entry.number in self._known
 
     def commit(self, run: Run, staged_files: Sequence[str]) -> Entry | None:
         """Make the rows of these staged files count, those that are void apart.
@@ -116,18 +172,24 @@ class CommitLog:
         The entry, for publication, or None when no row counts (the files are removed then).
         """
         fresh = [file for file in dict.fromkeys(staged_files) if file not in self._named]
-        found = [keys for keys in _in_parallel(self._read_keys, fresh) if keys is not None]
+        read = in_parallel(lambda file: StagedFile.read(self.store, self.model_id, file), fresh)
+        found = [file for file in read if file is not None]
         while True:
-            found = [keys for keys in found if keys.file not in self._named]
+            found = [file for file in found if file.name not in self._named]
             chosen = self._choose(found)
             if not chosen:
-                self.store.remove(layout.staged(self.model_id, keys.file) for keys in found)
+                self.store.remove(layout.staged(self.model_id, file.name) for file in found)
                 return None
-            entry = self._entry(run, found, chosen)
-            if self.store.create(layout.entry(self.model_id, entry.number), entry.to_json()):
-                self._absorb(entry)
+            entry = self._next_entry(run, found, chosen)
+            if self.append(entry):
                 return entry
-            self._absorb(self.entry(entry.number))
+
+    def fence(self, run: Run) -> Entry:
+        """Append an empty entry: whoever has an older view cannot append before it reads anew."""
+        while True:
+            entry = self._next_entry(run, (), {})
+            if self.append(entry):
+                return entry
 
     def staged_leftovers(self) -> tuple[list[str], list[str]]:
         """List the staging folder: files that an entry names, and files that wait for one."""
@@ -138,39 +200,45 @@ class CommitLog:
             [file for file in files if file not in self._named],
         )
 
-    def _absorb(self, entry: Entry) -> None:
-        if entry.number < self._next:
-            return
-        self._next = entry.number + 1
-        self._named.update(staged.file for staged in entry.staged)
-        self._tagged.append(pa.array(entry.clip_ids, pa.string()))
-        columns = zip(*entry.failed, strict=True) if entry.failed else ([],) * len(FAILED)
-        self._failed.append(pa.table([list(column) for column in columns], schema=FAILED))
-
-    def _read_keys(self, file: str) -> "_Keys | None":
-        """Read the few columns that decide; None when the file is gone, its rows then count."""
+    def _entry_if_there(self, number: int) -> Entry | None:
         try:
-            return self.store.scan(
-                layout.staged(self.model_id, file), lambda opened: _Keys.read(file, opened)
-            )
-        except FileNotFoundError:
+            return self.entry(number)
+        except FileNotFoundError:  # replaced, and removed since it was listed
             return None
 
-    def _choose(self, found: "Sequence[_Keys]") -> "dict[str, _Row]":
+    def _absorb(self, entry: Entry) -> None:
+        """Take in an entry; of several the latest first, for it may replace the others."""
+        if entry.number in self._known or entry.number in self._dead:
+            return
+        self._known[entry.number] = _Known.of(entry)
+        self._named.update(staged.file for staged in entry.staged)
+        for number in entry.replaced():
+            self._known.pop(number, None)
+            self._dead.add(number)
+
+    def _is_whole(self, listed: Sequence[int]) -> bool:
+        """Whether each number is listed, or replaced by an entry that is."""
+        n_numbers = len(self._known) + len(self._dead)
+        return n_numbers == self.next_number and self._known.keys() <= {*listed}
+
+    def _choose(self, found: Sequence[StagedFile]) -> dict[str, StagedRow]:
         """Choose the rows that count, by clip_id."""
-        ids = pa.array([row.clip_id for keys in found for row in keys.rows], pa.string())
+        rows = [row for file in found for row in file.rows if row.uri not in self.forgotten]
+        ids = pa.array([row.clip_id for row in rows], pa.string())
         tagged = {
             clip_id
-            for known in self._tagged
-            for clip_id in known.filter(pc.is_in(known, value_set=ids)).to_pylist()
+            for known in self._known.values()
+            for clip_id in known.tagged.filter(pc.is_in(known.tagged, value_set=ids)).to_pylist()
         }
         tried = {
             (attempt["clip_id"], attempt["run_id"])
-            for known in self._failed
-            for attempt in known.filter(pc.is_in(known["clip_id"], value_set=ids)).to_pylist()
+            for known in self._known.values()
+            for attempt in known.failed.filter(
+                pc.is_in(known.failed["clip_id"], value_set=ids)
+            ).to_pylist()
         }
-        chosen: dict[str, _Row] = {}
-        for row in (row for keys in found for row in keys.rows):
+        chosen: dict[str, StagedRow] = {}
+        for row in rows:
             if row.clip_id in tagged:
                 continue
             if row.reason is not None and (row.clip_id, row.run_id) in tried:
@@ -180,101 +248,27 @@ class CommitLog:
                 chosen[row.clip_id] = row
         return chosen
 
-    def _entry(self, run: Run, found: "Sequence[_Keys]", chosen: "dict[str, _Row]") -> Entry:
-        counting: dict[str, list[int]] = {keys.file: [] for keys in found}
-        for row in chosen.values():
-            counting[row.file].append(row.row)
-        parts = _parts(found)
-        failed = [
-            Failed(row.clip_id, row.reason, bool(row.final), row.run_id)
-            for row in chosen.values()
-            if row.reason is not None
-        ]
-        with_tags = sorted({parts[row.file] for row in chosen.values() if row.reason is None})
-        with_failures = sorted({parts[row.file] for row in chosen.values() if row.reason})
-        outputs = {
-            table: tuple(
-                layout.TableFile(table, self.model_id, run.date, self._next, part).path
-                for part in (with_failures if table == "failures" else with_tags)
-            )
-            for table in self._settings.tables
-        }
-        return Entry(
-            number=self._next,
-            run_id=run.run_id,
-            run_date=run.date,
-            committed_at=datetime.now(UTC).isoformat(timespec="microseconds"),
-            writer=uuid.uuid4().hex,
-            staged=tuple(Staged(f, tuple(sorted(rows)), parts[f]) for f, rows in counting.items()),
-            clip_ids=tuple(row.clip_id for row in chosen.values() if row.reason is None),
-            failed=tuple(failed),
-            outputs={table: names for table, names in outputs.items() if names},
-        )
+    def _next_entry(
+        self, run: Run, found: Sequence[StagedFile], chosen: dict[str, StagedRow]
+    ) -> Entry:
+        tables = self._settings.tables
+        return entry_of(self.next_number, self.model_id, run, found, [*chosen.values()], tables)
 
 
-def recover(commit_log: CommitLog, run: Run, publish: Callable[[Entry], None]) -> list[Entry]:
-    """Finish what earlier runs, or other drivers, left: publish, then commit and publish.
+class _Known(NamedTuple):
+    """What is kept of an entry that counts."""
 
-    Parameters
-    ----------
-    publish : publishes an entry and returns when that is done
-
-    Returns
-    -------
-    The entries that ``publish`` was called for.
-    """
-    entries = commit_log.refresh()
-    for entry in entries:
-        publish(entry)
-    named, waiting = commit_log.staged_leftovers()
-    commit_log.store.remove(layout.staged(commit_log.model_id, file) for file in named)
-    for start in range(0, len(waiting), FILES_PER_RECOVERED_ENTRY):
-        made = commit_log.commit(run, waiting[start : start + FILES_PER_RECOVERED_ENTRY])
-        if made is not None:
-            publish(made)
-            entries.append(made)
-    return entries
-
-
-class _Row(NamedTuple):
-    file: str
-    row: int
-    clip_id: str
-    reason: str | None
-    final: bool | None
-    run_id: str
-
-
-class _Keys(NamedTuple):
-    """What of a staged file decides which of its rows count."""
-
-    file: str
-    n_bytes: int
-    rows: tuple[_Row, ...]
+    first: int
+    tagged: pa.Array
+    failed: pa.Table
+    outputs: tuple[str, ...]
 
     @classmethod
-    def read(cls, file: str, opened: BinaryIO) -> "_Keys":
-        n_bytes = opened.seek(0, 2)
-        opened.seek(0)
-        table = pq.ParquetFile(opened).read(FAILED.names, use_threads=False)
-        columns = [table[name].to_pylist() for name in FAILED.names]
-        rows = (_Row(file, i, *row) for i, row in enumerate(zip(*columns, strict=True)))
-        return cls(file, n_bytes, tuple(rows))
-
-
-def _parts(found: Sequence[_Keys]) -> dict[str, int]:
-    """Number the part of each file: ``PART_BYTES`` at most, or one file that is larger."""
-    parts: dict[str, int] = {}
-    part, filled = 0, 0
-    for keys in found:
-        if filled and filled + keys.n_bytes > PART_BYTES:
-            part, filled = part + 1, 0
-        parts[keys.file] = part
-        filled += keys.n_bytes
-    return parts
-
-
-def _in_parallel(function: Callable[[S], T], items: Iterable[S]) -> list[T]:
-    """Apply to all, eight requests to the store at a time; results in order."""
-    with ThreadPoolExecutor(8) as pool:
-        return list(pool.map(function, items))
+    def of(cls, entry: Entry) -> "_Known":
+        columns = zip(*entry.failed, strict=True) if entry.failed else ([],) * len(FAILED)
+        return cls(
+            entry.first,
+            pa.array(entry.clip_ids, pa.string()),
+            pa.table([list(column) for column in columns], schema=FAILED),
+            tuple(path for paths in entry.outputs.values() for path in paths),
+        )

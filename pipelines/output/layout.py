@@ -6,6 +6,9 @@
     _staging/<model_id>/<random>.parquet           rows of one batch, which wait for an entry
     _lock/<model_id>.json                          who is at work
     _runs/<run_id>.json                            record of a run; also in a work folder
+    _rewriting/<model_id>/<random>.parquet         rows on their way from old table files to new
+    _forgotten/<run_id>.json                       recordings that one `forget` erased, as hashes
+    _forgotten/key                                 what those hashes are keyed with
     <table>/model=<model_id>/run_date=YYYY-MM-DD/00000042-0.parquet
     views.sql                                      views over the tables
 
@@ -21,6 +24,10 @@ SETTINGS: Final = "_output.json"
 RUNS: Final = "_runs"
 LOGS: Final = "_log"
 STAGING: Final = "_staging"
+LOCKS: Final = "_lock"
+REWRITING: Final = "_rewriting"
+FORGOTTEN: Final = "_forgotten"
+FORGOTTEN_KEY: Final = f"{FORGOTTEN}/key"
 VIEWS: Final = "views.sql"
 
 _ENTRY: Final = ".json"
@@ -28,7 +35,10 @@ _MARKER: Final = ".published"
 
 
 class TableFile(NamedTuple):
-    """One file of a table: ``part`` of the rows of ``entry``."""
+    """One file of a table: ``part`` of the rows of ``entry``.
+
+    ``run_date`` is that of the run, and in a merged file that of the last run in it.
+    """
 
     table: str
     model_id: str
@@ -59,14 +69,24 @@ def model_tables(table: str, model_id: str) -> str:
     return f"{table}/model={model_id}"
 
 
+def table_of(path: str) -> str:
+    """The table that a path of a table file belongs to."""
+    return path.split("/")[0]
+
+
 def model_of_table(path: str) -> str:
-    """The model that a path below a table's folder belongs to."""
+    """The model that a path of a table file belongs to."""
     return path.split("/")[1].removeprefix("model=")
 
 
+def date_of_table(path: str) -> str:
+    """The ``run_date`` of the partition that a path below a table's folder belongs to."""
+    return path.split("/")[2].removeprefix("run_date=")
+
+
 def models_below(paths: Iterable[str]) -> set[str]:
-    """The models that paths below ``LOGS`` or ``STAGING`` belong to."""
-    return {path.split("/")[1] for path in paths}
+    """The models that paths below ``LOGS``, ``STAGING``, ``REWRITING`` or ``LOCKS`` belong to."""
+    return {path.split("/")[1].removesuffix(_ENTRY) for path in paths}
 
 
 def log(model_id: str) -> str:
@@ -110,14 +130,29 @@ def staged(model_id: str, file: str) -> str:
     return f"{staging(model_id)}/{file}"
 
 
+def rewriting(model_id: str) -> str:
+    """The folder of rows on their way from old table files of a model to new ones."""
+    return f"{REWRITING}/{model_id}"
+
+
+def rewritten(model_id: str, file: str) -> str:
+    """A file that an entry's ``rewritten`` names."""
+    return f"{rewriting(model_id)}/{file}"
+
+
 def lock(model_id: str) -> str:
     """The lock of a model's tables."""
-    return f"_lock/{model_id}.json"
+    return f"{LOCKS}/{model_id}{_ENTRY}"
 
 
 def run_record(run_id: str) -> str:
     """The record of a run."""
     return f"{RUNS}/{run_id}.json"
+
+
+def forgotten(run_id: str) -> str:
+    """What a ``forget`` command erased."""
+    return f"{FORGOTTEN}/{run_id}.json"
 
 
 def probe(name: str) -> str:

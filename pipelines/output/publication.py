@@ -1,15 +1,16 @@
 """From staged rows to tables.
 
-Publishing an entry writes, part by part, files whose names and bytes follow from the entry alone,
+Publishing an entry writes, part by part, files whose names and rows follow from the entry alone,
 ``clips`` last, then the entry's marker, then removes the staged files. Killed anywhere, it is
-repeated from the start and replaces each file by the same bytes, so readers see whole files and no
-clip twice. A publisher that comes late and finds staged files gone finds the marker too, since it
-is written before any removal.
+repeated from the start and leaves the files that are there, so readers see whole files and no clip
+twice. A publisher that comes late and finds staged files gone finds the marker too, since it is
+written before any removal.
+
+A table file is only ever created, never replaced by other rows, and each publisher looks for the
+marker before each file: what ``rewriting`` does to the files of a published entry stays done.
 """
 
 import io
-import json
-import uuid
 from collections.abc import Sequence
 from typing import Final
 
@@ -19,51 +20,33 @@ import pyarrow.parquet as pq
 
 from pipelines.output import layout
 from pipelines.output.log_entry import Entry, Staged
+from pipelines.output.markers import AlreadyPublishedError, is_published, mark, place
+from pipelines.output.parquet_files import encode
+from pipelines.output.rewriting import swap
 from pipelines.output.settings import Settings, read_settings
 from pipelines.storage.store import Store
 from tagger import schema
 from tagger.errors import CommandError
 
 _CLIP_KEY: Final = ["clip_id", "uri", "version", "model_id"]
-_ROW_GROUP_ROWS: Final = 1 << 16
-
-
-def stage(table: pa.Table, store: Store, model_id: str) -> str:
-    """Write one staged file, under a name that no other attempt uses; return the name.
-
-    Parameters
-    ----------
-    table : one row per clip, ``schema.staged``; all rows of one run
-    """
-    file = f"{uuid.uuid4().hex}.parquet"
-    store.write(layout.staged(model_id, file), _parquet(table, {}))
-    return file
 
 
 def publish(store: Store, model_id: str, entry: Entry) -> None:
-    """Write the entry's part of the tables; nothing is left to do when it returns."""
-    marker = layout.marker(model_id, entry.number)
-    if not store.exists(marker):
-        try:
-            rows = _write_tables(store, model_id, entry)
-        except FileNotFoundError as error:
-            if not store.exists(marker):  # else another publisher was faster
-                raise CommandError(
-                    f"{store.root}: a staged file of entry {entry.number}, which is not yet "
-                    f"published, is gone: restore it, or give another output ({error})"
-                ) from error
-        else:
-            store.write(marker, json.dumps({"rows": rows}).encode())
-    store.remove(layout.staged(model_id, staged.file) for staged in entry.staged)
-
-
-def published_rows(store: Store, model_id: str, number: int) -> dict[str, int] | None:
-    """Read from an entry's marker how many rows each table has of it; None: not published."""
+    """Make the tables hold what the entry says; nothing is left to do when it returns."""
+    if entry.replaces:
+        swap(store, model_id, entry)
+        return
     try:
-        marker: dict[str, dict[str, int]] = json.loads(store.read(layout.marker(model_id, number)))
-    except FileNotFoundError:
-        return None
-    return marker["rows"]
+        mark(store, model_id, entry.number, _write_tables(store, model_id, entry))
+    except AlreadyPublishedError:
+        pass
+    except FileNotFoundError as error:
+        if not is_published(store, model_id, entry.number):
+            raise CommandError(
+                f"{store.root}: a staged file of entry {entry.number}, which is not yet "
+                f"published, is gone: restore it, or give another output ({error})"
+            ) from error
+    store.remove(layout.staged(model_id, staged.file) for staged in entry.staged)
 
 
 def _write_tables(store: Store, model_id: str, entry: Entry) -> dict[str, int]:
@@ -81,18 +64,21 @@ def _write_tables(store: Store, model_id: str, entry: Entry) -> dict[str, int]:
     last: list[tuple[str, bytes]] = []
     for part in sorted({staged.part for staged in entry.staged if staged.rows}):
         of_part = [s for s in entry.staged if s.part == part and s.rows]
+        if is_published(store, model_id, entry.number):
+            raise AlreadyPublishedError
         tables = _take_apart(_read_rows(store, model_id, of_part, settings), settings)
         for table, content in tables.items():
             path = paths.get((table, part))
             if path is None:
                 continue
             counts[table] += content.num_rows
+            data = encode(content, metadata)
             if table == "clips":
-                last.append((path, _parquet(content, metadata)))
+                last.append((path, data))
             else:
-                store.write(path, _parquet(content, metadata))
+                place(store, model_id, entry.number, path, data)
     for path, data in last:
-        store.write(path, data)
+        place(store, model_id, entry.number, path, data)
     return counts
 
 
@@ -141,18 +127,3 @@ def _unnest(rows: pa.Table, keys: list[str], column: str) -> pa.Table:
 def _single(column: pa.ChunkedArray) -> pa.Array:
     chunks = column.combine_chunks()
     return chunks.combine_chunks() if isinstance(chunks, pa.ChunkedArray) else chunks
-
-
-def _parquet(table: pa.Table, metadata: dict[str, str]) -> bytes:
-    """Encode; the same table and metadata give the same bytes."""
-    texts = [field.name for field in table.schema if pa.types.is_string(field.type)]
-    described = {"schema_version": str(schema.SCHEMA_VERSION), **metadata}
-    buffer = io.BytesIO()
-    pq.write_table(
-        table.replace_schema_metadata(described),
-        buffer,
-        compression="zstd",
-        use_dictionary=texts,
-        row_group_size=_ROW_GROUP_ROWS,
-    )
-    return buffer.getvalue()

@@ -6,6 +6,7 @@ columns that identify a row: what is in memory at a time does not grow with the 
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Final
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 from pipelines.output import layout
 from pipelines.output.commit_log import CommitLog
 from pipelines.output.log_entry import FAILED, Entry, Failed
-from pipelines.output.publication import published_rows
+from pipelines.output.markers import is_published, read_marker
 from pipelines.output.settings import Settings, read_settings
 from pipelines.storage.store import Store
 from tagger import schema
@@ -29,46 +30,75 @@ _COLUMNS: Final = {
 }
 
 
-def table_files(store: Store) -> list[str]:
-    """Return the paths of all files of all tables."""
-    paths = (path for table in schema.tables("float32") for path in store.list(table))
-    return [path for path in paths if path.endswith(".parquet")]
-
-
 def broken(store: Store, commit_log: CommitLog, files: Iterable[str]) -> Iterator[str]:
     """Each invariant of a model's tables that does not hold, in a line.
 
-    A job may be at work meanwhile. What is not yet published is not wrong.
+    A job may be at work meanwhile. What is not yet published is not wrong, nor what is replaced.
 
     Parameters
     ----------
-    files : ``table_files`` of the model, listed before the log was read: what is written since is
-        not taken for a file that the log does not name
+    files : the model's table files, listed before the log was read: what is written since is not
+        taken for a file that the log does not name
     """
     settings = read_settings(store)
-    staged = set(store.list(layout.staging(commit_log.model_id)))
+    model_id = commit_log.model_id
     named: set[str] = set()
-    for number in range(commit_log.n_entries):
-        entry = commit_log.entry(number)
+    for entry in _entries(commit_log):
         named.update(*entry.outputs.values())
-        rows = published_rows(store, commit_log.model_id, number)
-        if rows is not None:
-            yield from (
-                f"entry {number}, {line}" for line in _of_entry(store, entry, rows, settings)
-            )
+        marker = read_marker(store, model_id, entry.number)
+        if marker is None:
+            yield from _of_unpublished(store, model_id, entry)
             continue
-        gone = {layout.staged(commit_log.model_id, s.file) for s in entry.staged if s.rows} - staged
-        if gone:
-            yield f"entry {number}: {len(gone)} staged files that it has yet to publish are gone"
-    yield from (
-        f"{path}: the log does not name it; remove it" for path in files if path not in named
-    )
+        named.update(marker.emptied)
+        lines = [*_of_published(store, entry, marker.rows, settings)]
+        if lines:
+            commit_log.refresh()
+        if entry.number in commit_log:  # else its rows were written anew meanwhile
+            yield from (f"entry {entry.number}, {line}" for line in lines)
+    named.update(_of_replaced(commit_log))
+    for path in files:
+        if path not in named and store.exists(path):
+            yield f"{path}: the log does not name it; remove it"
     n_twice = len(commit_log.tagged()) - pc.count_distinct(commit_log.tagged()).as_py()
     if n_twice:
         yield f"log: {n_twice} clips are counted twice"
 
 
-def _of_entry(
+def _entries(commit_log: CommitLog) -> Iterator[Entry]:
+    """The entries that count; when one is replaced meanwhile, the one that replaces it."""
+    seen: set[int] = set()
+    while unseen := [number for number in commit_log.numbers() if number not in seen]:
+        try:
+            for number in unseen:
+                entry = commit_log.entry(number)
+                seen.add(number)
+                yield entry
+        except FileNotFoundError:
+            commit_log.refresh()
+
+
+def _of_replaced(commit_log: CommitLog) -> set[str]:
+    """Table files of replaced entries that are still in the log, since a swap is under way."""
+    found: set[str] = set()
+    for number in commit_log.replaced_files:
+        with suppress(FileNotFoundError):
+            found.update(*commit_log.entry(number).outputs.values())
+        marker = read_marker(commit_log.store, commit_log.model_id, number)
+        found.update(marker.emptied if marker else ())
+    return found
+
+
+def _of_unpublished(store: Store, model_id: str, entry: Entry) -> Iterator[str]:
+    """What keeps an entry from being published."""
+    wanted = {layout.staged(model_id, staged.file) for staged in entry.staged if staged.rows}
+    wanted |= {layout.rewritten(model_id, file) for file in entry.rewritten.values()}
+    folders = layout.staging(model_id), layout.rewriting(model_id)
+    n_gone = len(wanted.difference(*(store.list(folder) for folder in folders)))
+    if n_gone and not is_published(store, model_id, entry.number):
+        yield f"entry {entry.number}: {n_gone} files that it has yet to publish are gone"
+
+
+def _of_published(
     store: Store, entry: Entry, rows: dict[str, int], settings: Settings
 ) -> Iterator[str]:
     """What is wrong with the tables of a published entry."""

@@ -5,6 +5,9 @@ Both end the job with what it has done kept; the command line has an exit code f
 
 from typing import Final
 
+from pipelines.storage.errors import AccessDenied, StoreUnavailable
+from tagger.errors import CommandError
+
 
 class ClusterLost(RuntimeError):  # noqa: N818
     """The Ray cluster, or a node that the job needed, went away; the same command goes on."""
@@ -14,3 +17,10 @@ class ClusterLost(RuntimeError):  # noqa: N818
 
 class NodesMissing(RuntimeError):  # noqa: N818
     """The cluster did not bring the nodes, CPUs or GPUs that the job waited for."""
+
+
+NO_DEFECTS: Final = (CommandError, AccessDenied, StoreUnavailable, ClusterLost, NodesMissing)
+"""What ends a job and is told in one line, on the terminal and in the record of the run.
+
+Of anything else the record keeps the whole traceback.
+"""

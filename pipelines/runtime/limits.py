@@ -30,16 +30,33 @@ class Resources:
     """What the job may take of the cluster; None: what the cluster offers."""
 
     cpus: int | None = None
-    """Number of CPU workers. Left out: one for each CPU of this machine or of the Ray cluster."""
+    """Number of CPU workers. Left out: one for each CPU of this machine or of the Ray cluster, with
+    the nodes that it may start as far as there is work for them."""
 
     gpus: int | None = None
-    """Number of GPU actors, which run the networks. Left out: one for each GPU; 0 keeps the job
-    on CPUs."""
+    """Number of GPUs, which run the networks. Left out: those of the machine or cluster, with the
+    nodes that it may start; 0 keeps the job on CPUs."""
 
     precision: Precision | None = None
     """Arithmetic of the extractors. Left out: bfloat16 on GPUs that compute in it, else float32."""
 
+    gpus_per_actor: float = 1.0
+    """Share of a GPU that each actor takes. With 0.5, two actors share every GPU, so that one
+    computes while the other prepares its next batch."""
+
+    extractor_batch: int | None = None
+    """Patches (0.96 s of audio each) in one pass through an extractor. Left out: 128 on CPUs, 512
+    on GPUs."""
+
+    wait_for_nodes_s: float = 600.0
+    """Longest wait for the first nodes of a cluster that starts nodes on demand."""
+
     def __post_init__(self) -> None:
+        require_positive("wait_for_nodes_s", self.wait_for_nodes_s)
+        if not 0.0 < self.gpus_per_actor <= 1.0:
+            raise OptionError("gpus_per_actor", "must be a share of a GPU: above 0, at most 1")
+        if self.extractor_batch is not None:
+            require_positive("extractor_batch", self.extractor_batch)
         if self.cpus is not None:
             require_positive("cpus", self.cpus)
         if self.gpus is not None and self.gpus < 0:

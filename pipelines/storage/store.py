@@ -31,7 +31,8 @@ from tagger.errors import CommandError
 
 T = TypeVar("T")
 
-_ABANDONED_S: Final = 24 * 3600.0
+ABANDONED_S: Final = 24 * 3600.0
+"""Age at which a half-written file has no writer any more."""
 
 
 def open_store(url: str, patience_s: float = PATIENCE_S) -> "Store":
@@ -130,8 +131,8 @@ class Store(ABC):
         self._run(lambda: self._remove(names))
 
     @abstractmethod
-    def sweep(self) -> None:
-        """Remove what writers killed over a day ago left half-written, where that is ours to do."""
+    def sweep(self, older_than_s: float = ABANDONED_S) -> None:
+        """Remove what writers that were killed left half-written, where that is ours to do."""
 
     @abstractmethod
     def _run(self, action: Callable[[], T]) -> T: ...
@@ -211,11 +212,11 @@ class LocalStore(Store):
         for path in paths:
             Path(self.root, path).unlink(missing_ok=True)
 
-    def sweep(self) -> None:
+    def sweep(self, older_than_s: float = ABANDONED_S) -> None:
         for path in self.list("_tmp"):
             file = Path(self.root, path)
             try:
-                abandoned = time.time() - file.stat().st_mtime > _ABANDONED_S
+                abandoned = time.time() - file.stat().st_mtime > older_than_s
             except FileNotFoundError:  # its writer has finished
                 continue
             if abandoned:
@@ -252,7 +253,7 @@ class S3Store(Store):
                 raise FileExistsError(str(error)) from error
             raise StoreUnavailable(f"{self.root}: {error}") from error
 
-    def sweep(self) -> None:
+    def sweep(self, older_than_s: float = ABANDONED_S) -> None:
         pass  # abandoned multipart uploads are for the bucket's lifecycle rule
 
     def _read(self, path: str) -> bytes:

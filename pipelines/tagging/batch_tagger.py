@@ -7,16 +7,22 @@ processes, and no core waits for another.
 import logging
 import os
 from collections.abc import Iterator
+from functools import partial
+from typing import Final
 
 import pyarrow as pa
 
-from pipelines.output.publication import stage
+from pipelines.output.staging import stage
 from pipelines.output.tally import Tally
 from pipelines.storage.retry import RetryCount
 from pipelines.tagging.plan import Plan, Receipt
 from pipelines.tagging.stages import ClipTagger, Preprocessor
+from pipelines.tagging.telling import telling
 from tagger.card import ModelFiles
 
+PATCHES_PER_PASS: Final = {"cpu": 128, "cuda": 512}
+"""Measured for CPUs. For GPUs a guess that fills them and fits the smallest: ``benchmarks.gpu``
+measures it on yours."""
 _log = logging.getLogger(__name__)
 
 
@@ -40,8 +46,11 @@ class BatchTagger:
         """Read, decode, tag and stage the clips of a batch."""
         retries = RetryCount()
         clips = self._plan.batch(batch)
-        table, tally = self._tag(clips, self._preprocess(clips))
-        return stage_batch(self._plan, batch, table, tally, retries)
+        events = telling(self._preprocess(clips), clips, partial(self._plan.board.write, batch))
+        table, tally = self._tag(clips, events)
+        receipt = stage_batch(self._plan, batch, table, tally, retries)
+        self._plan.board.wipe(batch)
+        return receipt
 
     def close(self) -> None:
         """End the process that decodes."""
@@ -62,15 +71,17 @@ def clip_tagger(plan: Plan, model: ModelFiles) -> ClipTagger:
     from tagger.tagging import Tagger, pick_device, pick_precision
 
     device = pick_device()
-    return ClipTagger(Tagger(model, device, plan.precision or pick_precision(device)), plan.rows)
+    precision = plan.precision or pick_precision(device)
+    batch = plan.extractor_batch or PATCHES_PER_PASS[device]
+    return ClipTagger(Tagger(model, device, precision, batch), plan.rows)
 
 
 def stage_batch(
     plan: Plan, batch: int, table: pa.Table, tally: Tally, retries: RetryCount
 ) -> Receipt:
-    """Write the rows of a batch to a staged file."""
+    """Write the rows of a batch to a staged file; none where there are no rows."""
     with tally.timed("staging"):
-        file = stage(table, plan.store, plan.rows.model_id)
+        file = stage(table, plan.store, plan.rows.model_id) if len(table) else ""
     tally.n_retries += retries.n
     audio_min = tally.audio_s / 60
     _log.info("batch %d: %.1f min of audio, %d failed", batch, audio_min, tally.n_failed)

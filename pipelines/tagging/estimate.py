@@ -5,6 +5,7 @@ tells. They were measured on two cores of an x86 server with AVX2: decoding to p
 clip of 5 s, and 40 to 100 GFLOP/s a core in the extractors.
 """
 
+import math
 import os
 from dataclasses import dataclass
 from typing import Final
@@ -41,6 +42,11 @@ def estimate(clips: pa.Table, card: Card) -> Work:
     flop = sum(flop_per_patch(VGGishConfig(**part.config)) for part in card.extractors)
     per_second = DECODE_CPU_S + flop / SEGMENT_S / FLOP_PER_CPU_S
     return Work(audio_s, CLIP_CPU_S * len(clips) + per_second * audio_s)
+
+
+def useful_workers(clips: pa.Table, card: Card) -> int:
+    """CPU workers that are worth the start of their nodes: each has a minute of work or more."""
+    return math.ceil(estimate(clips, card).cpu_s / ALONE_S)
 
 
 def fits_one_process(job: TagJob, clips: pa.Table, card: Card) -> bool:

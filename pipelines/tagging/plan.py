@@ -2,8 +2,8 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Self
 
 import numpy as np
@@ -13,8 +13,9 @@ import pyarrow as pa
 from pipelines.output.tally import Tally
 from pipelines.runtime.limits import Limits
 from pipelines.storage.store import Store
+from pipelines.tagging.board import Board, LocalBoard
 from pipelines.tagging.staged_rows import RowSettings
-from pipelines.tagging.stages import MOST_PATCHES
+from pipelines.tagging.stages import MOST_PACKED_BYTES, MOST_PATCHES
 from tagger.configs import Precision
 
 _log = logging.getLogger(__name__)
@@ -29,7 +30,11 @@ class Plan:
     clips : all clips to work on, schema ``LISTING``
     bounds : (n_batches + 1,) int64; batch i is rows ``bounds[i]`` to ``bounds[i + 1]``
     precision : arithmetic of the extractors; None: what the hardware computes in
+    extractor_batch : patches a pass through the extractors; None: what suits the hardware
+    most_packed_bytes : patches that travel to a GPU as one row
+    whole : each batch is a recording that one worker takes from reading to staging
     most_patches : a batch ends with the clip that brings it to so many; its other clips are left
+    board : where workers tell how far they are in a batch
     """
 
     clips: pa.Table
@@ -39,6 +44,10 @@ class Plan:
     limits: Limits
     precision: Precision | None
     most_patches: int = MOST_PATCHES
+    extractor_batch: int | None = None
+    most_packed_bytes: int = MOST_PACKED_BYTES
+    whole: bool = False
+    board: Board = field(default_factory=LocalBoard)
 
     def batch(self, number: int) -> pa.Table:
         return self.clips.slice(self.bounds[number], self.bounds[number + 1] - self.bounds[number])
@@ -48,15 +57,19 @@ class Plan:
         """How patches travel to GPUs: float16 is finer than the bfloat16 they end in."""
         return "float32" if self.precision == "float32" else "float16"
 
-    def left_over(self, rows: list[int]) -> "Plan":
-        """The same for some of the clips, one by one."""
-        clips = self.clips.take(pa.array(rows, pa.int64()))
-        return replace(self, clips=clips, bounds=np.arange(len(rows) + 1))
+    def of(self, batches: Sequence[Sequence[int]], whole: bool = False) -> "Plan":
+        """The same for some of the clips, in other batches."""
+        rows = pa.array([row for batch in batches for row in batch], pa.int64())
+        bounds = np.cumsum([0, *map(len, batches)])
+        return replace(self, clips=self.clips.take(rows), bounds=bounds, whole=whole)
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """What became of a batch: its staged file, and how many of its clips are in it."""
+    """What became of a batch: its staged file, and how many of its clips are in it.
+
+    No file and no clips: the first clip has to be carried out whole.
+    """
 
     batch: int
     file: str
@@ -75,13 +88,24 @@ class Receipt:
 def receipts(plan: Plan, carry_out: Callable[[Plan], Iterator[Receipt]]) -> Iterator[Receipt]:
     """Carry out a plan; gives the receipt of each batch as it is done.
 
-    Clips that are left over, as their batch held far more audio than it looked, follow one by one.
+    Clips that are left over, as their batch held far more audio than it looked, follow in batches
+    of half as many as fitted; recordings that do not fit any batch follow whole.
     """
-    left: list[int] = []
+    again: list[range] = []
+    whole: list[range] = []
     for receipt in carry_out(plan):
         begin, end = plan.bounds[receipt.batch : receipt.batch + 2].tolist()
-        left += range(begin + receipt.n_clips, end)
-        yield receipt
-    if left:
-        _log.info("%d clips follow one by one: their batches held too much audio", len(left))
-        yield from receipts(plan.left_over(left), carry_out)
+        n_done = receipt.n_clips
+        if n_done:
+            yield receipt
+        else:
+            whole.append(range(begin, begin + 1))
+        size = max(1, n_done // 2)
+        left = range(begin + max(1, n_done), end)
+        again += [left[i : i + size] for i in range(0, len(left), size)]
+    if again:
+        _log.info("%d batches follow: others held too much audio", len(again))
+        yield from receipts(plan.of(again), carry_out)
+    if whole:
+        _log.info("%d long recordings follow, each carried out by one worker", len(whole))
+        yield from receipts(plan.of(whole, whole=True), carry_out)

@@ -23,21 +23,25 @@ def listed(job: TagJob) -> pa.Table:
 
 
 class Pending(NamedTuple):
-    """Listed clips that are open, and how many are not: tagged, or given up as they failed."""
+    """Clips to be worked on, and how many others are tagged, given up, or forgotten."""
 
     clips: pa.Table
     n_tagged: int
     n_given_up: int
+    n_forgotten: int = 0
 
 
 def pending(clips: pa.Table, commit_log: CommitLog | None, job: TagJob) -> Pending:
-    """What of ``clips`` the log leaves to do; all of it where there is no log yet."""
+    """The clips that are neither tagged nor given up by the log; all where there is no log yet."""
     if commit_log is None:
         return Pending(clips.slice(0, job.limit), 0, 0)
+    n_listed = len(clips)
+    clips = clips.filter(pc.invert(commit_log.forgotten.mask(clips["uri"])))
     tagged = pc.is_in(clips["clip_id"], value_set=commit_log.tagged().combine_chunks())
     failed = commit_log.failed()
     final = failed["clip_id"].filter(failed["final"]).combine_chunks()
     given_up = pc.is_in(clips["clip_id"], value_set=final[:0] if job.retry_failed else final)
     open_ones = clips.filter(pc.invert(pc.or_(tagged, given_up)))
     n_tagged, n_given_up = (pc.sum(found).as_py() or 0 for found in (tagged, given_up))
-    return Pending(open_ones.slice(0, job.limit), n_tagged, n_given_up)
+    n_forgotten = n_listed - len(clips)
+    return Pending(open_ones.slice(0, job.limit), n_tagged, n_given_up, n_forgotten)

@@ -7,7 +7,7 @@ An *event* is (row of the batch, what happened): the ``Signal`` of the clip when
 known, then its patches some at a time; or the ``ClipError`` that ended it. Events come in the order
 of the clips. On a CPU-only machine both run in one actor, and a recording of ten hours passes
 through in pieces; between machines ``pack`` makes one record of a batch's events and ``unpack``
-replays them.
+replays them. A recording that is larger than such a record does not travel.
 
 How much audio a clip holds shows only when it is decoded: a few bytes may be a day. So a batch ends
 after the clip with which it has ``MOST_PATCHES``; its other clips have no events and no rows.
@@ -29,11 +29,13 @@ from pipelines.output.tally import Tally
 from pipelines.runtime.isolation import Isolated
 from pipelines.runtime.limits import Limits
 from pipelines.storage.retry import PATIENCE_S
+from pipelines.tagging.batches import estimated_seconds
 from pipelines.tagging.staged_rows import RowSettings, TaggedClip, staged_rows
 from tagger import audio
 from tagger.arrays import FloatArray
 from tagger.errors import ClipError, Reason, Stage
 from tagger.logmel import N_BANDS, PATCH_FRAMES, stream_patches
+from tagger.schema import staged
 
 if TYPE_CHECKING:
     from tagger.tagging import Tagger
@@ -42,6 +44,7 @@ T = TypeVar("T")
 Event = tuple[int, audio.Signal | FloatArray | ClipError]
 
 MOST_PATCHES: Final = 16_384  # more than four hours; 200 MB as float16
+MOST_PACKED_BYTES: Final = 256 << 20
 
 
 def decode_patches(
@@ -61,7 +64,7 @@ class Preprocessor:
 
     Parameters
     ----------
-    most_patches : with which a batch ends
+    most_patches : a batch ends after the clip with which it has so many
     """
 
     def __init__(
@@ -99,15 +102,25 @@ class Preprocessor:
         self._isolated.close()
 
 
-def pack(events: Iterable[Event], dtype: str) -> tuple[str, pa.Buffer]:
-    """A batch's events to travel: their order as JSON, and all patches laid end to end."""
+def pack(
+    events: Iterable[Event], dtype: str, most_bytes: int = MOST_PACKED_BYTES
+) -> tuple[str, pa.Buffer]:
+    """A batch's events to travel: their order as JSON, and all patches laid end to end.
+
+    Ends before the first clip whose patches do not fit as well.
+    """
     order: list[tuple[int, str, Any]] = []
     patches = pa.BufferOutputStream()
+    clip, n_before, bytes_before = -1, 0, 0
     for row, what in events:
+        if row != clip:
+            clip, n_before, bytes_before = row, len(order), patches.tell()
         if isinstance(what, ClipError):
             order.append((row, "error", (what.reason, what.detail, what.stage)))
         elif isinstance(what, audio.Signal):
             order.append((row, "signal", asdict(what)))
+        elif patches.tell() + what.size * np.dtype(dtype).itemsize > most_bytes:
+            return json.dumps(order[:n_before]), patches.getvalue().slice(0, bytes_before)
         else:
             order.append((row, "patches", len(what)))
             patches.write(what.astype(dtype))
@@ -160,9 +173,12 @@ class ClipTagger:
             predictions = self._tagger.predict(embeddings)
         for row, vectors, prediction in zip(tagged, embeddings, predictions, strict=True):
             outcomes[row] = TaggedClip(signals[row], vectors, prediction)
+        if not outcomes:
+            return staged(self._settings.output.embedding_dtype).empty_table(), tally
         ordered = [outcomes[row] for row in range(len(outcomes))]
         done = clips.slice(0, len(outcomes))
         tally.size_bytes = pc.sum(done["size_bytes"]).as_py()
+        tally.expected_s = float(estimated_seconds(done).sum())
         for outcome in ordered:
             _count(outcome, tally)
         with tally.timed("rows"):

@@ -70,20 +70,19 @@ def _pending(prepared: Prepared, job: EmbedJob) -> Mapping[int, list[str]]:
 
 def _carry_out(prepared: Prepared, pending: Mapping[int, list[str]], job: EmbedJob) -> int:
     """Embed on Ray Data; the number of segments embedded."""
-    workers = connect(job.resources)
+    workers = connect(job.resources, len(pending))
     import ray
 
     shards = ray.data.from_arrow(
         [pa.table({"shard": [n], "extractors": [names]}) for n, names in pending.items()]
     )
-    n_actors = workers.n_gpus or workers.n_cpus
     embedded = shards.map_batches(
         Embedder,
         batch_size=1,
         batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(size=min(n_actors, len(pending))),
+        compute=ray.data.ActorPoolStrategy(size=min(workers.n_actors, len(pending))),
         num_cpus=0.1 if workers.n_gpus else 1,
-        num_gpus=1 if workers.n_gpus else 0,
+        num_gpus=workers.gpus_per_actor if workers.n_gpus else 0,
         fn_constructor_kwargs={"prepared": prepared, "copies": job.copies},
     )
     with plain_errors():

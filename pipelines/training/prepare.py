@@ -6,7 +6,7 @@ run makes only what is missing. ``clip_takes`` says which copies a clip gets and
 
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
@@ -88,7 +88,7 @@ def run(job: PrepareJob, command: list[str]) -> StepRecord:
             if shard_path(FOLDER, number) not in done or _may_succeed(store, number)
         ]
         if missing:
-            connect(job.resources)
+            connect(replace(job.resources, gpus=0), len(missing))
             _carry_out(plan, missing)
         record.metrics |= {"n_shards_made": len(missing)} | _counts(plan)
     return record

@@ -50,7 +50,7 @@ def train(tasks: Sequence[Task], store: Store, resources: TrainResources) -> dic
     """
     done = [is_done(task, store) for task in tasks]  # all are looked at before anything starts
     if not all(done):
-        _check(resources, connect(Resources()))
+        _check(resources, connect(Resources(gpus=None if resources.use_gpus else 0)))
         _fit(tasks, store, resources)
     return {task.folder: read_record(store, task.folder) for task in tasks}
 

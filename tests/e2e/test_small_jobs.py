@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from pipelines.cli.main import main
+from tests.support.sounds import write_sound
+from tests.support.tables import read_tables
 
 WITHOUT_RAY = """
 import sys
@@ -19,7 +21,7 @@ UNLIKE = ("run_id", "processed_at", "attempted_at")
 
 
 @pytest.fixture(scope="module")
-def collection(tmp_path_factory, write_sound):
+def collection(tmp_path_factory):
     folder = tmp_path_factory.mktemp("collection")
     for i in range(6):
         write_sound(
@@ -30,11 +32,11 @@ def collection(tmp_path_factory, write_sound):
     return folder
 
 
-def rows(tables, out):
+def rows(out):
     """All rows of all tables, in one order, without what differs between runs."""
     found = {
         name: [{k: v for k, v in row.items() if k not in UNLIKE} for row in content]
-        for name, content in tables(str(out)).items()
+        for name, content in read_tables(str(out)).items()
     }
     keys = ("clip_id", "rank", "extractor", "segment", "bag", "tag")
     for content in found.values():
@@ -42,13 +44,13 @@ def rows(tables, out):
     return found
 
 
-def test_tables_equal_those_of_a_job_on_ray(collection, tmp_path, tiny_model, tag, tables):
+def test_tables_equal_those_of_a_job_on_ray(collection, tmp_path, tiny_model, tag):
     flags = ["--timeline", "--max-failed", "1"]
     assert tag(str(collection), "--out", str(tmp_path / "ray"), *flags).code == 0
     command = ["tag", str(collection), "--out", str(tmp_path / "here"), "--model", str(tiny_model)]
     done = subprocess.run([sys.executable, "-c", WITHOUT_RAY, *command, *flags], check=False)
     assert done.returncode == 0
-    here, on_ray = rows(tables, tmp_path / "here"), rows(tables, tmp_path / "ray")
+    here, on_ray = rows(tmp_path / "here"), rows(tmp_path / "ray")
     assert {name: len(found) for name, found in here.items()} == {
         name: len(found) for name, found in on_ray.items()
     }

@@ -211,7 +211,7 @@ def test_a_store_that_stops_for_longer_than_the_patience_ends_the_job_and_no_mor
     proxy.faults = [Fault("reset", r"PUT .*/_staging/", after=1, then=s3.kill)]
     flags = ["--cpus", "1", "--store-patience", "2"]
     process = begin_tag(archive, "--out", out, *flags, RAY_ADDRESS=ray_cluster)
-    _, said = process.communicate(timeout=90)
+    _, said = process.communicate()
     proxy.faults = ()
     s3.start()
     assert process.returncode == 6, said

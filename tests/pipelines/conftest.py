@@ -1,4 +1,4 @@
-"""For the tests of downloads and HTTP inputs: real servers on loopback that fail when told to."""
+"""Real servers on loopback that fail when told to: HTTP, and a proxy before S3."""
 
 import http.server
 import threading
@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+
+from tests.support.s3_proxy import S3Proxy
+from tests.support.s3_server import S3Server
 
 _Server = TypeVar("_Server", bound=http.server.ThreadingHTTPServer)
 
@@ -118,6 +121,15 @@ class _FolderHandler(http.server.SimpleHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         pass
+
+
+@pytest.fixture
+def proxy(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Proxy]:
+    """Before the S3 server; all S3 traffic of the test passes through it. It has no faults yet."""
+    through = S3Proxy(0, s3.ports[0])
+    monkeypatch.setenv("AWS_ENDPOINT_URL", through.url)
+    yield through
+    through.close()
 
 
 @pytest.fixture

@@ -113,7 +113,7 @@ def test_from_the_record(job, zenodo, archives, out):
     assert record.compared
     assert "43 clips, 41 to train on and 2 to score" in record.text
     assert sorted(p.name for p in out.iterdir()) == sorted(
-        [fetch.NOTES, *(name.removesuffix(".zip") for name in ARCHIVES)]
+        [fetch.FETCHED_FILE, *(name.removesuffix(".zip") for name in ARCHIVES)]
     )
 
 

@@ -15,10 +15,12 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from pipelines.output.commit_log import CommitLog, recover
+from pipelines.output.commit_log import CommitLog
 from pipelines.output.log_entry import Entry, Failed, Run
-from pipelines.output.publication import publish, stage
+from pipelines.output.publication import publish
+from pipelines.output.recovery import recover
 from pipelines.output.settings import Settings, open_output
+from pipelines.output.staging import stage
 from pipelines.storage.store import Store, open_store
 from tagger.errors import CommandError
 
@@ -197,7 +199,7 @@ def test_a_log_with_a_gap_is_refused(local_store: Store, staged_table: Build) ->
 def test_large_commits_are_published_in_parts(
     local_store: Store, staged_table: Build, read_table: ReadTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.output.commit_log.PART_BYTES", 1)
+    monkeypatch.setattr("pipelines.output.staging.PART_BYTES", 1)
     files = [
         stage(staged_table(rows), local_store, MODEL)
         for rows in ([("a", None, "r")], [("b", "empty", "r")], [("c", None, "r")])

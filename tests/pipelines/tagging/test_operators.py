@@ -15,6 +15,7 @@ pytestmark = pytest.mark.ray
 
 BOTH_PLANS = """
 import copy, io, sys, warnings
+from dataclasses import replace
 from functools import partial
 import numpy as np, pyarrow as pa, pyarrow.parquet as pq, ray, ray.data
 
@@ -35,12 +36,14 @@ ray.data.DataContext.get_current()
 collection, out, model = sys.argv[1:]
 workers = cluster.connect(Resources())
 assert workers == cluster.Workers(2, 1), workers
+halves = cluster.connect(Resources(gpus_per_actor=0.5))
+assert halves == cluster.Workers(2, 1, 0.5) and halves.n_actors == 2, halves
 assert cluster.connect(Resources(gpus=0)) == cluster.Workers(2, 0)
 clips, store = listing.gather([collection]), open_store(out)
 rows = RowSettings.of(TagJob(inputs=(), out="", timeline=True), "tiny", "run")
 plan = Plan(clips, np.array([0, 3, 4, len(clips)]), store, rows, Limits(), "float32", 4)
 
-def rows_of(carry_out, **how):
+def rows_of(carry_out, plan=plan, **how):
     with warnings.catch_warnings():
         warnings.simplefilter("error", DeprecationWarning)
         found = list(receipts(plan, partial(carry_out, model=read_model(model), **how)))
@@ -54,11 +57,16 @@ def rows_of(carry_out, **how):
 on_cpu = rows_of(operators.carry_out, workers=cluster.Workers(2, 0))
 on_gpu = rows_of(operators.carry_out, workers=workers)
 here = rows_of(batch_tagger.carry_out)
-# of [3, 1, 3] clips with 1, 1, 2 | none | 3, 4, none patches the last one is left over
+small_rows = replace(plan, most_packed_bytes=96 * 64 * 4, extractor_batch=2)
+in_rows = rows_of(operators.carry_out, small_rows, workers=halves)
+# of [3, 1, 3] clips with 1, 1, 1 | none | 2, 2, none patches the last one is left over
 assert on_cpu[0] == on_gpu[0] == here[0] == [1, 1, 2, 3], (on_cpu[0], on_gpu[0], here[0])
-for other_way in (on_gpu, here):
+# where a row takes one patch, the clips that have two follow whole
+assert in_rows[0] == [1] * 7, in_rows[0]
+for other_way in (on_gpu, here, in_rows):
     for one, other in zip(copy.deepcopy(on_cpu[1]), other_way[1], strict=True):
-        np.testing.assert_allclose(one.pop("embedding_values"), other.pop("embedding_values"), 1e-5)
+        values = one.pop("embedding_values"), other.pop("embedding_values")
+        np.testing.assert_allclose(*values, 1e-5, 1e-5)
         for kind in ("tags", "timeline"):
             for a, b in zip(one.pop(kind), other.pop(kind), strict=True):
                 np.testing.assert_allclose(a.pop("score"), b.pop("score"), 1e-5)
@@ -72,10 +80,11 @@ print(len(on_cpu[1]), "rows")
 def operators_of(workers: Workers, capsys: pytest.CaptureFixture[str]) -> list[str]:
     import ray
 
-    from pipelines.tagging.operators import Shared, dataset
+    from pipelines.tagging.operators import Shared, all_in_one, on_gpus
 
     nothing = ray.put(None)
-    dataset(Shared(nothing, nothing), 3, workers).explain()
+    plan = on_gpus if workers.n_gpus else all_in_one
+    plan(Shared(nothing, nothing), range(3), workers).explain()
     physical = capsys.readouterr().out.rpartition("Physical Plan")[2]
     return re.findall(r"(\w+)\[(Map[^\]]*)\]", physical)[::-1]
 
@@ -83,7 +92,7 @@ def operators_of(workers: Workers, capsys: pytest.CaptureFixture[str]) -> list[s
 def test_on_cpus_one_pool_of_actors_does_everything(
     ray_cluster: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert operators_of(Workers(2, 0), capsys) == [("ActorPoolMapOperator", "MapBatches(TagOnCpu)")]
+    assert operators_of(Workers(2, 0), capsys) == [("ActorPoolMapOperator", "MapBatches(AllInOne)")]
 
 
 def test_with_gpus_there_are_three_operators(

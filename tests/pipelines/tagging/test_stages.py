@@ -147,6 +147,31 @@ def test_packing_keeps_errors_signals_and_the_order() -> None:
     np.testing.assert_allclose(np.concatenate([after[2][1], after[4][1]]), patches, rtol=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("n_fit", "rows"), [(12, [0, 1, 2, 3, 4, 5]), (11, [0, 1, 2, 3]), (2, [0])]
+)
+def test_a_record_ends_before_the_clip_that_does_not_fit(
+    n_fit: int, rows: list[int], clips: pa.Table, events: list[stages.Event], tagger: Tagger
+) -> None:
+    most_bytes = n_fit * 96 * 64 * 2
+    order, data = pack(events, "float16", most_bytes)
+    assert data.size <= most_bytes
+    assert [*dict.fromkeys(row for row, _ in unpack(order, data, "float16"))] == rows
+    table, tally = ClipTagger(tagger, settings())(clips, unpack(order, data, "float16"))
+    assert table["clip_id"].to_pylist() == clips["clip_id"].to_pylist()[: len(rows)]
+    assert tally.n_segments == sum(n for n in table["n_segments"].to_pylist() if n)
+
+
+def test_a_record_may_hold_nothing(
+    clips: pa.Table, events: list[stages.Event], tagger: Tagger
+) -> None:
+    long = [(0, what) for row, what in events if row == 4]
+    record = pack(long, "float32", 7 * 96 * 64 * 4)
+    table, tally = ClipTagger(tagger, settings())(clips, unpack(*record, "float32"))
+    assert (record[0], len(table), tally) == ("[]", 0, Tally(seconds=tally.seconds))
+    assert table.schema == schema.staged("float32")
+
+
 def test_no_patches_pack_to_nothing() -> None:
     order, data = pack([(0, ClipError(Reason.EMPTY, "no bytes"))], "float32")
     assert data.size == 0

@@ -1,0 +1,37 @@
+"""What lies in an output, by name: its models and their table files."""
+
+from collections import defaultdict
+
+from pipelines.output import layout
+from pipelines.storage.store import Store
+from tagger import schema
+
+
+def models(store: Store) -> list[str]:
+    """The models of which anything is here, be it tables that no log tells of."""
+    return sorted(models_begun(store) | table_files_by_model(store).keys())
+
+
+def models_begun(store: Store) -> set[str]:
+    """The models that have a log, staged or rewritten rows, or a lock."""
+    folders = (layout.LOGS, layout.STAGING, layout.REWRITING, layout.LOCKS)
+    return {model_id for folder in folders for model_id in layout.models_below(store.list(folder))}
+
+
+def table_files(store: Store, model_id: str) -> list[str]:
+    """The paths of all table files of a model."""
+    folders = (layout.model_tables(table, model_id) for table in schema.tables("float32"))
+    return [path for folder in folders for path in store.list(folder) if _is_table(path)]
+
+
+def table_files_by_model(store: Store) -> dict[str, list[str]]:
+    """The paths of all table files of all models."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for table in schema.tables("float32"):
+        for path in filter(_is_table, store.list(table)):
+            found[layout.model_of_table(path)].append(path)
+    return found
+
+
+def _is_table(path: str) -> bool:
+    return path.endswith(".parquet")
