@@ -2,5 +2,6 @@
 
 Each step is a module with a ``run``; none imports another. What they leave for each other lies in a
 work folder, which ``workfolder`` reads and writes. ``jobs`` says what each step is told, ``splits``
-which clips it uses, ``ray_train`` how networks are trained on Ray Train.
+which clips it uses, ``ray_train`` how networks are trained on Ray Train, and ``train_worker`` what
+each of its workers does.
 """

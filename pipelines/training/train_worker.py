@@ -5,7 +5,7 @@ some of the networks alone. Between epochs, and not before ``checkpoint_s`` have
 save the states of the networks at hand at the same moment. A network that is finished is written to
 the work folder at once: that is the truth about what is done, and a repeated run leaves it out.
 
-Workers that train together sum their gradients as ``tagger`` tells them to. torch's
+Workers that train together sum their gradients in ``tagger.optimisation``. torch's
 DistributedDataParallel could take over that sum, and nothing else. It takes the mean over workers,
 and shares of a batch of whole clips differ in size, so losses would have to be scaled. It copies
 the first worker's running statistics of batch normalisation to the others, where their mean is

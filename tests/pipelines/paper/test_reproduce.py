@@ -171,7 +171,7 @@ def test_what_cannot_be_published_or_measured_is_refused(prepared, tmp_path):
         given = EvaluateJob(work=prepared.store.root, name="no", members=members, publish=publish)
         with pytest.raises(CommandError, match=text):
             evaluate.run(given, [])
-    with pytest.raises(CommandError, match="needs members"):
+    with pytest.raises(CommandError, match="members must name"):
         EvaluateJob(work=prepared.store.root, name="no", members=())
 
 
