@@ -15,6 +15,7 @@ from typing import Any, Final
 from pipelines.runtime import worker_logs
 from pipelines.runtime.growth import Capacity, await_nodes, most, there
 from pipelines.runtime.limits import Resources
+from pipelines.runtime.ray_errors import plain_errors
 from pipelines.runtime.signals import SIGNALS, Interrupted
 from tagger.errors import CommandError, OptionError
 
@@ -65,6 +66,7 @@ def connect(resources: Resources, n_useful: int = 1) -> Workers:
     ------
     CommandError : no Ray at that address, or a cluster that cannot give what was asked for
     NodesMissing : nodes that were waited for in vain
+    ClusterLost : the cluster went away meanwhile
     Interrupted : SIGTERM arrived while Ray had its own handler in place
     """
     for name, value in _QUIET.items():
@@ -84,9 +86,10 @@ def connect(resources: Resources, n_useful: int = 1) -> Workers:
             "object_store_memory": OBJECT_STORE_BYTES,
         }
     _start(address, options)
-    now = there()
-    workers = _choose(resources, n_useful, now, most() if address else now)
-    await_nodes(Capacity(workers.n_cpus, workers.n_gpus), resources.wait_for_nodes_s)
+    with plain_errors():
+        now = there()
+        workers = _choose(resources, n_useful, now, most() if address else now)
+        await_nodes(Capacity(workers.n_cpus, workers.n_gpus), resources.wait_for_nodes_s)
     return workers
 
 

@@ -7,7 +7,6 @@ processes, and no core waits for another.
 import logging
 import os
 from collections.abc import Iterator
-from typing import Final
 
 import pyarrow as pa
 
@@ -18,9 +17,6 @@ from pipelines.tagging.plan import Plan, Receipt
 from pipelines.tagging.stages import ClipTagger, Preprocessor
 from tagger.card import ModelFiles
 
-PATCHES_PER_PASS: Final = {"cpu": 128, "cuda": 512}
-"""Measured for CPUs. For GPUs a guess that fills them and fits the smallest: ``benchmarks.gpu``
-measures it on yours."""
 _log = logging.getLogger(__name__)
 
 
@@ -67,8 +63,7 @@ def clip_tagger(plan: Plan, model: ModelFiles) -> ClipTagger:
 
     device = pick_device()
     precision = plan.precision or pick_precision(device)
-    batch = plan.extractor_batch or PATCHES_PER_PASS[device]
-    return ClipTagger(Tagger(model, device, precision, batch), plan.rows)
+    return ClipTagger(Tagger(model, device, precision, plan.extractor_batch), plan.rows)
 
 
 def stage_batch(
