@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pipelines.runtime import worker_logs
+from pipelines.runtime import session, worker_logs
+from pipelines.runtime.authentication import require_token
 from pipelines.runtime.growth import Capacity, await_nodes, most, there
 from pipelines.runtime.limits import Resources
 from pipelines.runtime.ray_errors import plain_errors
@@ -69,11 +70,23 @@ def connect(resources: Resources, n_useful: int = 1) -> Workers:
     ClusterLost : the cluster went away meanwhile
     Interrupted : SIGTERM arrived while Ray had its own handler in place
     """
+    join(resources)
+    with plain_errors():
+        now = there()
+        limit = most() if os.environ.get("RAY_ADDRESS") else now
+        workers = _choose(resources, n_useful, now, limit)
+        await_nodes(Capacity(workers.n_cpus, workers.n_gpus), resources.wait_for_nodes_s)
+    return workers
+
+
+def join(resources: Resources) -> None:
+    """Be a driver of that Ray, whatever it has to offer; raises as ``connect`` does."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     address = os.environ.get("RAY_ADDRESS")
     if address:
         _refuse_silence(address)
+        require_token(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "WARNING"}
     if not address:
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # binds to loopback, here too
@@ -85,12 +98,9 @@ def connect(resources: Resources, n_useful: int = 1) -> Workers:
             "include_dashboard": False,
             "object_store_memory": OBJECT_STORE_BYTES,
         }
+        if not _is_joined():
+            options["_temp_dir"] = session.begin()
     _start(address, options)
-    with plain_errors():
-        now = there()
-        workers = _choose(resources, n_useful, now, most() if address else now)
-        await_nodes(Capacity(workers.n_cpus, workers.n_gpus), resources.wait_for_nodes_s)
-    return workers
 
 
 def _refuse_silence(address: str) -> None:
@@ -107,13 +117,12 @@ def _refuse_silence(address: str) -> None:
 
 def _start(address: str | None, options: dict[str, Any]) -> None:
     """``ray.init``, unless this process is connected already; Ray keeps its log to files."""
-    import ray
-    import ray.data
+    import ray.data  # noqa: F401 (whose handlers are there from then on)
 
     for output in logging.getLogger("ray.data").handlers:
         if isinstance(output, logging.StreamHandler):
             output.setLevel(logging.CRITICAL)
-    if ray.is_initialized():
+    if _is_joined():
         return
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     if worker_logs.wanted():
@@ -123,6 +132,13 @@ def _start(address: str | None, options: dict[str, Any]) -> None:
         _init(address, options)
     for number, handler in handlers.items():
         signal.signal(number, handler)
+
+
+def _is_joined() -> bool:
+    """Whether this process has a Ray already."""
+    import ray
+
+    return bool(ray.is_initialized())
 
 
 def _init(address: str | None, options: dict[str, Any]) -> None:
