@@ -31,7 +31,9 @@ from tagger.schema import EMBEDDING_SIZE
 from tagger.vggish import VGGish
 from tagger.winograd import FastVGGish
 
-EXTRACTOR_BATCH: Final = 128  # patches that pass through an extractor together
+EXTRACTOR_BATCH: Final = {"cpu": 128, "cuda": 512}
+"""Patches that pass through an extractor together. Measured for CPUs. For GPUs a guess that fills
+them and fits the smallest: ``benchmarks.gpu`` measures it on yours."""
 HEAD_BATCH: Final = 1024  # bags that pass through a head together
 
 
@@ -68,7 +70,7 @@ class Tagger:
     files : a verified model
     device : ``cpu`` or ``cuda``
     precision : arithmetic of the extractors; heads always run in float32
-    batch : patches that pass through an extractor together, at most
+    batch : patches that pass through an extractor together, at most; None: what suits the device
 
     Attributes
     ----------
@@ -84,12 +86,12 @@ class Tagger:
         files: ModelFiles,
         device: str = "cpu",
         precision: Precision = "float32",
-        batch: int = EXTRACTOR_BATCH,
+        batch: int | None = None,
     ) -> None:
         networks = build(files)
-        self.batch = batch
         self.card: Card = files.card
         self.device = torch.device(device)
+        self.batch = batch or EXTRACTOR_BATCH[self.device.type]
         self.dtype = getattr(torch, precision)
         self.extractors = [
             for_inference(network, self.device, self.dtype)

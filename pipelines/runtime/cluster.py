@@ -16,6 +16,7 @@ from pipelines.runtime import session, worker_logs
 from pipelines.runtime.authentication import require_token
 from pipelines.runtime.growth import Capacity, await_nodes, most, there
 from pipelines.runtime.limits import Resources
+from pipelines.runtime.ray_errors import plain_errors
 from pipelines.runtime.signals import SIGNALS, Interrupted
 from tagger.errors import CommandError, OptionError
 
@@ -66,13 +67,15 @@ def connect(resources: Resources, n_useful: int = 1) -> Workers:
     ------
     CommandError : no Ray at that address, or a cluster that cannot give what was asked for
     NodesMissing : nodes that were waited for in vain
+    ClusterLost : the cluster went away meanwhile
     Interrupted : SIGTERM arrived while Ray had its own handler in place
     """
     join(resources)
-    now = there()
-    limit = most() if os.environ.get("RAY_ADDRESS") else now
-    workers = _choose(resources, n_useful, now, limit)
-    await_nodes(Capacity(workers.n_cpus, workers.n_gpus), resources.wait_for_nodes_s)
+    with plain_errors():
+        now = there()
+        limit = most() if os.environ.get("RAY_ADDRESS") else now
+        workers = _choose(resources, n_useful, now, limit)
+        await_nodes(Capacity(workers.n_cpus, workers.n_gpus), resources.wait_for_nodes_s)
     return workers
 
 

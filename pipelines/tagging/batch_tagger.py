@@ -8,7 +8,6 @@ import logging
 import os
 from collections.abc import Iterator
 from functools import partial
-from typing import Final
 
 import pyarrow as pa
 
@@ -20,9 +19,6 @@ from pipelines.tagging.stages import ClipTagger, Preprocessor
 from pipelines.tagging.telling import telling
 from tagger.card import ModelFiles
 
-PATCHES_PER_PASS: Final = {"cpu": 128, "cuda": 512}
-"""Measured for CPUs. For GPUs a guess that fills them and fits the smallest: ``benchmarks.gpu``
-measures it on yours."""
 _log = logging.getLogger(__name__)
 
 
@@ -72,8 +68,7 @@ def clip_tagger(plan: Plan, model: ModelFiles) -> ClipTagger:
 
     device = pick_device()
     precision = plan.precision or pick_precision(device)
-    batch = plan.extractor_batch or PATCHES_PER_PASS[device]
-    return ClipTagger(Tagger(model, device, precision, batch), plan.rows)
+    return ClipTagger(Tagger(model, device, precision, plan.extractor_batch), plan.rows)
 
 
 def stage_batch(

@@ -198,8 +198,8 @@ class _TagRun:
         with Progress("tagging", "clips", len(todo)) as progress:
             for receipt in receipts(plan, carry_out):
                 self._record.tally = done = self._record.tally.plus(receipt.tally)
-                failed = f"{done.audio_s / 3600:.2f} h of audio, {done.n_failed:,} failed"
-                progress.show(done.n_tagged + done.n_failed, failed)
+                note = f"{done.audio_s / 3600:.2f} h of audio, {done.n_failed:,} failed"
+                progress.show(done.n_tagged + done.n_failed, note)
                 committer.add(receipt)
                 self._stop_if_lock_lost()
             committer.finish()

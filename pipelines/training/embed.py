@@ -131,8 +131,9 @@ def embed(takes: pa.Table, name: str, network: Network, device: torch.device) ->
     lengths = takes["n_patches"].to_numpy()
     values = torch.from_numpy(patches_of(takes["patches"]))
     embeddings = np.empty((len(values), EMBEDDING_SIZE), np.float32)
-    for start in range(0, len(values), EXTRACTOR_BATCH):
-        part = values[start : start + EXTRACTOR_BATCH].float().to(device)
+    batch = EXTRACTOR_BATCH[device.type]
+    for start in range(0, len(values), batch):
+        part = values[start : start + batch].float().to(device)
         embeddings[start : start + len(part)] = network(part).cpu().numpy()
     row_of = np.repeat(np.arange(len(lengths)), lengths)
     first = np.cumsum(lengths) - lengths

@@ -10,24 +10,14 @@ from typing import Any, Final
 
 from pipelines.output import layout
 from pipelines.output.run_records import RunState, new_run_id
-from pipelines.runtime.errors import ClusterLost, NodesMissing
+from pipelines.runtime.errors import NO_DEFECTS
 from pipelines.runtime.log_context import of_run
 from pipelines.runtime.packages import package_versions
 from pipelines.runtime.signals import Interrupted, when_interrupted
 from pipelines.storage.errors import AccessDenied, StoreUnavailable
 from pipelines.storage.store import Store
-from tagger.errors import CommandError
 
 LAST_WRITE_S: Final = 1.0  # for a store to accept the record of a step that has failed
-
-_TOLD_IN_A_LINE: Final = (
-    AccessDenied,
-    ClusterLost,
-    CommandError,
-    Interrupted,
-    NodesMissing,
-    StoreUnavailable,
-)
 
 
 @dataclass
@@ -71,7 +61,7 @@ def recorded(
         interrupted = isinstance(error, Interrupted)
         record.state = RunState.INTERRUPTED if interrupted else RunState.FAILED
         record.wall_s = round(time.monotonic() - start, 2)
-        if isinstance(error, _TOLD_IN_A_LINE):
+        if isinstance(error, (Interrupted, *NO_DEFECTS)):
             record.error = f"{type(error).__name__}: {error}"
         else:
             record.error = "".join(traceback.format_exception(error))

@@ -156,7 +156,7 @@ def test_more_bags_than_a_head_takes_at_once(build):
     np.testing.assert_allclose(whole.bag_scores, parts, atol=1e-6)
 
 
-@pytest.mark.parametrize("n", [0, 1, EXTRACTOR_BATCH - 1, EXTRACTOR_BATCH + 1])
+@pytest.mark.parametrize("n", [0, 1, EXTRACTOR_BATCH["cpu"] - 1, EXTRACTOR_BATCH["cpu"] + 1])
 @torch.inference_mode()
 def test_any_number_of_patches_is_embedded(tagger, n):
     patches = np.random.default_rng(0).uniform(-4.6, 4, (n, 96, 64)).astype(np.float32)
