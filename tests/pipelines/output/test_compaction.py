@@ -2,7 +2,7 @@
 
 import io
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -239,6 +239,28 @@ def test_a_publisher_that_slept_between_two_files(store: Store, staged_table: Bu
 
 
 @pytest.mark.usefixtures("settled")
+def test_a_publisher_that_looks_while_replaced_entries_are_removed(
+    store: Store, staged_table: Build
+) -> None:
+    nights(store, staged_table, 2)
+    entry = commit(store, staged_table(NIGHTS[3]))
+    seen = []
+
+    class Watched(type(store)):  # type: ignore[misc]
+        def remove(self, paths: Iterable[str]) -> None:
+            for path in paths:
+                super().remove([path])
+                if path.startswith("_log"):
+                    publish(store, MODEL, entry)
+                    seen.append(path)
+
+    compact_all(Watched(store.root))
+    assert len(seen) == 6
+    assert_verified(store)
+    assert counts(store)["clips"] == dict.fromkeys("abcy", 1)
+
+
+@pytest.mark.usefixtures("settled")
 def test_a_publisher_that_slept_before_it_looked(store: Store, staged_table: Build) -> None:
     entry = commit(store, staged_table(NIGHTS[3]))
     nights(store, staged_table, 2)
@@ -274,6 +296,28 @@ def test_a_driver_with_an_old_view_commits_after_a_compaction(
     assert not store.exists(f"_log/{MODEL}/00000001.json")
     assert counts(store)["clips"] == dict.fromkeys(["a", "b", "c", "y", "new"], 1)
     assert counts(store)["failures"] == {"x": 2, "y": 1}
+    assert_verified(store)
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_driver_that_has_read_what_was_published_and_merged_meanwhile(
+    store: Store, staged_table: Build
+) -> None:
+    """A merged entry names the staged files too: a row in them that is void stays void."""
+    nights(store, staged_table, 1)
+    rows = [("b", "timeout", "r"), ("b", "timeout", "another"), ("new", None, "r")]
+    file = stage(staged_table(rows), store, MODEL)
+
+    def meanwhile() -> None:
+        recover_all(store)
+        compact_all(store)
+
+    old = CommitLog(store, MODEL)
+    old.store = Slow(store, "create", lambda path: path.startswith("_log"), meanwhile)
+    assert old.commit(RUN, [file]) is None
+    assert counts(store)["clips"] == {"a": 1, "new": 1}
+    assert counts(store)["failures"] == {"x": 1, "b": 1}
+    recover_all(store)
     assert_verified(store)
 
 
