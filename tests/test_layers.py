@@ -28,13 +28,16 @@ FLOORS = (
 """The packages of ``pipelines`` from the ground up; each may import those on the floors below."""
 
 RAY = {
+    "pipelines.runtime.authentication",
     "pipelines.runtime.cluster",
     "pipelines.runtime.growth",
+    "pipelines.runtime.metrics",
     "pipelines.runtime.ray_errors",
     "pipelines.runtime.session",
     "pipelines.runtime.submission",
     "pipelines.runtime.worker_logs",
     "pipelines.tagging.operators",
+    "pipelines.tagging.ray_board",
     "pipelines.tagging.ray_publisher",
     "pipelines.training.embed",
     "pipelines.training.prepare",

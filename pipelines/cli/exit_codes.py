@@ -8,6 +8,10 @@ from pipelines.storage.errors import AccessDenied, StoreUnavailable
 from tagger.errors import CommandError, NoAudioError
 
 
+class StaleOutput(Exception):  # noqa: N818
+    """Somebody should look after an output: its last run is too old, or did not end well."""
+
+
 class Exit(IntEnum):
     """How a command ended, for schedulers to tell apart; ``meaning`` says it in a sentence."""
 
@@ -32,6 +36,7 @@ class Exit(IntEnum):
     )
     NODES_MISSING = 8, "The Ray cluster did not bring what the job waited for."
     DAMAGED = 9, "Damage was found by `status --verify`, which names it."
+    STALE = 10, "The last run is too old or did not complete, says `status --fail-if-older`."
     INTERRUPTED = 130, "Interrupted by SIGINT (Ctrl-C); what was done is kept."
     TERMINATED = 143, "Ended by SIGTERM; what was done is kept."
 
@@ -43,6 +48,7 @@ _CODES: Final[tuple[tuple[type[Exception], Exit], ...]] = (
     (StoreUnavailable, Exit.STORE_UNAVAILABLE),
     (ClusterLost, Exit.CLUSTER_LOST),
     (NodesMissing, Exit.NODES_MISSING),
+    (StaleOutput, Exit.STALE),
 )
 
 

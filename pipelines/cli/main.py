@@ -1,7 +1,6 @@
 """``python -m pipelines VERB``: from the words of a command line to an exit code."""
 
 import io
-import logging
 import os
 import sys
 import traceback
@@ -10,13 +9,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, NoReturn
 
+from pipelines.cli import logs
 from pipelines.cli.exit_codes import Exit, exit_code
 from pipelines.cli.help import help_of, help_of_all, program
 from pipelines.cli.parsing import suggestion
 from pipelines.cli.terminal import show_text
 from pipelines.cli.verb import Verb, in_words
 from pipelines.cli.verbs import VERBS
-from pipelines.runtime import session
+from pipelines.runtime import session, standard_error
 from pipelines.runtime.signals import Interrupted, raise_on_signals
 from tagger import __version__
 from tagger.errors import CommandError, OptionError
@@ -30,8 +30,11 @@ _HELP: Final = ("-h", "--help")
 
 def run() -> NoReturn:
     """Carry out the command of this process and end it."""
+    standard_error.open_if_closed()
     raise_on_signals()
-    sys.exit(main())
+    code = main()
+    standard_error.write("")  # what is left; whether somebody reads it must not change the code
+    sys.exit(code)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,6 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names are in any script
+    with logs.configured("--verbose" in words, logs.format_in(words)):
+        return _carry_out(words)
+
+
+def _carry_out(words: list[str]) -> int:
     name = words[0] if words else ""
     verb = VERBS.get(name)
     try:
@@ -47,9 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if set(_HELP) & {*words}:
             show_text(_help(name, verb, words[1:]))
             return Exit.DONE
-        given = verb.parse(words[1:])
-        _log(bool(given.get("verbose")))
-        return verb.of(given).run(words)
+        return verb.of(verb.parse(words[1:])).run(words)
     except Exception as error:  # the one place where everything is caught: to tell it in a line
         return _end(error, verb, "--verbose" in words)
     except Interrupted as interrupt:
@@ -79,11 +85,6 @@ def _help(name: str, verb: type[Verb], words: Sequence[str]) -> str:
     return help_of(name, verb, defaults)
 
 
-def _log(verbose: bool) -> None:
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("pipelines").setLevel(logging.INFO if verbose else logging.WARNING)
-
-
 def _end(error: Exception, verb: type[Verb] | None, verbose: bool) -> Exit:
     """Tell of an error in one line; with a traceback if it is a defect and more is asked for."""
     code = exit_code(error)
@@ -104,4 +105,5 @@ def _end(error: Exception, verb: type[Verb] | None, verbose: bool) -> Exit:
 
 def _say(text: str) -> None:
     line = " ".join(text.split())
-    sys.stderr.write(f"error: {line if len(line) < LONGEST_LINE else line[:LONGEST_LINE] + ' …'}\n")
+    end = " …" if len(line) >= LONGEST_LINE else ""
+    standard_error.write(f"error: {line[:LONGEST_LINE]}{end}\n")

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipelines.cli.exit_codes import Exit
+from pipelines.cli.durations import parse_duration
+from pipelines.cli.exit_codes import Exit, StaleOutput
 from pipelines.cli.verb import Verb
 from pipelines.tagging.job import TagJob
+from tagger.configs import require_positive
 from tagger.errors import OptionError
 
 
@@ -51,52 +53,89 @@ class Tag(Verb):
         if self.print:
             from pipelines.tagging.direct import tagged_rows
 
-            terminal.show_tags(tagged_rows(self.job), self.json)
-            return Exit.DONE
+            n_clips, n_failed = terminal.show_tags(tagged_rows(self.job), self.json)
+            over = n_failed > self.job.max_failed * n_clips
+            return Exit.OVER_BUDGET if over else Exit.DONE
         if self.dry_run:
             from pipelines.tagging.preview import preview
 
             terminal.show_preview(preview(self.job), self.json)
             return Exit.DONE
+        from pipelines.output.failed_clips import failed_in_run
         from pipelines.output.run_records import RunState
+        from pipelines.storage.store import open_store
         from pipelines.tagging.run import tag
 
         record = tag(self.job, command)
-        terminal.show_summary(record, self.json)
+        failed = failed_in_run(open_store(self.job.out), record)
+        terminal.show_summary(record, failed, self.json)
         return Exit.OVER_BUDGET if record.state == RunState.OVER_BUDGET else Exit.DONE
 
 
 @dataclass(frozen=True, kw_only=True)
 class Status(Verb):
-    """Tell what an output holds, what waits in it, and whether it is whole.
+    """Tell what an output holds, how its runs went, what waits in it, and whether it is whole.
 
-    Needs the output of tag; a run may be at work on it.
+    Needs the output of tag; a run may be at work on it, here or elsewhere.
 
-    Leaves it as it is. The runs are listed from the oldest to the newest, then, for each model, its
-    clips, its failures by reason, and what is staged or not yet published.
+    Leaves it as it is. The last runs are listed from the oldest to the newest; of one that is at
+    work it is told how far it is. Then, for each model: its clips, the newest of those that failed
+    and why, and what is staged or not yet published.
 
     Example::
 
-        python -m pipelines status tables/ --verify
+        python -m pipelines status s3://tables --fail-if-older 26h
     """
 
     out: str = field(metadata={"positional": True})
     """Folder or s3:// prefix of the tables."""
 
+    last: int = 10
+    """Runs to tell of, at most: the newest ones."""
+
+    watch: bool = False
+    """While a run is at work tell how far it is, again every few seconds. Ctrl-C ends this, and not
+    the run."""
+
     verify: bool = False
     """Count all tables against the log. Damage is named, and ends with exit code 9."""
 
+    fail_if_older: str | None = field(default=None, metadata={"metavar": "TIME"})
+    """For alarms: end with exit code 10, and a line that says why, if the last complete run ended
+    longer ago than this, such as 90m, 26h or 2d, or if the last run that ended was killed, failed,
+    was interrupted, or was over its failure budget. Where several models are run, this holds for
+    the last run of each."""
+
     json: bool = False
-    """Write the status to standard output as JSON."""
+    """Write the status to standard output as JSON. It names all clips that failed."""
+
+    def __post_init__(self) -> None:
+        require_positive("last", self.last)
+        if self.watch and self.json:
+            raise OptionError("watch", "does not go with --json")
+        if self.fail_if_older is not None:
+            try:
+                parse_duration(self.fail_if_older)
+            except ValueError as error:
+                raise OptionError("fail_if_older", "is a time such as 90m, 26h or 2d") from error
 
     def run(self, command: list[str]) -> Exit:
-        from pipelines.cli import terminal
-        from pipelines.output.status import status
+        from pipelines.cli import status_view
+        from pipelines.output.status import MOST_FAILURES, status
         from pipelines.storage.store import open_store
 
-        found = status(open_store(self.out), self.verify)
-        terminal.show_status(found, self.json)
-        return Exit.DAMAGED if any(model.broken for model in found.models) else Exit.DONE
+        store = open_store(self.out)
+        if self.watch:
+            status_view.watch(store)
+        longest = parse_duration(self.fail_if_older) if self.fail_if_older else None
+        most = None if self.json else MOST_FAILURES
+        found = status(store, self.verify, self.last, most, longest)
+        status_view.show_status(found, self.json)
+        if any(model.broken for model in found.models):
+            return Exit.DAMAGED
+        if found.alarm is not None:
+            raise StaleOutput(f"{self.out}: {found.alarm}")
+        return Exit.DONE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,18 +11,23 @@ from pipelines.runtime.progress import duration
 if TYPE_CHECKING:  # a command that shows no results need not load what makes them
     from pipelines.housekeeping.compact import Compacted
     from pipelines.housekeeping.forget import ForgetReport
+    from pipelines.output.failed_clips import FailedClip
     from pipelines.output.run_records import RunRecord
-    from pipelines.output.status import Status
     from pipelines.tagging.preview import Preview
 
 MOST_NAMES: Final = 20
 
 
-def show_summary(record: "RunRecord", as_json: bool) -> None:
-    """One clear summary of a run."""
+def show_summary(record: "RunRecord", failed_clips: Sequence["FailedClip"], as_json: bool) -> None:
+    """One clear summary of a run.
+
+    Parameters
+    ----------
+    failed_clips : some that failed in this run
+    """
     found = record.summary()
     if as_json:
-        show_json(found)
+        show_json(found | {"failed_clips": [asdict(clip) for clip in failed_clips]})
         return
     _print(f"{record.state}: run {record.run_id}, model {record.model_id}")
     forgotten = f", {record.n_forgotten:,} forgotten" if record.n_forgotten else ""
@@ -37,7 +42,22 @@ def show_summary(record: "RunRecord", as_json: bool) -> None:
     _print(f"  failed    {found['n_failed']:,}")
     for reason, n in sorted(record.tally.failures.items()):
         _print(f"    {reason:<20}{n:,}")
+    for line in failure_lines(failed_clips, record.tally.n_failed):
+        _print(line)
     _print(f"  tables    {record.config['out']}")
+
+
+def failure_lines(clips: Sequence["FailedClip"], n_failed: int) -> Iterator[str]:
+    """The clips by name, each with what became of it, and how many more there are.
+
+    Parameters
+    ----------
+    n_failed : failed clips in all
+    """
+    for clip in clips:
+        yield f"    {visible(clip.uri)}  {clip.reason}: {visible(clip.detail)}"
+    if clips and n_failed > len(clips):
+        yield f"    … and {n_failed - len(clips):,} more (status --json names all)"
 
 
 def show_preview(preview: "Preview", as_json: bool) -> None:
@@ -63,35 +83,9 @@ def show_preview(preview: "Preview", as_json: bool) -> None:
     if preview.gone:
         _print(f"{len(preview.gone):,} tagged recordings are gone; they stay in the tables:")
     for uri in preview.gone[:MOST_NAMES]:
-        _print(f"  {_visible(uri)}")
+        _print(f"  {visible(uri)}")
     if len(preview.gone) > MOST_NAMES:
         _print("  … (all with --json)")
-
-
-def show_status(status: "Status", as_json: bool) -> None:
-    """What an output holds, and what is wrong with it."""
-    if as_json:
-        show_json(asdict(status))
-        return
-    for run in status.runs:
-        _print(
-            f"run {run['run_id']}  {run['state']:<12}{run['n_tagged']:>10,} tagged"
-            f"{run['n_failed']:>8,} failed{run['audio_hours']:>10.2f} h  {run['model_id']}"
-        )
-    for model in status.models:
-        _print(f"model {model.model_id}: {model.n_tagged:,} clips in {model.n_entries:,} entries")
-        for reason, n in sorted(model.open_failures.items()):
-            _print(f"  failed    {reason:<20}{n:,}")
-        _print(f"  waiting   {model.n_unpublished} entries, {model.n_staged} staged files")
-        for line in model.broken:
-            _print(f"  WRONG     {line}")
-        if model.broken:
-            _print("  restore what is lost or changed from a copy, or tag into another output")
-    if status.n_to_erase:
-        _print(
-            f"{status.n_to_erase:,} recordings are not yet erased, since a forget was interrupted; "
-            "the next tag, forget or compact completes it"
-        )
 
 
 def show_forgotten(report: "ForgetReport", as_json: bool) -> None:
@@ -126,15 +120,19 @@ def show_compacted(models: Sequence["Compacted"], as_json: bool) -> None:
             )
 
 
-def show_tags(rows: Iterable[dict[str, Any]], as_json: bool) -> None:
-    """Tags of clips, or why they have none, as they come in."""
+def show_tags(rows: Iterable[dict[str, Any]], as_json: bool) -> tuple[int, int]:
+    """Tags of clips, or why they have none, as they come in; how many came, and how many failed."""
+    n_clips = n_failed = 0
     for row in rows:
+        n_clips += 1
+        n_failed += row["reason"] is not None
         if as_json:
             _print(json.dumps(row, ensure_ascii=False))
             continue
-        _print(_visible(row["uri"]))
+        _print(visible(row["uri"]))
         failure = f"failed: {row['reason']} ({row['detail']})"
         _print(f"  {failure if row['reason'] else _tags(row['tags'])}")
+    return n_clips, n_failed
 
 
 def show_json(content: dict[str, Any]) -> None:
@@ -151,7 +149,7 @@ def _tags(tags: list[dict[str, Any]]) -> str:
     return "  ".join(f"{tag['tag']} {tag['score']:.2f}" for tag in tags) or "no tag"
 
 
-def _visible(name: str) -> str:
+def visible(name: str) -> str:
     """The name in one line, without what would steer a terminal."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from pipelines.cli.exit_codes import Exit
+from pipelines.cli.logs import LogFormat
 from pipelines.cli.options import Option, build, options_of
 from pipelines.cli.parsing import parse
 from tagger.errors import OptionError
@@ -18,6 +19,10 @@ class EveryVerb:
 
     verbose: bool = False
     """Tell more on standard error: what is tried again and why, and where a defect lies."""
+
+    log_format: LogFormat = "text"
+    """How standard error is written: text for people, or json for log collectors, one object in
+    each line with time, level, logger, message and run_id."""
 
 
 class Verb(ABC):

@@ -79,6 +79,11 @@ def model_of_table(path: str) -> str:
     return path.split("/")[1].removeprefix("model=")
 
 
+def date_of_table(path: str) -> str:
+    """The ``run_date`` of the partition that a path below a table's folder belongs to."""
+    return path.split("/")[2].removeprefix("run_date=")
+
+
 def models_below(paths: Iterable[str]) -> set[str]:
     """The models that paths below ``LOGS``, ``STAGING``, ``REWRITING`` or ``LOCKS`` belong to."""
     return {path.split("/")[1].removesuffix(_ENTRY) for path in paths}

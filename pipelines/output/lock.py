@@ -1,11 +1,12 @@
 """The courtesy lock: one job at a time per output and model.
 
-It spares people a job that does another's work again. Nothing rests on it: the log stays right
-with any number of writers (``commit_log``).
+It keeps two jobs from doing the same work. Nothing else rests on it: the log stays right with any
+number of writers (``commit_log``).
 
 The owner rewrites ``_lock/<model_id>.json`` with a counter that grows. Whoever finds a lock watches
-the counter and compares no clocks: if it moves, the owner lives. An owner that is known to be dead
-(a process of this host) is followed at once. A lock that was removed is made anew.
+the counter, and compares no clocks. If the counter moves, the owner is alive, and the newcomer is
+refused. If it stands still, the newcomer takes over. An owner on this host whose process has ended
+is followed at once. A lock that somebody has removed is made anew by its owner.
 """
 
 import json
@@ -29,8 +30,13 @@ _log = logging.getLogger(__name__)
 BEAT_S: Final = 5.0
 SILENCE_S: Final = 20.0
 
+_NEEDED: Final = ("owner", "run_id", "host", "pid")
 _PATIENCE_S: Final = 2.0
-"""A beat that the store does not take is left out, so that a job can end within seconds."""
+"""Longest time to try one beat; a job that is to end does not wait longer for a store."""
+
+
+class BrokenLock(CommandError):  # noqa: N818
+    """The file is there, but holds no lock. A job that is at work makes it anew."""
 
 
 class Lock:
@@ -45,7 +51,7 @@ class Lock:
 
     Attributes
     ----------
-    lost : another job has taken over (this one had fallen silent); better end
+    lost : another job has taken over, since this one was silent; this one should end
     """
 
     def __init__(
@@ -105,7 +111,10 @@ class Lock:
         return json.dumps({**self._me, "beat": self._beat}).encode()
 
     def _is_mine(self) -> bool:
-        found = _find(self._store, self._path)
+        try:
+            found = _find(self._store, self._path)
+        except BrokenLock:  # nobody's
+            return True
         return found is not None and found["owner"] == self._me["owner"]
 
     def _is_dead(self, owner: dict[str, Any]) -> bool:
@@ -148,11 +157,16 @@ def is_alive(store: Store, model_id: str, run_id: str, silence_s: float = SILENC
 
 
 def _find(store: Store, path: str) -> dict[str, Any] | None:
+    """What a lock says; None where there is none, BrokenLock where it says nothing."""
     try:
         found: dict[str, Any] = json.loads(store.read(path))
+        return found | {name: found[name] for name in _NEEDED}
     except FileNotFoundError:
         return None
-    return found
+    except (KeyError, TypeError, ValueError) as error:
+        raise BrokenLock(
+            f"{store.root}/{path} is no lock of a job: remove it if none is at work"
+        ) from error
 
 
 def _watch(

@@ -11,15 +11,24 @@ T = TypeVar("T")
 
 @dataclass
 class Tally:
-    """What a batch came to; ``seconds`` tells where its time went."""
+    """What a batch came to.
+
+    Attributes
+    ----------
+    n_retries : repeated calls to stores
+    failures : failed clips by reason
+    seconds : where the time went
+    expected_s : seconds of audio that the clips were taken for before they were read
+    """
 
     n_tagged: int = 0
     audio_s: float = 0.0
     n_segments: int = 0
     size_bytes: int = 0
-    n_retries: int = 0  # of calls to stores
+    n_retries: int = 0
     failures: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    expected_s: float = 0.0
 
     @property
     def n_failed(self) -> int:
@@ -52,7 +61,15 @@ class Tally:
         self.n_segments += other.n_segments
         self.size_bytes += other.size_bytes
         self.n_retries += other.n_retries
+        self.expected_s += other.expected_s
         for reason, n in other.failures.items():
             self.failures[reason] = self.failures.get(reason, 0) + n
         for what, seconds in other.seconds.items():
             self.seconds[what] = self.seconds.get(what, 0.0) + seconds
+
+    def plus(self, other: "Tally") -> "Tally":
+        """The sum as a new object, so that another thread reads this one undisturbed."""
+        total = Tally()
+        total.add(self)
+        total.add(other)
+        return total

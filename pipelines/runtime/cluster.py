@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pipelines.runtime import session, worker_logs
+from pipelines.runtime.authentication import require_token
 from pipelines.runtime.growth import Capacity, await_nodes, most, there
 from pipelines.runtime.limits import Resources
 from pipelines.runtime.signals import SIGNALS, Interrupted
@@ -67,11 +68,22 @@ def connect(resources: Resources, n_useful: int = 1) -> Workers:
     NodesMissing : nodes that were waited for in vain
     Interrupted : SIGTERM arrived while Ray had its own handler in place
     """
+    join(resources)
+    now = there()
+    limit = most() if os.environ.get("RAY_ADDRESS") else now
+    workers = _choose(resources, n_useful, now, limit)
+    await_nodes(Capacity(workers.n_cpus, workers.n_gpus), resources.wait_for_nodes_s)
+    return workers
+
+
+def join(resources: Resources) -> None:
+    """Be a driver of that Ray, whatever it has to offer; raises as ``connect`` does."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     address = os.environ.get("RAY_ADDRESS")
     if address:
         _refuse_silence(address)
+        require_token(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "WARNING"}
     if not address:
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # binds to loopback, here too
@@ -86,10 +98,6 @@ def connect(resources: Resources, n_useful: int = 1) -> Workers:
         if not _is_joined():
             options["_temp_dir"] = session.begin()
     _start(address, options)
-    now = there()
-    workers = _choose(resources, n_useful, now, most() if address else now)
-    await_nodes(Capacity(workers.n_cpus, workers.n_gpus), resources.wait_for_nodes_s)
-    return workers
 
 
 def _refuse_silence(address: str) -> None:

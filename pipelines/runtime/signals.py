@@ -42,6 +42,7 @@ End = Interrupted | ClusterLost
 """What ends a process whose main thread may be out of reach."""
 
 _when_interrupted: list[Callable[[End], None]] = []
+_last_lines: list[Callable[[str], str]] = ["error: {}\n".format]
 
 
 @contextmanager
@@ -52,6 +53,16 @@ def when_interrupted(say: Callable[[End], None]) -> Iterator[None]:
         yield
     finally:
         _when_interrupted.remove(say)
+
+
+@contextmanager
+def last_line_as(form: Callable[[str], str]) -> Iterator[None]:
+    """Inside, the last line of a process that is ended from another thread has this form."""
+    _last_lines.append(form)
+    try:
+        yield
+    finally:
+        _last_lines.remove(form)
 
 
 def raise_on_signals() -> None:
@@ -94,5 +105,5 @@ def end_process(end: End, limit_s: float, stderr: int = 2) -> NoReturn:
     for say in reversed(_when_interrupted):
         say(end)
     with suppress(OSError):  # nobody reads any more
-        os.write(stderr, f"error: {end}\n".encode())
+        os.write(stderr, _last_lines[-1](str(end)).encode())
     os._exit(end.exit_code)

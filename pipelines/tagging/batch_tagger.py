@@ -7,6 +7,7 @@ processes, and no core waits for another.
 import logging
 import os
 from collections.abc import Iterator
+from functools import partial
 from typing import Final
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ from pipelines.output.tally import Tally
 from pipelines.storage.retry import RetryCount
 from pipelines.tagging.plan import Plan, Receipt
 from pipelines.tagging.stages import ClipTagger, Preprocessor
+from pipelines.tagging.telling import telling
 from tagger.card import ModelFiles
 
 PATCHES_PER_PASS: Final = {"cpu": 128, "cuda": 512}
@@ -44,8 +46,11 @@ class BatchTagger:
         """Read, decode, tag and stage the clips of a batch."""
         retries = RetryCount()
         clips = self._plan.batch(batch)
-        table, tally = self._tag(clips, self._preprocess(clips))
-        return stage_batch(self._plan, batch, table, tally, retries)
+        events = telling(self._preprocess(clips), clips, partial(self._plan.board.write, batch))
+        table, tally = self._tag(clips, events)
+        receipt = stage_batch(self._plan, batch, table, tally, retries)
+        self._plan.board.wipe(batch)
+        return receipt
 
     def close(self) -> None:
         """End the process that decodes."""

@@ -70,7 +70,6 @@ class Committer:
         entry = self._commit_log.commit(self._run, self._files)
         if entry is not None:
             self._record.entries.append(entry.number)
-            self._record.write(self._commit_log.store)
             self._publisher.publish(entry)
         self._files = []
         self._waiting = Tally()

@@ -37,6 +37,7 @@ from pipelines.tagging.batches import CLIP_COST_S, estimated_seconds
 from pipelines.tagging.estimate import SEGMENT_S
 from pipelines.tagging.plan import Plan, Receipt
 from pipelines.tagging.stages import Preprocessor, pack, unpack
+from pipelines.tagging.telling import telling
 from tagger.card import ModelFiles
 from tagger.logmel import N_BANDS, PATCH_FRAMES
 
@@ -191,7 +192,9 @@ class TagOnGpu:
         clips = self._plan.batch(_batch(row))
         patches = row["patches"].chunk(0)[0].as_buffer()
         events = unpack(row["order"][0].as_py(), patches, self._plan.patch_dtype)
-        table, tally = self._tag(clips, events)
+        tell = partial(self._plan.board.write, _batch(row))
+        table, tally = self._tag(clips, telling(events, clips, tell))
+        self._plan.board.wipe(_batch(row))
         tally.add(_tally(row))
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, table.schema) as writer:

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Self
 
 import numpy as np
@@ -13,6 +13,7 @@ import pyarrow as pa
 from pipelines.output.tally import Tally
 from pipelines.runtime.limits import Limits
 from pipelines.storage.store import Store
+from pipelines.tagging.board import Board, LocalBoard
 from pipelines.tagging.staged_rows import RowSettings
 from pipelines.tagging.stages import MOST_PACKED_BYTES, MOST_PATCHES
 from tagger.configs import Precision
@@ -33,6 +34,7 @@ class Plan:
     extractor_batch : patches a pass through the extractors; None: what suits the hardware
     most_packed_bytes : of the patches that travel to a GPU as one row
     whole : each batch is a recording that one worker takes from reading to staging
+    board : where workers tell how far they are in a batch
     """
 
     clips: pa.Table
@@ -45,6 +47,7 @@ class Plan:
     extractor_batch: int | None = None
     most_packed_bytes: int = MOST_PACKED_BYTES
     whole: bool = False
+    board: Board = field(default_factory=LocalBoard)
 
     def batch(self, number: int) -> pa.Table:
         return self.clips.slice(self.bounds[number], self.bounds[number + 1] - self.bounds[number])

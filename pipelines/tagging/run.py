@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from pipelines.output.commit_log import CommitLog
 from pipelines.output.erasure import finish_forgetting
+from pipelines.output.heartbeat import Heartbeat
 from pipelines.output.lock import Lock
 from pipelines.output.log_entry import Entry, Run
 from pipelines.output.publication import publish
@@ -26,6 +27,8 @@ from pipelines.output.settings import open_output
 from pipelines.output.views import write_views
 from pipelines.runtime import cluster
 from pipelines.runtime.errors import NO_DEFECTS
+from pipelines.runtime.log_context import of_run
+from pipelines.runtime.metrics import RunMetrics
 from pipelines.runtime.packages import package_versions
 from pipelines.runtime.progress import Progress
 from pipelines.runtime.ray_errors import plain_errors
@@ -34,7 +37,7 @@ from pipelines.storage.errors import AccessDenied, StoreUnavailable
 from pipelines.storage.retry import RetryCount
 from pipelines.storage.store import Store, open_store
 from pipelines.tagging import batch_tagger
-from pipelines.tagging.batches import divide
+from pipelines.tagging.batches import divide, estimated_seconds
 from pipelines.tagging.committer import Committer, DirectPublisher, Publisher
 from pipelines.tagging.estimate import fits_one_process, useful_workers
 from pipelines.tagging.job import TagJob
@@ -42,6 +45,7 @@ from pipelines.tagging.model import checked_model
 from pipelines.tagging.plan import Plan, Receipt, receipts
 from pipelines.tagging.selection import listed, pending
 from pipelines.tagging.staged_rows import RowSettings, output_settings
+from pipelines.tagging.watch import Watch
 from tagger.card import ModelFiles
 from tagger.errors import CommandError
 
@@ -78,11 +82,18 @@ def tag(job: TagJob, command: list[str]) -> RunRecord:
             record.write(store.with_patience(LAST_WRITE_S))
         lock.release()
 
-    with lock, when_interrupted(write_interrupted_record), _recorded(record, store, job.max_failed):
+    watch = Watch(record)
+    with (
+        of_run(record.run_id),
+        lock,
+        when_interrupted(write_interrupted_record),
+        _recorded(record, store, job.max_failed),
+    ):
         try:
-            _TagRun(job, store, model, record, lock).work(clips)
+            _TagRun(job, store, model, record, lock, watch).work(clips)
         finally:
             record.n_retries = record.tally.n_retries + retries.n
+    watch.tell_completed()
     return record
 
 
@@ -112,18 +123,29 @@ class _TagRun:
     """One run upon an output that is open and locked."""
 
     def __init__(
-        self, job: TagJob, store: Store, model: ModelFiles, record: RunRecord, lock: Lock
+        self,
+        job: TagJob,
+        store: Store,
+        model: ModelFiles,
+        record: RunRecord,
+        lock: Lock,
+        watch: Watch,
     ) -> None:
         self._job = job
         self._store = store
         self._model = model
         self._record = record
         self._lock = lock
+        self._watch = watch
         self._run = Run(record.run_id, f"{datetime.now(UTC):%Y-%m-%d}")
         self._commit_log = CommitLog(store, record.model_id)
 
     def work(self, clips: pa.Table) -> None:
         """Finish what earlier runs left, then do what is left to do."""
+        with Heartbeat(self._record, self._store, self._watch.look):
+            self._work(clips)
+
+    def _work(self, clips: pa.Table) -> None:
         record = self._record
         finish_forgetting(self._store, self._run, held=record.model_id)
         record.n_recovered_entries = len(recover(self._commit_log, self._run, self._publish))
@@ -149,8 +171,11 @@ class _TagRun:
         n_useful = useful_workers(todo, self._model.card)
         workers = cluster.connect(self._job.resources, n_useful)
         from pipelines.tagging import operators
+        from pipelines.tagging.ray_board import RayBoard
         from pipelines.tagging.ray_publisher import RayPublisher
 
+        self._watch.metrics = RunMetrics(self._record.model_id)
+        self._watch.board = RayBoard()
         on_ray = partial(operators.carry_out, model=self._model, workers=workers)
         with plain_errors():
             self._carry_out(todo, workers.n_cpus, on_ray, RayPublisher(self._commit_log))
@@ -167,17 +192,18 @@ class _TagRun:
         rows = RowSettings.of(self._job, self._record.model_id, self._record.run_id)
         how = self._job.resources
         plan = Plan(table, bounds, self._store, rows, self._job.limits, how.precision)
-        plan = replace(plan, extractor_batch=how.extractor_batch)
+        plan = replace(plan, extractor_batch=how.extractor_batch, board=self._watch.board)
         committer = Committer(self._commit_log, self._run, self._record, publisher)
-        done = self._record.tally
+        self._record.begin_work(float(estimated_seconds(todo).sum()))
         with Progress("tagging", "clips", len(todo)) as progress:
             for receipt in receipts(plan, carry_out):
-                done.add(receipt.tally)
+                self._record.tally = done = self._record.tally.plus(receipt.tally)
                 failed = f"{done.audio_s / 3600:.2f} h of audio, {done.n_failed:,} failed"
                 progress.show(done.n_tagged + done.n_failed, failed)
                 committer.add(receipt)
                 self._stop_if_lock_lost()
             committer.finish()
+        self._watch.look()
 
     def _stop_if_lock_lost(self) -> None:
         if self._lock.lost:

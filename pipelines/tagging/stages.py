@@ -29,6 +29,7 @@ from pipelines.output.tally import Tally
 from pipelines.runtime.isolation import Isolated
 from pipelines.runtime.limits import Limits
 from pipelines.storage.retry import PATIENCE_S
+from pipelines.tagging.batches import estimated_seconds
 from pipelines.tagging.staged_rows import RowSettings, TaggedClip, staged_rows
 from tagger import audio
 from tagger.arrays import FloatArray
@@ -177,6 +178,7 @@ class ClipTagger:
         ordered = [outcomes[row] for row in range(len(outcomes))]
         done = clips.slice(0, len(outcomes))
         tally.size_bytes = pc.sum(done["size_bytes"]).as_py()
+        tally.expected_s = float(estimated_seconds(done).sum())
         for outcome in ordered:
             _count(outcome, tally)
         with tally.timed("rows"):

@@ -11,6 +11,7 @@ from typing import Any, Final
 from pipelines.output import layout
 from pipelines.output.run_records import RunState, new_run_id
 from pipelines.runtime.errors import ClusterLost, NodesMissing
+from pipelines.runtime.log_context import of_run
 from pipelines.runtime.packages import package_versions
 from pipelines.runtime.signals import Interrupted, when_interrupted
 from pipelines.storage.errors import AccessDenied, StoreUnavailable
@@ -78,7 +79,7 @@ def recorded(
             record.write(store.with_patience(LAST_WRITE_S))
 
     record.write(store)
-    with when_interrupted(write_failed):
+    with of_run(record.run_id), when_interrupted(write_failed):
         try:
             yield record
         except BaseException as error:

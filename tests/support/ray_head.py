@@ -39,15 +39,16 @@ class Head:
         """For a driver that joins."""
         return {"RAY_ADDRESS": f"127.0.0.1:{self.port}", **SEVERAL_NODES}
 
-    def start(self, n_cpus: int = 2, *more: str) -> None:
+    def start(self, n_cpus: int = 2, *flags: str, **environment: str) -> None:
         """Start the head, which notices dead nodes within seconds."""
         self.port, self.dashboard, client = free_ports(3)
         self._start_node(
             *("--head", f"--port={self.port}", f"--num-cpus={n_cpus}"),
             *(f"--ray-client-server-port={client}", "--include-dashboard=true"),
-            *(f"--dashboard-port={self.dashboard}", *more),
+            *(f"--dashboard-port={self.dashboard}", *flags),
             PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             **_NOTICES_DEATHS_SOON,
+            **environment,
         )
 
     def add_node(self, *flags: str) -> psutil.Process:

@@ -180,13 +180,13 @@ def test_print_tags_straight_to_the_terminal(
 ) -> None:
     Path(sound).with_name("bad\nname.wav").write_bytes(b"")
     command = ["tag", str(Path(sound).parent), "--print", "--model", str(tiny_model)]
-    assert main(command) == Exit.DONE
+    assert main(command) == Exit.OVER_BUDGET, "half of the clips"
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("bad\\nname.wav")
     assert lines[1].startswith("  failed: empty (")
     assert lines[2].endswith("noise.wav")
     assert sorted(word for word in lines[3].split() if word in ("Rain", "Dog")) == ["Dog", "Rain"]
-    assert main([*command, "--json", "--top-k", "1", "--limit", "1"]) == Exit.DONE
+    assert main([*command, "--json", "--limit", "1", "--max-failed", "1"]) == Exit.DONE
     (row,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert row["reason"] == "empty"
 

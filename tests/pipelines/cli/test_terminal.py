@@ -5,10 +5,13 @@ import json
 import pytest
 
 from pipelines.cli import terminal as report
+from pipelines.output.failed_clips import FailedClip
 from pipelines.output.run_records import RunRecord, RunState
 from pipelines.output.tally import Tally
 from pipelines.tagging.cost import Cost
 from pipelines.tagging.preview import Preview
+
+FAILED = [FailedClip("c", "r-1", "file:///a\nb.wav", "empty", "the file\x1b has no bytes")]
 
 
 def record() -> RunRecord:
@@ -19,7 +22,7 @@ def record() -> RunRecord:
 
 
 def test_the_summary_says_what_came_of_the_run(capsys: pytest.CaptureFixture[str]) -> None:
-    report.show_summary(record(), as_json=False)
+    report.show_summary(record(), FAILED, as_json=False)
     assert capsys.readouterr().out.splitlines() == [
         "over_budget: run r-1, model tiny-1",
         "  listed    1,200 clips; 1,000 tagged before, 0 given up before",
@@ -27,14 +30,20 @@ def test_the_summary_says_what_came_of_the_run(capsys: pytest.CaptureFixture[str
         "  failed    42",
         "    empty               40",
         "    silent              2",
+        r"    file:///a\nb.wav  empty: the file\x1b has no bytes",
+        "    … and 41 more (status --json names all)",
         "  tables    tables",
     ]
 
 
-def test_the_summary_as_json_is_the_record(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_summary_as_json_is_the_record_and_who_failed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     made = record()
-    report.show_summary(made, as_json=True)
-    assert json.loads(capsys.readouterr().out) == made.summary()
+    report.show_summary(made, FAILED, as_json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert [clip["uri"] for clip in found.pop("failed_clips")] == ["file:///a\nb.wav"]
+    assert found == made.summary()
 
 
 def test_a_preview_tells_what_would_be_done_and_what_is_gone(
@@ -57,3 +66,13 @@ def test_a_preview_tells_what_would_be_done_and_what_is_gone(
     assert len(lines) == 5 + report.MOST_NAMES + 1
     report.show_preview(preview, as_json=True)
     assert json.loads(capsys.readouterr().out)["gone"] == gone
+
+
+def test_forgotten_recordings_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    made = record()
+    made.n_forgotten = 7
+    report.show_summary(made, as_json=False)
+    report.show_preview(Preview(10, 3, 1, 4, 0, [], n_forgotten=2), as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].endswith("; 1,000 tagged before, 0 given up before, 7 forgotten")
+    assert lines[-1].endswith("; 3 are tagged, 1 given up, 2 forgotten")

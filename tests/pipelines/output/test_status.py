@@ -17,6 +17,7 @@ import pytest
 
 from pipelines.cli.main import Exit, main
 from pipelines.output.commit_log import CommitLog
+from pipelines.output.failed_clips import FailedClip
 from pipelines.output.lock import Lock
 from pipelines.output.log_entry import Run
 from pipelines.output.publication import publish
@@ -26,7 +27,7 @@ from pipelines.output.settings import Settings, open_output
 from pipelines.output.staging import stage
 from pipelines.output.status import ModelStatus, status
 from pipelines.storage.store import Store, open_store
-from pipelines.training.step_records import TrainRecord
+from pipelines.training.step_records import StepRecord
 from tagger.errors import CommandError
 from tests.support.outputs import s3_with_the_faults
 
@@ -38,6 +39,7 @@ ROWS = [
     ("c", "empty", "run-1"),
     ("d", "timeout", "run-1"),
 ]
+FAILED = [("c", "empty"), ("d", "timeout")]
 
 
 @pytest.fixture
@@ -59,15 +61,21 @@ def test_not_an_output(tmp_path) -> None:
 
 def test_follows_a_batch_from_staged_to_published(store: Store, staged_table: Callable) -> None:
     file = stage(staged_table(ROWS), store, MODEL)
-    assert only_model(store) == ModelStatus(MODEL, 0, 0, {}, 0, 1)
+    assert only_model(store) == ModelStatus(MODEL, 0, 0, {}, 0, 1, verified=True)
     entry = CommitLog(store, MODEL).commit(RUN, [file])
     assert entry is not None
     committed = only_model(store)
     assert (committed.n_tagged, committed.n_unpublished, committed.n_staged) == (2, 1, 0)
     assert committed.open_failures == {"empty": 1, "timeout": 1}
     assert committed.broken == ()
+    assert committed.failed_clips == (), "no table names them yet"
     publish(store, MODEL, entry)
-    assert only_model(store) == ModelStatus(MODEL, 1, 2, {"empty": 1, "timeout": 1}, 0, 0)
+    published = only_model(store, verify=False)
+    failed = tuple(
+        FailedClip(clip, "run-1", f"file:///{clip}", reason, "") for clip, reason in FAILED
+    )
+    assert published == ModelStatus(MODEL, 1, 2, {"empty": 1, "timeout": 1}, 0, 0, failed)
+    assert only_model(store).verified
 
 
 Change = Callable[[pa.Table], pa.Table]
@@ -226,7 +234,7 @@ def test_runs_and_how_they_ended(store: Store, capsys: pytest.CaptureFixture[str
         seen = states(store)
     assert seen == {"1": "complete", "2": "interrupted", "3": "killed", "4": "running"}
     assert states(store)["4"] == "killed", "without a lock"
-    TrainRecord("5", "fit", ["fit"], {}, "").write(store)
+    StepRecord("5", "fit", ["fit"], {}, "").write(store)
     assert len(states(store)) == 4, "no step of the training"
     assert main(["status", store.root]) == Exit.DONE
     assert capsys.readouterr().out.count("run ") == 4
@@ -236,8 +244,8 @@ def test_a_run_whose_process_was_killed(store: Store) -> None:
     """It leaves its lock; the process is of this host, and known to be gone."""
     script = f"""
 import os, signal
+from pipelines.output.failed_clips import FailedClip
 from pipelines.output.lock import Lock
-from pipelines.training.step_records import TrainRecord
 from pipelines.output.run_records import RunRecord
 from pipelines.storage.store import open_store
 store = open_store({store.root!r})

@@ -1,0 +1,116 @@
+"""What goes to standard error: lines for people, or a JSON object in each line for collectors."""
+
+import io
+import json
+import logging
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from itertools import pairwise
+from typing import Final, Literal, TextIO
+
+from pipelines.runtime.log_context import current_run
+from pipelines.runtime.signals import last_line_as
+
+LogFormat = Literal["text", "json"]
+
+_OBJECT: Final = '{"time": '
+_ERROR: Final = "error: "
+"""Begins the line in which a command tells why it ended."""
+
+
+def format_in(words: Sequence[str]) -> LogFormat:
+    """The format that a command line asks for; known before the line is found to be right."""
+    asked = ("--log-format", "json") in pairwise(words) or "--log-format=json" in words
+    return "json" if asked else "text"
+
+
+@contextmanager
+def configured(verbose: bool, log_format: LogFormat = "text") -> Iterator[None]:
+    """Set up what the program logs; as JSON it holds for whatever Python writes to standard error.
+
+    Parameters
+    ----------
+    verbose : tell also what is going well
+    """
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("pipelines").setLevel(logging.INFO if verbose else logging.WARNING)
+    if log_format == "text" or sys.stderr is None:
+        yield
+        return
+    stream, root = sys.stderr, logging.getLogger()
+    before = root.handlers
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_JsonFormatter())
+    root.handlers = [handler]
+    sys.stderr = JsonLines(stream)
+    try:
+        with last_line_as(partial(json_line, "ERROR", "pipelines")):
+            yield
+    finally:
+        sys.stderr.flush()
+        sys.stderr, root.handlers = stream, before
+
+
+def json_line(level: str, logger: str, message: str, at: datetime | None = None) -> str:
+    """One line for a log collector.
+
+    Parameters
+    ----------
+    at : None: now
+    """
+    said = {
+        "time": (at or datetime.now(UTC)).isoformat(timespec="milliseconds"),
+        "level": level,
+        "logger": logger,
+        "message": message,
+        "run_id": current_run(),
+    }
+    return json.dumps(said, ensure_ascii=False) + "\n"
+
+
+class JsonLines(io.TextIOBase):
+    """A text stream on which every line that is written becomes a JSON object.
+
+    So the progress line, the line of an error, and warnings of libraries are told as log records.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._begun = threading.local()  # threads write their lines in pieces
+
+    def write(self, text: str) -> int:
+        *lines, rest = (getattr(self._begun, "text", "") + text).split("\n")
+        self._begun.text = rest
+        for line in filter(str.strip, lines):
+            self._stream.write(_of_line(line))
+        return len(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def writable(self) -> bool:
+        return True
+
+
+def _of_line(line: str) -> str:
+    if line.startswith(_OBJECT):  # of a job that was submitted
+        return f"{line}\n"
+    if line.startswith(_ERROR):
+        return json_line("ERROR", "pipelines", line.removeprefix(_ERROR))
+    return json_line("INFO", "pipelines", line)
+
+
+class _JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        message = record.getMessage()
+        if record.exc_info:
+            message = f"{message}\n{self.formatException(record.exc_info)}"
+        at = datetime.fromtimestamp(record.created, UTC)
+        return json_line(record.levelname, record.name, message, at).rstrip("\n")

@@ -1,0 +1,116 @@
+"""Standard error for log collectors: every line a JSON object."""
+
+import io
+import json
+import logging
+import subprocess
+import sys
+import threading
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from pipelines.cli.logs import JsonLines, configured, format_in
+from pipelines.cli.main import Exit, main
+from pipelines.runtime.log_context import of_run
+
+ROOT = Path(__file__).parents[3]
+
+
+def objects(text: str) -> list[dict[str, Any]]:
+    found = [json.loads(line) for line in text.splitlines()]
+    for each in found:
+        assert list(each) == ["time", "level", "logger", "message", "run_id"]
+        assert datetime.fromisoformat(each["time"]).utcoffset() == timedelta(0)
+    return found
+
+
+def test_log_records_and_other_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    log = logging.getLogger("pipelines.x")
+    before = sys.stderr, logging.getLogger().handlers
+    with configured(verbose=True, log_format="json"), of_run("r-1"):
+        log.info("retrying %s", "ü")
+        sys.stderr.write("progress: 1 of 2\n\n")
+        try:
+            raise KeyError("x")
+        except KeyError:
+            log.exception("oh")
+    assert (sys.stderr, logging.getLogger().handlers) == before
+    info, progress, oh = objects(capsys.readouterr().err)
+    assert (info["level"], info["logger"], info["message"]) == ("INFO", "pipelines.x", "retrying ü")
+    assert (progress["level"], progress["message"]) == ("INFO", "progress: 1 of 2")
+    assert oh["message"].startswith("oh\nTraceback")
+    assert {each["run_id"] for each in (info, progress, oh)} == {"r-1"}
+
+
+def test_lines_that_threads_write_in_pieces_stay_whole() -> None:
+    written = io.StringIO()
+    stream = JsonLines(written)
+
+    def write(name: str) -> None:
+        for i in range(200):
+            for piece in (name, f" {i}", "\n"):
+                stream.write(piece)
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    said = {each["message"] for each in objects(written.getvalue())}
+    assert said == {f"{name} {i}" for name in "abcd" for i in range(200)}
+
+
+def test_objects_of_a_job_that_was_submitted_pass_as_they_are() -> None:
+    inner, outer = io.StringIO(), io.StringIO()
+    JsonLines(inner).write("hello\n")
+    JsonLines(outer).write(inner.getvalue())
+    assert outer.getvalue() == inner.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["tag", "x"], "text"),
+        (["tag", "--log-format", "json"], "json"),
+        (["tag", "--log-format=json", "x"], "json"),
+        (["tag", "--log-format", "text", "json"], "text"),
+    ],
+)
+def test_the_format_is_known_before_the_line_is_parsed(words: list[str], expected: str) -> None:
+    assert format_in(words) == expected
+
+
+def test_a_mistake_in_the_command_is_an_object_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tag", "x", "--log-format", "json", "--nonsense"]) == Exit.COMMAND
+    (said,) = objects(capsys.readouterr().err)
+    assert said["level"] == "ERROR"
+    assert "--nonsense" in said["message"]
+
+
+def test_a_whole_command(tmp_path: Path, tiny_model: Path) -> None:
+    sound = tmp_path / "a.wav"
+    soundfile.write(sound, 0.1 * np.random.default_rng(0).standard_normal(16_000), 16_000)
+    out = tmp_path / "out"
+    command = ["tag", str(sound), "--out", str(out), "--model", str(tiny_model), "--verbose"]
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-m", "pipelines", *command, "--log-format", "json"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    objects(done.stderr)
+    assert "complete: run" in done.stdout
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines", *command, "--log-format=json", "--top-k", "4"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert objects(done.stderr)[-1]["level"] == "ERROR"
