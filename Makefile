@@ -33,6 +33,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope
 test: $(READY)
 	$(PYTEST) -m 'not faults'
 
+# The rest: kills, full disks, stores that fail, and whole jobs that others stand for in `make test`.
 # A name space of its own lets a test mount a small disk and fill it, without being root.
 OWN_MOUNTS = unshare --user --map-root-user --mount
 

@@ -24,15 +24,17 @@ os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER":
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _ray_folder() -> Iterator[None]:
-    """Give every Ray a folder that is removed, with a name short enough for its sockets."""
-    with (
-        tempfile.TemporaryDirectory(
-            prefix="ray-", dir="/tmp", ignore_cleanup_errors=True
-        ) as folder,
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        patch.setenv("RAY_TMPDIR", folder)
+def _temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Remove all temporary files of tests and of their processes in the end, Ray's among them.
+
+    The folder has a short name, since Ray's sockets lie below it.
+    """
+    tmp_path_factory.getbasetemp()  # lies where pytest keeps those of its last runs
+    folder = tempfile.TemporaryDirectory(prefix="tests-", dir="/tmp", ignore_cleanup_errors=True)
+    with folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", folder.name)
+        patch.setattr(tempfile, "tempdir", folder.name)
+        patch.delenv("RAY_TMPDIR", raising=False)
         yield
 
 

@@ -33,6 +33,7 @@ RAY = {
     "pipelines.runtime.growth",
     "pipelines.runtime.metrics",
     "pipelines.runtime.ray_errors",
+    "pipelines.runtime.session",
     "pipelines.runtime.submission",
     "pipelines.runtime.worker_logs",
     "pipelines.tagging.operators",

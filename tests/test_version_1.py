@@ -48,7 +48,11 @@ def test_the_log_tells_what_is_left_to_do(version_1, tmp_path):
     audio.mkdir()
     (audio / "new.wav").write_bytes(b"")
     job = TagJob(
-        inputs=(str(audio),), out=str(version_1 / "output"), model=str(version_1 / "model")
+        inputs=(str(audio),),
+        out=str(version_1 / "output"),
+        model=str(version_1 / "model"),
+        timeline=True,
+        embedding_dtype="float16",
     )
     found = preview(job)
     assert (found.n_listed, found.n_to_do) == (1, 1)

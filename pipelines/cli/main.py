@@ -16,6 +16,7 @@ from pipelines.cli.parsing import suggestion
 from pipelines.cli.terminal import show_text
 from pipelines.cli.verb import Verb, in_words
 from pipelines.cli.verbs import VERBS
+from pipelines.runtime import session, standard_error
 from pipelines.runtime.signals import Interrupted, raise_on_signals
 from tagger import __version__
 from tagger.errors import CommandError, OptionError
@@ -29,8 +30,11 @@ _HELP: Final = ("-h", "--help")
 
 def run() -> NoReturn:
     """Carry out the command of this process and end it."""
+    standard_error.open_if_closed()
     raise_on_signals()
-    sys.exit(main())
+    code = main()
+    standard_error.write("")  # what is left; whether somebody reads it must not change the code
+    sys.exit(code)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -93,10 +97,13 @@ def _end(error: Exception, verb: type[Verb] | None, verbose: bool) -> Exit:
         text = f"{kind}: {error} ({Path(at.filename).name}:{at.lineno})"
         if verbose:
             traceback.print_exception(error)
+    if code in (Exit.DEFECT, Exit.CLUSTER_LOST) and (logs := session.keep()):
+        text += f"; Ray's logs are kept in {logs}"
     _say(text)
     return code
 
 
 def _say(text: str) -> None:
     line = " ".join(text.split())
-    sys.stderr.write(f"error: {line if len(line) < LONGEST_LINE else line[:LONGEST_LINE] + ' …'}\n")
+    end = " …" if len(line) >= LONGEST_LINE else ""
+    standard_error.write(f"error: {line[:LONGEST_LINE]}{end}\n")

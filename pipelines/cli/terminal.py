@@ -71,6 +71,15 @@ def show_preview(preview: "Preview", as_json: bool) -> None:
         f"{preview.n_listed:,} listed; {preview.n_tagged:,} are tagged, "
         f"{preview.n_given_up:,} given up{forgotten}"
     )
+    found = preview.cost
+    spent = f"{duration(3600 * found.cpu_hours)} of one CPU"
+    if found.hours is not None:
+        spent += f", {duration(3600 * found.hours)} on the CPUs asked for"
+    if found.money is not None:
+        spent += f", {found.money:,.2f} at the price given"
+    _print(f"  about     {found.audio_hours:,.1f} h of audio: {spent}")
+    _print(f"  tables    about {found.output_bytes / 1e6:,.1f} MB")
+    _print(f"  rate of   {found.rate}")
     if preview.gone:
         _print(f"{len(preview.gone):,} tagged recordings are gone; they stay in the tables:")
     for uri in preview.gone[:MOST_NAMES]:

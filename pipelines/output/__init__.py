@@ -1,6 +1,8 @@
 """An output: tables that nothing is lost from and nothing is in twice.
 
 Knows storage and the schemas of the tables, but neither Ray nor torch. Start with ``layout``, which
-names every file of an output, then ``commit_log``, whose head says why each clip counts once, then
-``publication``, which makes the tables. ``status`` and ``verification`` look at the result.
+names every file of an output. Rows come in through ``staging``; ``commit_log`` decides which count,
+and its head says why each clip counts once; ``publication`` makes the tables. ``rewriting`` merges
+published rows or leaves some out, for ``compaction`` and ``erasure``. ``recovery`` finishes what a
+killed job has left. ``status`` and ``verification`` look at the result.
 """

@@ -8,11 +8,14 @@ from tagger import schema
 
 
 def models(store: Store) -> list[str]:
-    """The models of which anything is here: tables, a log, staged or rewritten rows, a lock."""
-    found = {layout.model_of_table(path) for path in _tables(store)}
-    for folder in (layout.LOGS, layout.STAGING, layout.REWRITING, layout.LOCKS):
-        found |= layout.models_below(store.list(folder))
-    return sorted(found)
+    """The models of which anything is here, be it tables that no log tells of."""
+    return sorted(models_begun(store) | table_files_by_model(store).keys())
+
+
+def models_begun(store: Store) -> set[str]:
+    """The models that have a log, staged or rewritten rows, or a lock."""
+    folders = (layout.LOGS, layout.STAGING, layout.REWRITING, layout.LOCKS)
+    return {model_id for folder in folders for model_id in layout.models_below(store.list(folder))}
 
 
 def table_files(store: Store, model_id: str) -> list[str]:
@@ -24,14 +27,10 @@ def table_files(store: Store, model_id: str) -> list[str]:
 def table_files_by_model(store: Store) -> dict[str, list[str]]:
     """The paths of all table files of all models."""
     found: dict[str, list[str]] = defaultdict(list)
-    for path in _tables(store):
-        found[layout.model_of_table(path)].append(path)
+    for table in schema.tables("float32"):
+        for path in filter(_is_table, store.list(table)):
+            found[layout.model_of_table(path)].append(path)
     return found
-
-
-def _tables(store: Store) -> list[str]:
-    tables = schema.tables("float32")
-    return [path for table in tables for path in store.list(table) if _is_table(path)]
 
 
 def _is_table(path: str) -> bool:

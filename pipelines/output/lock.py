@@ -1,11 +1,12 @@
 """The courtesy lock: one job at a time per output and model.
 
-It spares people a job that does another's work again. Nothing rests on it: the log stays right
-with any number of writers (``commit_log``).
+It keeps two jobs from doing the same work. Nothing else rests on it: the log stays right with any
+number of writers (``commit_log``).
 
 The owner rewrites ``_lock/<model_id>.json`` with a counter that grows. Whoever finds a lock watches
-the counter and compares no clocks: if it moves, the owner lives. An owner that is known to be dead
-(a process of this host) is followed at once. A lock that was removed is made anew.
+the counter, and compares no clocks. If the counter moves, the owner is alive, and the newcomer is
+refused. If it stands still, the newcomer takes over. An owner on this host whose process has ended
+is followed at once. A lock that somebody has removed is made anew by its owner.
 """
 
 import json
@@ -31,7 +32,7 @@ SILENCE_S: Final = 20.0
 
 _NEEDED: Final = ("owner", "run_id", "host", "pid")
 _PATIENCE_S: Final = 2.0
-"""A beat that the store does not take is left out, so that a job can end within seconds."""
+"""Longest time to try one beat; a job that is to end does not wait longer for a store."""
 
 
 class BrokenLock(CommandError):  # noqa: N818
@@ -50,7 +51,7 @@ class Lock:
 
     Attributes
     ----------
-    lost : another job has taken over (this one had fallen silent); better end
+    lost : another job has taken over, since this one was silent; this one should end
     """
 
     def __init__(

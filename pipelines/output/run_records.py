@@ -14,7 +14,7 @@ from pipelines.storage.store import Store
 
 
 class RunState(StrEnum):
-    RUNNING = "running"  # or killed without a word
+    RUNNING = "running"  # or killed before it could say so
     COMPLETE = "complete"
     OVER_BUDGET = "over_budget"  # complete, with more failures than --max-failed
     INTERRUPTED = "interrupted"
@@ -114,7 +114,7 @@ class RunRecord:
 
 
 def new_run_id() -> str:
-    """Sorts by time, and never meets another."""
+    """A name for a run. Names sort by time, and no two are the same."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 

@@ -57,6 +57,12 @@ def open_output(store: Store, settings: Settings) -> None:
     if store.create(layout.SETTINGS, settings.to_json()):
         store.sweep()
         return
+    check_settings(store, settings)
+    store.sweep()
+
+
+def check_settings(store: Store, settings: Settings) -> None:
+    """CommandError where the output was begun with other settings, or by a newer version."""
     pinned = read_settings(store)
     for name, value in asdict(pinned).items():
         if getattr(settings, name) != value:
@@ -64,7 +70,6 @@ def open_output(store: Store, settings: Settings) -> None:
                 f"{store.root} was begun with {name}={_plain(value)}, this command asks for "
                 f"{_plain(getattr(settings, name))}: keep to the first, or give another output"
             )
-    store.sweep()
 
 
 def read_settings(store: Store) -> Settings:

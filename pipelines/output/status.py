@@ -11,7 +11,7 @@ import pyarrow as pa
 from pipelines.output.commit_log import CommitLog
 from pipelines.output.failed_clips import FailedClip, failed_clips
 from pipelines.output.forgotten import Forgotten
-from pipelines.output.inventory import models, table_files_by_model
+from pipelines.output.inventory import models_begun, table_files_by_model
 from pipelines.output.run_history import RunHistory, alarm
 from pipelines.output.settings import read_settings
 from pipelines.output.verification import broken
@@ -94,10 +94,10 @@ def status(
     history = RunHistory(store)
     runs = tuple(islice(history, last))[::-1]
     why = alarm(history, longest) if longest is not None else None
-    files = table_files_by_model(store) if verify else None
+    files = table_files_by_model(store) if verify else {}
     found = (
-        _model(store, model_id, None if files is None else files.get(model_id, []), most_failures)
-        for model_id in models(store)
+        _model(store, model_id, files.get(model_id, []) if verify else None, most_failures)
+        for model_id in sorted(models_begun(store) | files.keys())
     )
     begun = tuple(model for model in found if model.is_begun)
     n_to_erase = len(Forgotten.read(store).pending)

@@ -33,7 +33,7 @@ _COLUMNS: Final = {
 def broken(store: Store, commit_log: CommitLog, files: Iterable[str]) -> Iterator[str]:
     """Each invariant of a model's tables that does not hold, in a line.
 
-    A job may be at work meanwhile. What is not yet published is not wrong.
+    A job may be at work meanwhile. What is not yet published is not wrong, nor what is replaced.
 
     Parameters
     ----------
@@ -47,13 +47,14 @@ def broken(store: Store, commit_log: CommitLog, files: Iterable[str]) -> Iterato
         named.update(*entry.outputs.values())
         marker = read_marker(store, model_id, entry.number)
         if marker is None:
-            n_gone = _n_gone(store, model_id, entry)
-            if n_gone:
-                yield f"entry {entry.number}: {n_gone} files that it has yet to publish are gone"
+            yield from _of_unpublished(store, model_id, entry)
             continue
         named.update(marker.emptied)
-        lines = _of_entry(store, entry, marker.rows, settings)
-        yield from (f"entry {entry.number}, {line}" for line in lines)
+        lines = [*_of_published(store, entry, marker.rows, settings)]
+        if lines:
+            commit_log.refresh()
+        if entry.number in commit_log:  # else its rows were written anew meanwhile
+            yield from (f"entry {entry.number}, {line}" for line in lines)
     named.update(_of_replaced(commit_log))
     for path in files:
         if path not in named and store.exists(path):
@@ -87,16 +88,17 @@ def _of_replaced(commit_log: CommitLog) -> set[str]:
     return found
 
 
-def _n_gone(store: Store, model_id: str, entry: Entry) -> int:
-    """How many files are lost that an entry which is not yet published is made from."""
+def _of_unpublished(store: Store, model_id: str, entry: Entry) -> Iterator[str]:
+    """What keeps an entry from being published."""
     wanted = {layout.staged(model_id, staged.file) for staged in entry.staged if staged.rows}
     wanted |= {layout.rewritten(model_id, file) for file in entry.rewritten.values()}
     folders = layout.staging(model_id), layout.rewriting(model_id)
     n_gone = len(wanted.difference(*(store.list(folder) for folder in folders)))
-    return 0 if is_published(store, model_id, entry.number) else n_gone
+    if n_gone and not is_published(store, model_id, entry.number):
+        yield f"entry {entry.number}: {n_gone} files that it has yet to publish are gone"
 
 
-def _of_entry(
+def _of_published(
     store: Store, entry: Entry, rows: dict[str, int], settings: Settings
 ) -> Iterator[str]:
     """What is wrong with the tables of a published entry."""

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pipelines.runtime import worker_logs
+from pipelines.runtime import session, worker_logs
 from pipelines.runtime.authentication import require_token
 from pipelines.runtime.growth import Capacity, await_nodes, most, there
 from pipelines.runtime.limits import Resources
@@ -95,6 +95,8 @@ def join(resources: Resources) -> None:
             "include_dashboard": False,
             "object_store_memory": OBJECT_STORE_BYTES,
         }
+        if not _is_joined():
+            options["_temp_dir"] = session.begin()
     _start(address, options)
 
 
@@ -112,13 +114,12 @@ def _refuse_silence(address: str) -> None:
 
 def _start(address: str | None, options: dict[str, Any]) -> None:
     """``ray.init``, unless this process is connected already; Ray keeps its log to files."""
-    import ray
-    import ray.data
+    import ray.data  # noqa: F401 (whose handlers are there from then on)
 
     for output in logging.getLogger("ray.data").handlers:
         if isinstance(output, logging.StreamHandler):
             output.setLevel(logging.CRITICAL)
-    if ray.is_initialized():
+    if _is_joined():
         return
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     if worker_logs.wanted():
@@ -128,6 +129,13 @@ def _start(address: str | None, options: dict[str, Any]) -> None:
         _init(address, options)
     for number, handler in handlers.items():
         signal.signal(number, handler)
+
+
+def _is_joined() -> bool:
+    """Whether this process has a Ray already."""
+    import ray
+
+    return bool(ray.is_initialized())
 
 
 def _init(address: str | None, options: dict[str, Any]) -> None:

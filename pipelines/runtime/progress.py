@@ -5,16 +5,16 @@ and a person wants to see also that nothing gets done.
 """
 
 import logging
-import os
 import shutil
 import sys
 import threading
 import time
-from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self, TextIO
 
 from tqdm import tqdm
+
+from pipelines.runtime import standard_error
 
 ON_TERMINAL_S: Final = 1.0
 IN_LOG_S: Final = 10.0
@@ -60,7 +60,7 @@ class Progress:
         self._thread = threading.Thread(target=self._tick, name="progress", daemon=True)
 
     def __enter__(self) -> Self:
-        if self._stream and self.total != 0:  # Python has None for an output that is closed
+        if self.total != 0:
             self._thread.start()
         return self
 
@@ -103,26 +103,15 @@ class Progress:
 
     def _write(self, end: str) -> None:
         line = self.line(time.monotonic() - self._start)
-        try:
-            self._stream.write((f"\r\x1b[K{line}" if self._in_place else line) + end)
-            self._stream.flush()
-        except (OSError, ValueError):
+        text = (f"\r\x1b[K{line}" if self._in_place else line) + end
+        if not standard_error.write(text, self._stream):
             self._ended.set()
-            _give_up(self._stream)
 
 
-def _is_free_terminal(stream: TextIO | None) -> bool:
+def _is_free_terminal(stream: TextIO) -> bool:
     """Whether the stream is a terminal on which nothing else is written meanwhile."""
     is_verbose = logging.getLogger("pipelines").isEnabledFor(logging.INFO)
-    return stream is not None and not stream.closed and stream.isatty() and not is_verbose
-
-
-def _give_up(stream: TextIO) -> None:
-    """Send what the stream still holds nowhere; else Python's exit code would tell of it."""
-    with suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+    return not stream.closed and stream.isatty() and not is_verbose
 
 
 def duration(seconds: float) -> str:

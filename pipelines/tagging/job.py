@@ -56,6 +56,9 @@ class TagJob:
     """Take up clips again whose failure is final, because their bytes cause it. Failures that may
     pass, such as a timeout, are taken up by every run."""
 
+    price_per_hour: float | None = None
+    """Price of one CPU for an hour, in any currency; --dry-run then tells what a run will cost."""
+
     store_patience_s: float = PATIENCE_S
     """Longest time to try again when a store stops answering, before the run ends with exit code
     6."""
@@ -74,5 +77,6 @@ class TagJob:
         for name in ("threshold", "max_failed"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise OptionError(name, "must be from 0 to 1")
-        if self.limit is not None:
-            require_positive("limit", self.limit)
+        for name in ("limit", "price_per_hour"):
+            if getattr(self, name) is not None:
+                require_positive(name, getattr(self, name))

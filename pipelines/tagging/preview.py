@@ -9,11 +9,14 @@ import pyarrow.parquet as pq
 from pipelines.output import layout
 from pipelines.output.commit_log import CommitLog
 from pipelines.output.recovery import require_tables
-from pipelines.storage.models import read_tagging_model
+from pipelines.output.settings import check_settings
 from pipelines.storage.store import Store, open_store
 from pipelines.storage.uris import canonical
+from pipelines.tagging.cost import Cost, cost
 from pipelines.tagging.job import TagJob
+from pipelines.tagging.model import checked_model
 from pipelines.tagging.selection import listed, pending
+from pipelines.tagging.staged_rows import output_settings
 from tagger.errors import CommandError
 
 
@@ -35,24 +38,29 @@ class Preview:
     bytes_to_do: int
     gone: list[str]
     n_forgotten: int
+    cost: Cost
 
 
 def preview(job: TagJob) -> Preview:
     """What ``tag`` would do; CommandError and NoAudioError as ``tag`` raises them."""
-    model_id = read_tagging_model(job.model, job.store_patience_s).card.model_id
+    card = checked_model(job).card
+    model_id = card.model_id
     clips = listed(job)
     store = open_store(job.out, job.store_patience_s)
     try:
-        begun = store.list(layout.log(model_id)) or store.exists(layout.SETTINGS)
+        begun = store.exists(layout.SETTINGS)
     except FileNotFoundError as error:
         raise CommandError(f"{store.root}: no such bucket: create it first") from error
-    commit_log = CommitLog(store, model_id) if begun else None
-    if commit_log is not None:
+    commit_log = None
+    if begun:
+        check_settings(store, output_settings(job))
+        commit_log = CommitLog(store, model_id)
         require_tables(commit_log)
     todo, n_tagged, n_given_up, n_forgotten = pending(clips, commit_log, job)
     n_bytes = pc.sum(todo["size_bytes"]).as_py() or 0
     gone = _gone(job, store, model_id, clips)
-    return Preview(len(clips), n_tagged, n_given_up, len(todo), n_bytes, gone, n_forgotten)
+    price = cost(todo, card, job, store)
+    return Preview(len(clips), n_tagged, n_given_up, len(todo), n_bytes, gone, n_forgotten, price)
 
 
 def _gone(job: TagJob, store: Store, model_id: str, clips: pa.Table) -> list[str]:

@@ -34,7 +34,6 @@ from pipelines.runtime.progress import Progress
 from pipelines.runtime.ray_errors import plain_errors
 from pipelines.runtime.signals import End, Interrupted, when_interrupted
 from pipelines.storage.errors import AccessDenied, StoreUnavailable
-from pipelines.storage.models import read_tagging_model
 from pipelines.storage.retry import RetryCount
 from pipelines.storage.store import Store, open_store
 from pipelines.tagging import batch_tagger
@@ -42,6 +41,7 @@ from pipelines.tagging.batches import divide, estimated_seconds
 from pipelines.tagging.committer import Committer, DirectPublisher, Publisher
 from pipelines.tagging.estimate import fits_one_process, useful_workers
 from pipelines.tagging.job import TagJob
+from pipelines.tagging.model import checked_model
 from pipelines.tagging.plan import Plan, Receipt, receipts
 from pipelines.tagging.selection import listed, pending
 from pipelines.tagging.staged_rows import RowSettings, output_settings
@@ -62,7 +62,7 @@ def tag(job: TagJob, command: list[str]) -> RunRecord:
     ClusterLost, NodesMissing : the Ray cluster did; likewise
     """
     retries = RetryCount()
-    model = _checked_model(job)
+    model = checked_model(job)
     clips = listed(job)
     store = open_store(job.out, job.store_patience_s)
     open_output(store, output_settings(job))
@@ -95,14 +95,6 @@ def tag(job: TagJob, command: list[str]) -> RunRecord:
             record.n_retries = record.tally.n_retries + retries.n
     watch.tell_completed()
     return record
-
-
-def _checked_model(job: TagJob) -> ModelFiles:
-    from tagger.checkpoint import build  # torch: seconds that a wrong command need not cost
-
-    model = read_tagging_model(job.model, job.store_patience_s)
-    build(model)
-    return model
 
 
 @contextmanager

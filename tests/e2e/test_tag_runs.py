@@ -5,6 +5,7 @@ import json
 import re
 import time
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -199,7 +200,12 @@ def test_without_ray_the_job_starts_its_own_quietly_on_loopback_and_leaves_nothi
 ):
     write_sound(tmp_path / "in" / "a.wav")
     arguments = [str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--cpus", "1"]
-    process = begin_tag(*arguments, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="t" * 64)
+    before = set(Path("/tmp").glob("archive-tagger-*"))
+    long_name = tmp_path / ("n" * 95)  # in which no socket of Ray's could lie
+    long_name.mkdir()
+    process = begin_tag(
+        *arguments, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="t" * 64, TMPDIR=str(long_name)
+    )
     seen: set[psutil.Process] = set()
     listening: set[str] = set()
     while process.poll() is None:
@@ -213,6 +219,8 @@ def test_without_ray_the_job_starts_its_own_quietly_on_loopback_and_leaves_nothi
     assert listening == {"127.0.0.1"}
     assert len(seen) > 5, "Ray has processes"
     assert psutil.wait_procs(seen, timeout=10)[1] == [], "and they end with the job"
+    assert set(Path("/tmp").glob("archive-tagger-*")) == before, "as does Ray's folder"
+    assert list(long_name.iterdir()) == []
 
 
 def listening_on(process):

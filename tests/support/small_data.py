@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import soundfile
 import torch
@@ -21,7 +22,8 @@ from pipelines.training.workfolder import extractors
 from pipelines.training.workfolder.patches import FOLDER, Prepared, open_prepared
 from pipelines.training.workfolder.shards import read_table, shard_path
 from tagger import dataset
-from tagger.labels import FSDKAGGLE2018
+from tagger.dataset import Dataset
+from tagger.labels import FSDKAGGLE2018, LabelSet
 from tagger.training import EpochMetrics
 
 RATE_HZ = 16_000
@@ -33,6 +35,24 @@ def tone(label: int, seed: int, seconds: float = 1.0) -> np.ndarray:
     t = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
     pitch = 300 * 1.8**label * rng.uniform(0.98, 1.02)
     return (0.5 * np.sin(2 * np.pi * pitch * t) + rng.normal(0, 0.02, len(t))).astype(np.float32)
+
+
+def without_sound(n: int, n_test: int = 0, folds: bool = False) -> Dataset:
+    """A data set of n clips and some test clips, classes a and b in turn.
+
+    With folds they are 1 to 4, two clips to each before the next.
+    """
+    number = np.arange(n + n_test)
+    clips = pd.DataFrame(
+        {
+            "name": [f"{i}.wav" for i in number],
+            "label": np.where(number % 2, "b", "a"),
+            "fold": pd.array(1 + number // 2 % 4 if folds else [None] * len(number), "Int64"),
+            "split": np.where(number < n, "train", "test"),
+            "usage": pd.array([None] * len(number), "string"),
+        }
+    )
+    return Dataset("csv", LabelSet.of(["a", "b"]), clips)
 
 
 def write_folds(folder: Path, n_classes: int = 3, per_fold: int = 3, n_folds: int = 2) -> Path:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -59,7 +60,6 @@ def test_a_draw_follows_from_the_seed():
 
 
 def test_tensors_are_mixed_as_arrays_are():
-    torch = pytest.importorskip("torch")
     rng = np.random.default_rng(3)
     x, y = _batch(7, rng)
     drawn = mixup.draw(7, 0.2, rng)

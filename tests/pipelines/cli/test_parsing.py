@@ -74,11 +74,15 @@ def sample(option):
 @pytest.mark.parametrize("name", VERBS)
 def test_every_option_is_understood_by_itself(name):
     every = options(VERBS[name])
+    before, found = [], {}
     for option in every:
         line, value = sample(option)
         if not option.positional:
-            line = [option.flag, *line]
-        assert parse(every, line) == {option.name: value}
+            assert parse(every, [option.flag, *line]) == {option.name: value}
+            continue
+        before += line  # what is told by its place stands behind what is told so before it
+        found[option.name] = value
+        assert parse(every, before) == found
 
 
 def words(job):

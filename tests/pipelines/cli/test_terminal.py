@@ -8,6 +8,7 @@ from pipelines.cli import terminal as report
 from pipelines.output.failed_clips import FailedClip
 from pipelines.output.run_records import RunRecord, RunState
 from pipelines.output.tally import Tally
+from pipelines.tagging.cost import Cost
 from pipelines.tagging.preview import Preview
 
 FAILED = [FailedClip("c", "r-1", "file:///a\nb.wav", "empty", "the file\x1b has no bytes")]
@@ -49,12 +50,29 @@ def test_a_preview_tells_what_would_be_done_and_what_is_gone(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     gone = [f"file:///{i}\n.wav" for i in range(25)]
-    preview = Preview(10, 3, 1, 6, 2_500_000, gone)
+    cost = Cost(1.5, 0.25, 0.125, 3_000_000, 0.01, "two earlier runs")
+    preview = Preview(10, 3, 1, 6, 2_500_000, gone, 0, cost)
     report.show_preview(preview, as_json=False)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == ("would work on 6 clips (2.5 MB) of 10 listed; 3 are tagged, 1 given up")
-    assert lines[1].startswith("25 tagged recordings are gone")
-    assert lines[2] == "  file:///0\\n.wav"
-    assert len(lines) == 2 + report.MOST_NAMES + 1
+    assert lines[1:4] == [
+        "  about     1.5 h of audio: 15 min of one CPU, 8 min on the CPUs asked for, 0.01 at the "
+        "price given",
+        "  tables    about 3.0 MB",
+        "  rate of   two earlier runs",
+    ]
+    assert lines[4].startswith("25 tagged recordings are gone")
+    assert lines[5] == "  file:///0\\n.wav"
+    assert len(lines) == 5 + report.MOST_NAMES + 1
     report.show_preview(preview, as_json=True)
     assert json.loads(capsys.readouterr().out)["gone"] == gone
+
+
+def test_forgotten_recordings_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    made = record()
+    made.n_forgotten = 7
+    report.show_summary(made, as_json=False)
+    report.show_preview(Preview(10, 3, 1, 4, 0, [], n_forgotten=2), as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].endswith("; 1,000 tagged before, 0 given up before, 7 forgotten")
+    assert lines[-1].endswith("; 3 are tagged, 1 given up, 2 forgotten")

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.inputs.listing import gather
+from pipelines.inputs.manifests import manifest_uris
 from pipelines.storage.filesystems import filesystem
 from tagger.errors import CommandError
 
@@ -36,6 +37,18 @@ def test_text(archive: Path) -> None:
     assert rows.keys() == {*ODD, "c.wav", "gone.wav"}
     assert rows["a b.wav"]["size_bytes"] == len("a b.wav")
     assert (rows["gone.wav"]["version"], rows["gone.wav"]["size_bytes"]) == ("", 0)
+
+
+def test_names_alone_need_nothing_that_is_there(archive: Path) -> None:
+    manifest = archive / "list.csv"
+    manifest.write_text("uri,note\ngone.wav,1\ns3://no-bucket/x.wav,2\n")
+    assert [*manifest_uris(f"file://{manifest}")] == [
+        f"file://{archive}/gone.wav",
+        "s3://no-bucket/x.wav",
+    ]
+    manifest.write_text("uri,note\n../gone.wav,1\n")
+    with pytest.raises(CommandError, match="leaves the manifest's folder"):
+        [*manifest_uris(f"file://{manifest}")]
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])

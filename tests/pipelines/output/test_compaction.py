@@ -220,6 +220,25 @@ def test_a_publisher_that_slept_through_a_compaction(store: Store, staged_table:
 
 
 @pytest.mark.usefixtures("settled")
+def test_a_publisher_that_slept_between_two_files(store: Store, staged_table: Build) -> None:
+    nights(store, staged_table, 2)
+    entry = commit(store, staged_table(NIGHTS[3]))
+    done = []
+
+    class SleepsAfterTags(type(store)):  # type: ignore[misc]
+        def create(self, path: str, data: bytes) -> bool:
+            created = bool(super().create(path, data))
+            if path.startswith("tags/"):
+                compact_all(store)
+                done.append(data_files(store))
+            return created
+
+    publish(SleepsAfterTags(store.root), MODEL, entry)
+    assert [data_files(store)] == done
+    assert_verified(store)
+
+
+@pytest.mark.usefixtures("settled")
 def test_a_publisher_that_slept_before_it_looked(store: Store, staged_table: Build) -> None:
     entry = commit(store, staged_table(NIGHTS[3]))
     nights(store, staged_table, 2)
@@ -352,13 +371,20 @@ def test_a_job_that_starts_meanwhile_sees_a_whole_log(store: Store, staged_table
     assert commit_log.numbers() == [4]
 
 
-def test_a_verification_meanwhile_finds_nothing_wrong(store: Store, staged_table: Build) -> None:
+@pytest.mark.usefixtures("settled")
+@pytest.mark.parametrize(
+    ("method", "at"),
+    [("read", "00000002.json"), ("read", "00000002.published"), ("scan", "00000001-0.parquet")],
+)
+def test_a_verification_meanwhile_finds_nothing_wrong(
+    store: Store, staged_table: Build, method: str, at: str
+) -> None:
     nights(store, staged_table)
-    done = []
+    done: list[int] = []
     slow = Slow(
         store,
-        "read",
-        lambda path: path.endswith("00000002.published"),
+        method,
+        lambda path: path.startswith("_log" if method == "read" else "tags") and path.endswith(at),
         lambda: done.append(compact_all(store)),
     )
     (model,) = status(slow, verify=True).models

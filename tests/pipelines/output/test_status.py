@@ -246,7 +246,6 @@ def test_a_run_whose_process_was_killed(store: Store) -> None:
 import os, signal
 from pipelines.output.failed_clips import FailedClip
 from pipelines.output.lock import Lock
-from pipelines.training.step_records import StepRecord
 from pipelines.output.run_records import RunRecord
 from pipelines.storage.store import open_store
 store = open_store({store.root!r})

@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.paper.bundled_recipe import RECIPE
 from pipelines.training.splits import parts
-from tests.pipelines.paper.test_settings import dataset
+from tests.support.small_data import without_sound
 
 VERSION_1 = json.loads(
     (Path(__file__).parents[2] / "golden" / "version_1" / "recipes.json").read_text()
@@ -31,7 +31,7 @@ def test_specs_are_those_of_version_1():
 @pytest.mark.parametrize("spec", RECIPE.extractors(), ids=lambda spec: spec.name)
 def test_it_measures_only_what_it_has_not_seen(spec):
     assert spec.training.patience is None  # nothing is chosen on the fold that is measured
-    split = parts(dataset(folds=True, n=80), spec.split)
+    split = parts(without_sound(80, folds=True), spec.split)
     assert not set(split.train) & set(split.test)
     assert len(split.validation) == 0
 

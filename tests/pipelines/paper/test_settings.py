@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from pipelines.paper.recipes import EXTRACTORS, HEADS
@@ -14,30 +13,15 @@ from pipelines.paper.settings import SETTINGS, Start, divisions
 from pipelines.training.jobs import CLASSIFIER
 from pipelines.training.splits import parts
 from tagger.configs import LSTMConfig, VGGishConfig
-from tagger.dataset import Dataset
-from tagger.labels import LabelSet
+from tests.support.small_data import without_sound
 
 VERSION_1 = json.loads(
     (Path(__file__).parents[2] / "golden" / "version_1" / "recipes.json").read_text()
 )
 
 
-def dataset(folds: bool, n: int, n_test: int = 0) -> Dataset:
-    number = np.arange(n + n_test)
-    clips = pd.DataFrame(
-        {
-            "name": [f"{i}.wav" for i in number],
-            "label": np.where(number % 2, "b", "a"),
-            "fold": pd.array(1 + number // 2 % 4 if folds else [None] * len(number), "Int64"),
-            "split": np.where(number < n, "train", "test"),
-            "usage": pd.array([None] * len(number), "string"),
-        }
-    )
-    return Dataset("csv", LabelSet.of(["a", "b"]), clips)
-
-
-PARTS = dataset(folds=False, n=9473, n_test=1600)
-FOLDS = dataset(folds=True, n=80)
+PARTS = without_sound(9473, n_test=1600)
+FOLDS = without_sound(80, folds=True)
 
 
 def plain(value: Any) -> Any:
@@ -64,9 +48,9 @@ def test_specs_are_those_of_version_1(name):
 @pytest.mark.parametrize(
     ("name", "data"),
     [
-        ("small", dataset(folds=False, n=500, n_test=10)),
+        ("small", without_sound(500, n_test=10)),
         ("folds", FOLDS),
-        ("dealt", dataset(folds=False, n=20)),
+        ("dealt", without_sound(20)),
     ],
 )
 def test_splits_are_those_of_version_1(name, data):
@@ -112,7 +96,7 @@ def test_every_fold_has_its_own_extractors_that_have_not_seen_it():
 
 
 def test_clips_without_folds_or_test_are_dealt_out_to_five_folds():
-    data = dataset(folds=False, n=20)
+    data = without_sound(20)
     assert [division.name for division in divisions(data)] == [f"fold-{k}" for k in range(1, 6)]
     every = [parts(data, f"fold-{k}") for k in range(1, 6)]
     assert sorted(np.concatenate([split.test for split in every])) == list(range(20))

@@ -48,7 +48,7 @@ print("done")
 """
 
 
-def run(program: str, patience_s: float) -> subprocess.CompletedProcess[str]:
+def run(program, patience_s):
     return subprocess.run(
         [sys.executable, "-c", BEGIN + program, str(patience_s)],
         capture_output=True,
@@ -59,7 +59,7 @@ def run(program: str, patience_s: float) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_part_that_stays_away_ends_the_process_with_its_last_words() -> None:
+def test_a_part_that_stays_away_ends_the_process_with_its_last_words():
     done = run(LOST, 0.1)
     (said,) = done.stderr.splitlines()
     assert done.returncode == 7
@@ -68,11 +68,11 @@ def test_a_part_that_stays_away_ends_the_process_with_its_last_words() -> None:
     assert done.stdout == said.replace("error", "noted") + "\n"
 
 
-def test_last_words_that_do_not_end_are_cut_off() -> None:
+def test_last_words_that_do_not_end_are_cut_off():
     assert run(FAILING_LAST_WORDS, 0.1).returncode == 7
 
 
 @pytest.mark.parametrize("program", [BACK, LEFT], ids=["it comes back", "the block is left"])
-def test_otherwise_the_process_goes_on(program: str) -> None:
+def test_otherwise_the_process_goes_on(program):
     done = run(program, 30.0 if program is BACK else 0.1)
     assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")

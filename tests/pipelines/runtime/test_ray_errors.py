@@ -12,15 +12,15 @@ from pipelines.runtime.ray_errors import _tells_of_loss, plain_errors
 from pipelines.storage.errors import AccessDenied, StoreUnavailable
 
 
-def of_a_task(cause: Exception) -> Exception:
+def of_a_task(cause):
     return RayTaskError("work", "Traceback ...", cause)
 
 
-def of_a_training_worker(cause: Exception) -> Exception:
+def of_a_training_worker(cause):
     return WorkerGroupError("Traceback ...", {0: UserExceptionWithTraceback(cause, "Traceback")})
 
 
-def itself(cause: Exception) -> Exception:
+def itself(cause):
     return cause
 
 

@@ -35,7 +35,7 @@ ray.get([work.remote(i) for i in range(3)])
 """
 
 
-def test_a_verbose_driver_tells_what_our_loggers_say_in_workers() -> None:
+def test_a_verbose_driver_tells_what_our_loggers_say_in_workers():
     done = subprocess.run(
         [sys.executable, "-c", JOB],
         capture_output=True,

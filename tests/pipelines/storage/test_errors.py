@@ -3,8 +3,6 @@
 import errno
 import pickle
 import socket
-from collections.abc import Callable
-from typing import Any
 
 import aiohttp
 import pytest
@@ -22,13 +20,12 @@ from pipelines.storage.errors import (
     store_errors,
 )
 from pipelines.storage.filesystems import filesystem, read_whole
-from tests.support.s3_proxy import Fault, S3Proxy
-from tests.support.s3_server import S3Server
+from tests.support.s3_proxy import Fault
 
 PASSES, CREDENTIALS, OBJECT = "it may pass", "who we are", "this object alone"
 
 
-def kind_of(error: BaseException) -> str:
+def kind_of(error):
     """Which of the three kinds; an error that two apply to, or that is no store's, fails."""
     assert isinstance(error, store_errors()), repr(error)
     if refused_credentials(error):
@@ -37,20 +34,20 @@ def kind_of(error: BaseException) -> str:
     return PASSES if is_transient(error) else OBJECT
 
 
-def raised_by(call: Callable[[], Any]) -> BaseException:
+def raised_by(call):
     with pytest.raises(Exception) as raised:
         call()
     return raised.value
 
 
-def unused_port() -> int:
+def unused_port():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
     return port
 
 
 @pytest.fixture
-def an_object(s3: S3Server) -> str:
+def an_object(s3):
     url = f"{s3.new_prefix()}/object"
     filesystem(url).pipe_file(url, b"x" * 1000)
     return url
@@ -80,22 +77,20 @@ def an_object(s3: S3Server) -> str:
         ("416 InvalidRange", OBJECT),
     ],
 )
-def test_answers_of_s3(fault: str, kind: str, an_object: str, proxy: S3Proxy) -> None:
+def test_answers_of_s3(fault, kind, an_object, proxy):
     proxy.faults = [Fault(fault)]
     assert kind_of(raised_by(lambda: read_whole(an_object))) == kind
 
 
 @pytest.mark.s3
-def test_a_server_that_says_nothing(
-    an_object: str, proxy: S3Proxy, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_says_nothing(an_object, proxy, monkeypatch):
     monkeypatch.setattr(filesystems, "ANSWER_S", 0.2)
     proxy.faults = [Fault("silent")]
     assert kind_of(raised_by(lambda: read_whole(an_object))) == PASSES
 
 
 @pytest.mark.s3
-def test_a_server_that_is_away(an_object: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_away(an_object, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{unused_port()}")
     assert kind_of(raised_by(lambda: read_whole(an_object))) == PASSES
 
@@ -110,16 +105,14 @@ def test_a_server_that_is_away(an_object: str, monkeypatch: pytest.MonkeyPatch) 
     ],
     ids=["secret", "key", "profile"],
 )
-def test_what_s3_says_to_strangers(
-    environment: dict[str, str], kind: str, an_object: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_s3_says_to_strangers(environment, kind, an_object, monkeypatch):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert kind_of(raised_by(lambda: read_whole(an_object))) == kind
 
 
 @pytest.mark.s3
-def test_no_credentials_at_all(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_credentials_at_all(s3, monkeypatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
@@ -130,7 +123,7 @@ def test_no_credentials_at_all(s3: S3Server, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.s3
-def test_codes_of_s3_are_found_behind_what_s3fs_raises(an_object: str) -> None:
+def test_codes_of_s3_are_found_behind_what_s3fs_raises(an_object):
     assert error_code(raised_by(lambda: read_whole(f"{an_object}.no"))) == "NoSuchKey"
     assert error_code(ValueError("nothing to do with it")) == ""
     again = raised_by(lambda: filesystem(an_object).pipe_file(an_object, b"", mode="create"))
@@ -149,14 +142,14 @@ def test_codes_of_s3_are_found_behind_what_s3fs_raises(an_object: str) -> None:
     ],
     ids=str,
 )
-def test_answers_of_http(faults: list[str], kind: str, file_server: Any) -> None:
+def test_answers_of_http(faults, kind, file_server):
     file_server.files["/x"] = b"content"
     file_server.faults["/x"] = faults
     url = f"{file_server.url}/x"
     assert kind_of(raised_by(lambda: read_whole(url))) == kind
 
 
-def test_an_http_server_that_is_away() -> None:
+def test_an_http_server_that_is_away():
     url = f"http://127.0.0.1:{unused_port()}/x"
     assert kind_of(raised_by(lambda: read_whole(url))) == PASSES
     assert kind_of(raised_by(lambda: filesystem(url).info(url))) == PASSES
@@ -191,22 +184,22 @@ def test_an_http_server_that_is_away() -> None:
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else value,
 )
-def test_what_libraries_raise(error: Exception, kind: str) -> None:
+def test_what_libraries_raise(error, kind):
     assert kind_of(error) == kind
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError(), KeyError("x"), TypeError("x")])
-def test_defects_are_no_answers_of_a_store(error: Exception) -> None:
+def test_defects_are_no_answers_of_a_store(error):
     assert not isinstance(error, store_errors())
 
 
 @pytest.mark.parametrize("kind", [AccessDenied, StoreUnavailable])
-def test_errors_come_whole_from_other_processes(kind: type[OSError]) -> None:
+def test_errors_come_whole_from_other_processes(kind):
     again = pickle.loads(pickle.dumps(kind("s3://b: no answer in 3 s")))
     assert type(again) is kind
     assert str(again) == "s3://b: no answer in 3 s"
 
 
-def test_a_message_is_one_line() -> None:
+def test_a_message_is_one_line():
     assert one_line(OSError("two\n  lines")) == "two lines"
     assert one_line(TimeoutError()) == "TimeoutError"

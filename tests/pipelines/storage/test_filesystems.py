@@ -13,17 +13,16 @@ import pytest
 
 from pipelines.storage.filesystems import filesystem, name_on
 from tagger.errors import CommandError
-from tests.support.s3_proxy import Fault, S3Proxy
-from tests.support.s3_server import S3Server
+from tests.support.s3_proxy import Fault
 
 ROOT = Path(__file__).parents[3]
 
 
-def test_the_versions_are_bounded() -> None:
+def test_the_versions_are_bounded():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = dict(
         re.fullmatch(r"([a-z0-9]+)(.*)", text).groups()
-        for text in (  # type: ignore[union-attr]
+        for text in (
             text for text in project["dependencies"] if text.startswith(("fsspec", "s3fs"))
         )
     )
@@ -33,7 +32,7 @@ def test_the_versions_are_bounded() -> None:
 
 @pytest.mark.s3
 @pytest.mark.parametrize("fault", ["503 SlowDown", "500 InternalError", "404 NoSuchKey"])
-def test_s3fs_and_botocore_repeat_nothing(fault: str, s3: S3Server, proxy: S3Proxy) -> None:
+def test_s3fs_and_botocore_repeat_nothing(fault, s3, proxy):
     """``fs.retries`` and ``total_max_attempts``: else retries are uncounted, and 25 for each."""
     url = f"{s3.new_prefix()}/x"
     proxy.faults = [Fault(fault)]
@@ -43,7 +42,7 @@ def test_s3fs_and_botocore_repeat_nothing(fault: str, s3: S3Server, proxy: S3Pro
 
 
 @pytest.mark.s3
-def test_s3fs_passes_a_request_on_as_it_is(s3: S3Server) -> None:
+def test_s3fs_passes_a_request_on_as_it_is(s3):
     """``call_s3`` with ``IfMatch``, and the body that it gives: ``inputs.reading`` rests on it."""
     from fsspec.asyn import sync
 
@@ -56,7 +55,7 @@ def test_s3fs_passes_a_request_on_as_it_is(s3: S3Server) -> None:
         fs.call_s3("get_object", Bucket=s3.bucket, Key=key, IfMatch='"another"')
 
 
-def test_where_a_server_is_comes_from_its_uri() -> None:
+def test_where_a_server_is_comes_from_its_uri():
     """``_get_kwargs_from_urls``: ftp, sftp and hdfs need the host before the connection."""
     from fsspec.implementations.ftp import FTPFileSystem
 
@@ -74,18 +73,18 @@ def test_where_a_server_is_comes_from_its_uri() -> None:
         ("http://127.0.0.1:1/archive/a::b.wav", "http://127.0.0.1:1/archive/a::b.wav"),
     ],
 )
-def test_names_on_a_filesystem(uri: str, name: str) -> None:
+def test_names_on_a_filesystem(uri, name):
     """``_strip_protocol``: how listings of other stores are turned into URIs again."""
     assert name_on(filesystem(uri), uri) == name
 
 
-def test_a_chain_of_file_systems_is_no_uri(tmp_path: Path) -> None:
+def test_a_chain_of_file_systems_is_no_uri(tmp_path):
     """As ``fsspec.core.url_to_fs`` would take it for: a manifest could name anything by it."""
     (tmp_path / "secret").write_text("secret")
     fs: Any = filesystem(f"http://127.0.0.1:1/x::file://{tmp_path}/secret")
     assert "http" in fs.protocol
 
 
-def test_another_scheme_without_its_package() -> None:
+def test_another_scheme_without_its_package():
     with pytest.raises(CommandError, match="nonsense://"):
         filesystem("nonsense://x/y")

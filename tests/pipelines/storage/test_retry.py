@@ -18,20 +18,20 @@ from pipelines.storage.retry import FIRST_PAUSE_S, LONGEST_PAUSE_S, RetryCount, 
 class Clock:
     """Time that passes in ``sleep`` alone."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.now = 1000.0
         self.pauses: list[float] = []
 
-    def monotonic(self) -> float:
+    def monotonic(self):
         return self.now
 
-    def sleep(self, seconds: float) -> None:
+    def sleep(self, seconds):
         self.pauses.append(seconds)
         self.now += seconds
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+def clock(monkeypatch):
     made = Clock()
     monkeypatch.setattr(retry, "time", made)
     return made
@@ -40,18 +40,18 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 class Failing:
     """Raises the errors one after the other, then returns ``"done"``."""
 
-    def __init__(self, *errors: Exception) -> None:
+    def __init__(self, *errors):
         self.errors = list(errors)
         self.n_calls = 0
 
-    def __call__(self) -> str:
+    def __call__(self):
         self.n_calls += 1
         if self.errors:
             raise self.errors.pop(0)
         return "done"
 
 
-def client_error(status: int, code: str) -> ClientError:
+def client_error(status, code):
     answer = {
         "Error": {"Code": code, "Message": f"told {code}"},
         "ResponseMetadata": {"HTTPStatusCode": status},
@@ -59,13 +59,13 @@ def client_error(status: int, code: str) -> ClientError:
     return ClientError(answer, "GetObject")
 
 
-def test_what_succeeds_is_called_once(clock: Clock) -> None:
+def test_what_succeeds_is_called_once(clock):
     call, count = Failing(), RetryCount()
     assert with_retries(call, "reading x") == "done"
     assert (call.n_calls, count.n, clock.pauses) == (1, 0, [])
 
 
-def test_what_fails_and_passes_is_called_again_and_counted(clock: Clock) -> None:
+def test_what_fails_and_passes_is_called_again_and_counted(clock):
     call, count = (
         Failing(TimeoutError(), ConnectionResetError(), client_error(500, "InternalError")),
         RetryCount(),
@@ -74,7 +74,7 @@ def test_what_fails_and_passes_is_called_again_and_counted(clock: Clock) -> None
     assert (call.n_calls, count.n, len(clock.pauses)) == (4, 3, 3)
 
 
-def test_every_repetition_is_told_at_info(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+def test_every_repetition_is_told_at_info(clock, caplog):
     with caplog.at_level(logging.INFO, "pipelines.storage.retry"):
         with_retries(Failing(client_error(503, "SlowDown")), "reading s3://b/k")
     (record,) = caplog.records
@@ -83,7 +83,7 @@ def test_every_repetition_is_told_at_info(clock: Clock, caplog: pytest.LogCaptur
     assert "told SlowDown" in record.message
 
 
-def test_pauses_double_up_to_a_bound_and_are_never_the_same(clock: Clock) -> None:
+def test_pauses_double_up_to_a_bound_and_are_never_the_same(clock):
     with_retries(Failing(*[TimeoutError() for _ in range(12)]), "x", patience_s=1e6)
     for i, pause_s in enumerate(clock.pauses):
         whole_s = min(FIRST_PAUSE_S * 2**i, LONGEST_PAUSE_S)
@@ -93,7 +93,7 @@ def test_pauses_double_up_to_a_bound_and_are_never_the_same(clock: Clock) -> Non
 
 
 @given(patience_s=st.floats(0, 1000))
-def test_patience_bounds_the_time_and_is_used(patience_s: float) -> None:
+def test_patience_bounds_the_time_and_is_used(patience_s):
     clock = Clock()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(retry, "time", clock)
@@ -104,7 +104,7 @@ def test_patience_bounds_the_time_and_is_used(patience_s: float) -> None:
     assert spent_s >= patience_s - LONGEST_PAUSE_S
 
 
-def test_the_end_of_patience_is_told_with_its_cause(clock: Clock) -> None:
+def test_the_end_of_patience_is_told_with_its_cause(clock):
     with pytest.raises(StoreUnavailable, match=r"reading x: no answer in 3 s: .*told SlowDown"):
         with_retries(
             Failing(*[client_error(503, "SlowDown") for _ in range(99)]),
@@ -116,7 +116,7 @@ def test_the_end_of_patience_is_told_with_its_cause(clock: Clock) -> None:
 @pytest.mark.parametrize(
     "code", ["ExpiredToken", "InvalidAccessKeyId", "SignatureDoesNotMatch", "RequestTimeTooSkewed"]
 )
-def test_refused_credentials_end_it_at_once(code: str, clock: Clock) -> None:
+def test_refused_credentials_end_it_at_once(code, clock):
     call, count = Failing(client_error(403, code)), RetryCount()
     with pytest.raises(AccessDenied, match=r"reading x: .*check AWS_ACCESS_KEY_ID"):
         with_retries(call, "reading x")
@@ -138,7 +138,7 @@ def test_refused_credentials_end_it_at_once(code: str, clock: Clock) -> None:
     ],
     ids=repr,
 )
-def test_other_errors_pass_through_untouched(error: Exception, clock: Clock) -> None:
+def test_other_errors_pass_through_untouched(error, clock):
     call, count = Failing(error), RetryCount()
     with pytest.raises(type(error)) as raised:
         with_retries(call, "reading x")
@@ -146,7 +146,7 @@ def test_other_errors_pass_through_untouched(error: Exception, clock: Clock) -> 
     assert (call.n_calls, count.n) == (1, 0)
 
 
-def test_a_count_begins_where_it_was_made(clock: Clock) -> None:
+def test_a_count_begins_where_it_was_made(clock):
     before = RetryCount()
     with_retries(Failing(TimeoutError()), "x")
     after = RetryCount()
@@ -154,12 +154,12 @@ def test_a_count_begins_where_it_was_made(clock: Clock) -> None:
     assert (before.n, after.n) == (3, 2)
 
 
-def test_repetitions_in_threads_are_all_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repetitions_in_threads_are_all_counted(monkeypatch):
     monkeypatch.setattr(retry, "FIRST_PAUSE_S", 1e-4)
     monkeypatch.setattr(retry, "LONGEST_PAUSE_S", 1e-4)
     count = RetryCount()
 
-    def work(_: int) -> str:
+    def work(_):
         call: Callable[[], str] = Failing(*[TimeoutError() for _ in range(50)])
         return with_retries(call, "x")
 

@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import resource
+import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -210,9 +212,6 @@ def test_failed_local_write_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
-    resource = pytest.importorskip("resource")
-    import signal
-
     store = open_store(str(tmp_path))
     store.write("a", b"old")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -65,7 +65,8 @@ assert on_cpu[0] == on_gpu[0] == here[0] == [1, 1, 2, 3], (on_cpu[0], on_gpu[0],
 assert in_rows[0] == [1] * 7, in_rows[0]
 for other_way in (on_gpu, here, in_rows):
     for one, other in zip(copy.deepcopy(on_cpu[1]), other_way[1], strict=True):
-        np.testing.assert_allclose(one.pop("embedding_values"), other.pop("embedding_values"), 1e-5)
+        values = one.pop("embedding_values"), other.pop("embedding_values")
+        np.testing.assert_allclose(*values, 1e-5, 1e-5)
         for kind in ("tags", "timeline"):
             for a, b in zip(one.pop(kind), other.pop(kind), strict=True):
                 np.testing.assert_allclose(a.pop("score"), b.pop("score"), 1e-5)

@@ -2,7 +2,6 @@
 
 import json
 import socket
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,13 +9,12 @@ import soundfile
 
 from pipelines.cli.main import main
 from pipelines.storage.filesystems import filesystem
-from pipelines.storage.store import Store, open_store
-from tests.support.s3_proxy import Fault, S3Proxy
-from tests.support.s3_server import S3Server
+from pipelines.storage.store import open_store
+from tests.support.s3_proxy import Fault
 
 
 @pytest.fixture
-def sound(tmp_path: Path) -> str:
+def sound(tmp_path):
     path = tmp_path / "in" / "sound.wav"
     path.parent.mkdir()
     soundfile.write(path, 0.1 * np.random.default_rng(0).standard_normal(16_000), 16_000)
@@ -24,22 +22,20 @@ def sound(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def model_on_s3(s3: S3Server, tiny_model: Path) -> str:
+def model_on_s3(s3, tiny_model):
     url = s3.new_prefix()
     filesystem(url).put(f"{tiny_model}/", f"{url}/", recursive=True)
     return url
 
 
-def end_of(store: Store) -> tuple[str, str | None]:
+def end_of(store):
     """State and error of the only run's record."""
     (record,) = (json.loads(store.read(path)) for path in store.list("_runs"))
     return record["state"], record["error"]
 
 
 @pytest.mark.s3
-def test_a_model_is_read_once(
-    sound: str, tmp_path: Path, model_on_s3: str, tiny_model: Path, proxy: S3Proxy
-) -> None:
+def test_a_model_is_read_once(sound, tmp_path, model_on_s3, tiny_model, proxy):
     files = [path.name for path in tiny_model.iterdir()]
     seen = {name: Fault("pass", f"GET .*{name}") for name in files}
     proxy.faults = [*seen.values()]
@@ -61,15 +57,15 @@ def test_a_model_is_read_once(
     ids=["store away", "credentials refused", "no model there"],
 )
 def test_what_keeps_a_model_from_being_read_has_its_exit_code(
-    code: int,
-    environment: dict[str, str],
-    how: list[str],
-    sound: str,
-    tmp_path: Path,
-    model_on_s3: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    code,
+    environment,
+    how,
+    sound,
+    tmp_path,
+    model_on_s3,
+    monkeypatch,
+    capsys,
+):
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     for name, value in environment.items():
@@ -89,15 +85,15 @@ def test_what_keeps_a_model_from_being_read_has_its_exit_code(
     [("503 SlowDown", 6, "no answer in"), ("403 InvalidAccessKeyId", 5, "check AWS_ACCESS_KEY_ID")],
 )
 def test_a_store_that_gives_out_during_the_run_is_told_in_a_line_of_the_record(
-    fault: str,
-    code: int,
-    said: str,
-    sound: str,
-    s3: S3Server,
-    proxy: S3Proxy,
-    tmp_path: Path,
-    tiny_model: Path,
-) -> None:
+    fault,
+    code,
+    said,
+    sound,
+    s3,
+    proxy,
+    tmp_path,
+    tiny_model,
+):
     url, out = f"{s3.new_prefix()}/sound.wav", str(tmp_path / "out")
     filesystem(url).put_file(sound, url)
     proxy.faults = [Fault(fault, r"GET [^?]*\.wav")]

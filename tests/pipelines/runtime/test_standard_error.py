@@ -1,0 +1,48 @@
+"""A job whose standard error nobody reads ends with its own exit code."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CLOSED, READER_LEFT = "2>&-", "2> >(true)"
+
+SAYS = """
+import logging, os, time
+from pipelines.runtime import standard_error
+from pipelines.runtime.progress import Progress
+standard_error.open_if_closed()
+time.sleep(0.2)
+with Progress("tagging", "clips", 1, interval_s=1e-3):
+    time.sleep(0.1)
+logging.basicConfig(force=True)
+logging.warning("more")
+os.write(2, b"as a library does")
+with open(os.devnull) as file:
+    assert file.fileno() > 2
+print("done")
+standard_error.write("")
+"""
+
+
+def bash(command):
+    return subprocess.run(
+        ["bash", "-c", command],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[3],
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("redirection", [CLOSED, READER_LEFT], ids=["closed", "reader left"])
+def test_whatever_says_something_harms_nothing(redirection):
+    done = bash(f"{sys.executable} -c '{SAYS}' {redirection}")
+    assert (done.returncode, done.stdout) == (0, "done\n")
+
+
+@pytest.mark.parametrize("redirection", [CLOSED, READER_LEFT], ids=["closed", "reader left"])
+def test_a_command_that_cannot_be_carried_out_has_its_exit_code(redirection):
+    done = bash(f"{sys.executable} -m pipelines tag /no/such/file --out /tmp/x {redirection}")
+    assert done.returncode == 2
