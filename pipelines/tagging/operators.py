@@ -17,7 +17,7 @@ staged file, how many of the clips are in it, and what they came to.
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from typing import Any, Final
 
@@ -43,6 +43,7 @@ from tagger.logmel import N_BANDS, PATCH_FRAMES
 
 GPU_TASKS_IN_FLIGHT: Final = 4
 CPU_TASKS_IN_FLIGHT: Final = 2
+MOST_BATCHES: Final = 10_000  # in the object store at a time: some thousand hours of audio
 WHOLE_PER_GPU: Final = 8  # actors that decode long recordings beside a GPU, which they share
 # Of two cores, two tasks of preprocessing leave room for a GPU actor and for staging.
 PREPROCESSING_CPUS: Final = 0.9
@@ -60,8 +61,19 @@ class Shared:
 
 
 def carry_out(plan: Plan, model: ModelFiles, workers: Workers) -> Iterator[Receipt]:
-    """Send the plan's batches through the operators; gives each receipt as it comes."""
-    shared = Shared(ray.put(plan), ray.put(model))
+    """Send the plan's batches through the operators; gives each receipt as it comes.
+
+    A part of a long plan after the other, so that no node has to hold all clips that were listed.
+    """
+    model_files = ray.put(model)
+    for first in range(0, len(plan.bounds) - 1, MOST_BATCHES):
+        part = plan.between(first, first + MOST_BATCHES)
+        for receipt in _carry_out(part, Shared(ray.put(part), model_files), workers):
+            yield replace(receipt, batch=first + receipt.batch)
+
+
+def _carry_out(plan: Plan, shared: Shared, workers: Workers) -> Iterator[Receipt]:
+    """Carry out a part of a plan."""
     batches = np.arange(len(plan.bounds) - 1)
     if workers.n_gpus and not plan.whole:
         too_long = exceeds_a_row(plan)

@@ -30,10 +30,10 @@ class Plan:
     clips : all clips to work on, schema ``LISTING``
     bounds : (n_batches + 1,) int64; batch i is rows ``bounds[i]`` to ``bounds[i + 1]``
     precision : arithmetic of the extractors; None: what the hardware computes in
-    extractor_batch : patches a pass through the extractors; None: what suits the hardware
-    most_packed_bytes : patches that travel to a GPU as one row
-    whole : each batch is a recording that one worker takes from reading to staging
     most_patches : a batch ends with the clip that brings it to so many; its other clips are left
+    extractor_batch : patches a pass through the extractors; None: what suits the hardware
+    most_packed_bytes : of the patches that travel to a GPU as one row
+    whole : each batch is a recording that one worker takes from reading to staging
     board : where workers tell how far they are in a batch
     """
 
@@ -57,7 +57,13 @@ class Plan:
         """How patches travel to GPUs: float16 is finer than the bfloat16 they end in."""
         return "float32" if self.precision == "float32" else "float16"
 
-    def of(self, batches: Sequence[Sequence[int]], whole: bool = False) -> "Plan":
+    def between(self, first: int, last: int) -> Self:
+        """The same for the batches ``first`` to ``last - 1``, numbered from 0."""
+        bounds = self.bounds[first : last + 1]
+        clips = self.clips.slice(bounds[0], bounds[-1] - bounds[0])
+        return replace(self, clips=clips, bounds=bounds - bounds[0])
+
+    def of(self, batches: Sequence[Sequence[int]], whole: bool = False) -> Self:
         """The same for some of the clips, in other batches."""
         rows = pa.array([row for batch in batches for row in batch], pa.int64())
         bounds = np.cumsum([0, *map(len, batches)])
