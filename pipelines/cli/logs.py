@@ -5,15 +5,14 @@ import json
 import logging
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from itertools import pairwise
 from typing import Final, Literal, TextIO
 
 from pipelines.runtime.log_context import current_run
-from pipelines.runtime.signals import last_line_as
+from pipelines.runtime.signals import set_last_line
 
 LogFormat = Literal["text", "json"]
 
@@ -28,9 +27,10 @@ def format_in(words: Sequence[str]) -> LogFormat:
     return "json" if asked else "text"
 
 
-@contextmanager
-def configured(verbose: bool, log_format: LogFormat = "text") -> Iterator[None]:
-    """Set up what the program logs; as JSON it holds for whatever Python writes to standard error.
+def configure(verbose: bool, log_format: LogFormat = "text") -> None:
+    """Set up, for the life of the process, what the program tells on standard error.
+
+    As JSON this holds for whatever Python writes there, also at the very end.
 
     Parameters
     ----------
@@ -38,21 +38,12 @@ def configured(verbose: bool, log_format: LogFormat = "text") -> Iterator[None]:
     """
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("pipelines").setLevel(logging.INFO if verbose else logging.WARNING)
-    if log_format == "text" or sys.stderr is None:
-        yield
-        return
-    stream, root = sys.stderr, logging.getLogger()
-    before = root.handlers
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(_JsonFormatter())
-    root.handlers = [handler]
-    sys.stderr = JsonLines(stream)
-    try:
-        with last_line_as(partial(json_line, "ERROR", "pipelines")):
-            yield
-    finally:
-        sys.stderr.flush()
-        sys.stderr, root.handlers = stream, before
+    if log_format == "json" and sys.stderr is not None:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(_JsonFormatter())
+        logging.getLogger().handlers = [handler]
+        sys.stderr = JsonLines(sys.stderr)
+        set_last_line(partial(json_line, "ERROR", "pipelines"))
 
 
 def json_line(level: str, logger: str, message: str, at: datetime | None = None) -> str:

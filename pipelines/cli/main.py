@@ -42,11 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names are in any script
-    with logs.configured("--verbose" in words, logs.format_in(words)):
-        return _carry_out(words)
-
-
-def _carry_out(words: list[str]) -> int:
+    logs.configure("--verbose" in words, logs.format_in(words))
     name = words[0] if words else ""
     verb = VERBS.get(name)
     try:

@@ -42,7 +42,7 @@ End = Interrupted | ClusterLost
 """What ends a process whose main thread may be out of reach."""
 
 _when_interrupted: list[Callable[[End], None]] = []
-_last_lines: list[Callable[[str], str]] = ["error: {}\n".format]
+_last_line: list[Callable[[str], str]] = ["error: {}\n".format]  # the last one counts
 
 
 @contextmanager
@@ -55,14 +55,9 @@ def when_interrupted(say: Callable[[End], None]) -> Iterator[None]:
         _when_interrupted.remove(say)
 
 
-@contextmanager
-def last_line_as(form: Callable[[str], str]) -> Iterator[None]:
-    """Inside, the last line of a process that is ended from another thread has this form."""
-    _last_lines.append(form)
-    try:
-        yield
-    finally:
-        _last_lines.remove(form)
+def set_last_line(form: Callable[[str], str]) -> None:
+    """The line in which ``end_process`` tells why: made by ``form``, its end of line included."""
+    _last_line.append(form)
 
 
 def raise_on_signals() -> None:
@@ -105,5 +100,5 @@ def end_process(end: End, limit_s: float, stderr: int = 2) -> NoReturn:
     for say in reversed(_when_interrupted):
         say(end)
     with suppress(OSError):  # nobody reads any more
-        os.write(stderr, _last_lines[-1](str(end)).encode())
+        os.write(stderr, _last_line[-1](str(end)).encode())
     os._exit(end.exit_code)

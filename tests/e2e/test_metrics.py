@@ -102,3 +102,13 @@ def test_every_metric_is_scraped_and_agrees_with_the_record(
     assert {*seen["ray_tagger_clips_left"]} == {(model,)}
     (completed_at,) = counters["ray_tagger_completed_at_seconds_total"].values()
     assert 0 <= time.time() - completed_at < 3600
+
+    again = begin_tag(str(tmp_path / "in"), "--out", out, **head.env)
+    said = again.communicate()[1]
+    assert again.returncode == 0, said
+    while (later := max(scrape(url)["ray_tagger_completed_at_seconds_total"].values())) == (
+        completed_at
+    ):
+        assert time.monotonic() < give_up
+        time.sleep(1)
+    assert later > completed_at, "although there was nothing to do"

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipelines.cli.logs import JsonLines, configured, format_in
+from pipelines.cli.logs import JsonLines, configure, format_in
 from pipelines.cli.main import Exit, main
+from pipelines.runtime import signals
 from pipelines.runtime.log_context import of_run
 
 ROOT = Path(__file__).parents[3]
@@ -29,17 +30,24 @@ def objects(text: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_log_records_and_other_lines(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is set up for the life of the process ends with the test."""
+    monkeypatch.setattr(sys, "stderr", sys.stderr)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    monkeypatch.setattr(signals, "_last_line", signals._last_line.copy())
+
+
+def test_log_records_and_other_lines(capsys: pytest.CaptureFixture[str], as_before: None) -> None:
     log = logging.getLogger("pipelines.x")
-    before = sys.stderr, logging.getLogger().handlers
-    with configured(verbose=True, log_format="json"), of_run("r-1"):
+    configure(verbose=True, log_format="json")
+    with of_run("r-1"):
         log.info("retrying %s", "ü")
         sys.stderr.write("progress: 1 of 2\n\n")
         try:
             raise KeyError("x")
         except KeyError:
             log.exception("oh")
-    assert (sys.stderr, logging.getLogger().handlers) == before
     info, progress, oh = objects(capsys.readouterr().err)
     assert (info["level"], info["logger"], info["message"]) == ("INFO", "pipelines.x", "retrying ü")
     assert (progress["level"], progress["message"]) == ("INFO", "progress: 1 of 2")
@@ -85,7 +93,9 @@ def test_the_format_is_known_before_the_line_is_parsed(words: list[str], expecte
     assert format_in(words) == expected
 
 
-def test_a_mistake_in_the_command_is_an_object_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mistake_in_the_command_is_an_object_too(
+    capsys: pytest.CaptureFixture[str], as_before: None
+) -> None:
     assert main(["tag", "x", "--log-format", "json", "--nonsense"]) == Exit.COMMAND
     (said,) = objects(capsys.readouterr().err)
     assert said["level"] == "ERROR"
@@ -114,3 +124,32 @@ def test_a_whole_command(tmp_path: Path, tiny_model: Path) -> None:
     )
     assert done.returncode == 2
     assert objects(done.stderr)[-1]["level"] == "ERROR"
+
+
+ENDED = """
+import os, signal, sys, time
+from pipelines.cli.main import main
+from pipelines.cli.verbs import VERBS
+from pipelines.runtime.signals import raise_on_signals
+
+def hang(self, command):
+    os.kill(os.getpid(), signal.SIGTERM)
+    while True:  # as code does that takes an interruption for a failure
+        try:
+            time.sleep(1)
+        except BaseException:
+            pass
+
+VERBS["status"].run = hang
+raise_on_signals()
+main(["status", "x", "--log-format", "json"])
+"""
+
+
+def test_the_last_words_of_a_process_that_hangs_are_an_object() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ENDED], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 143
+    (said,) = objects(done.stderr)
+    assert (said["level"], said["message"]) == ("ERROR", "ended by SIGTERM")
