@@ -125,12 +125,12 @@ def most_of(config: Mapping[str, Any]) -> Capacity:
         """The nodes with most of it, as many as there may be."""
         sizes = sorted(
             (
-                (kind["resources"].get(resource, 0), kind.get("max_workers", limit))
+                (kind.get("resources", {}).get(resource, 0), kind.get("max_workers", limit))
                 for kind in kinds.values()
             ),
             reverse=True,
         )
-        left, total = limit, head["resources"].get(resource, 0)
+        left, total = limit, head.get("resources", {}).get(resource, 0)
         for size, n_nodes in sizes:
             total += size * min(n_nodes, left)
             left -= min(n_nodes, left)
