@@ -12,7 +12,6 @@ import os
 import signal
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -88,7 +87,7 @@ def _end_in_time(arrivals: socket.socket, stderr: int) -> None:
 
 
 def handled() -> None:
-    """The interruption that was raised was all that was waited for: the process ends as it likes."""
+    """The interruption was what was waited for: the process ends in its own time."""
     _is_handled.set()
 
 
