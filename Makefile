@@ -54,6 +54,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.embedding
 	$(BIN)/python -m benchmarks.tag_job
 	$(BIN)/python -m benchmarks.growth
+	$(BIN)/python -m benchmarks.housekeeping
 
 soak: $(READY)
 	KILLS=5 $(BIN)/python -m pytest tests/e2e/test_kills.py

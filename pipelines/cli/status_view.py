@@ -14,7 +14,7 @@ from pipelines.output.run_history import RunHistory
 from pipelines.output.run_records import RunState
 from pipelines.output.status import LAST_RUNS, ModelStatus, Status
 from pipelines.runtime.progress import duration
-from pipelines.runtime.signals import Interrupted
+from pipelines.runtime.signals import Interrupted, handled
 from pipelines.storage.store import Store
 
 WATCH_S: Final = 3.0
@@ -50,6 +50,7 @@ def watch(store: Store, interval_s: float = WATCH_S) -> None:
     except Interrupted as end:
         if end.number != signal.SIGINT:
             raise
+        handled()
 
 
 def _at_work(store: Store) -> list[dict[str, Any]]:

@@ -12,7 +12,6 @@ import os
 import signal
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -41,6 +40,7 @@ class Interrupted(BaseException):
 End = Interrupted | ClusterLost
 """What ends a process whose main thread may be out of reach."""
 
+_is_handled = threading.Event()
 _when_interrupted: list[Callable[[End], None]] = []
 _last_line: list[Callable[[str], str]] = ["error: {}\n".format]  # the last one counts
 
@@ -82,8 +82,13 @@ def _end_in_time(arrivals: socket.socket, stderr: int) -> None:
     """Python writes a byte for each signal that has a handler, whoever's."""
     while (number := arrivals.recv(1)[0]) not in SIGNALS:
         pass
-    time.sleep(GRACE_S)
-    end_process(Interrupted(number), LIMIT_S - GRACE_S, stderr)
+    if not _is_handled.wait(GRACE_S):
+        end_process(Interrupted(number), LIMIT_S - GRACE_S, stderr)
+
+
+def handled() -> None:
+    """The interruption was what was waited for: the process ends in its own time."""
+    _is_handled.set()
 
 
 def end_process(end: End, limit_s: float, stderr: int = 2) -> NoReturn:

@@ -71,8 +71,9 @@ def test_a_preview_tells_what_would_be_done_and_what_is_gone(
 def test_forgotten_recordings_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     made = record()
     made.n_forgotten = 7
-    report.show_summary(made, as_json=False)
-    report.show_preview(Preview(10, 3, 1, 4, 0, [], n_forgotten=2), as_json=False)
+    report.show_summary(made, (), as_json=False)
+    cost = Cost(1.5, 0.25, None, 3_000_000, None, "two earlier runs")
+    report.show_preview(Preview(10, 3, 1, 4, 0, [], 2, cost), as_json=False)
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].endswith("; 1,000 tagged before, 0 given up before, 7 forgotten")
-    assert lines[-1].endswith("; 3 are tagged, 1 given up, 2 forgotten")
+    assert lines[-4].endswith("; 3 are tagged, 1 given up, 2 forgotten")
