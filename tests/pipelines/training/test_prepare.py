@@ -104,9 +104,9 @@ def test_a_failure_that_may_pass_is_tried_again(tmp_path, monkeypatch, ray_clust
     hidden = tmp_path / "1-0-0.wav"
     original = prepare.connect
 
-    def connect(resources: object) -> object:
+    def connect(*asked: object) -> object:
         hidden.rename(tmp_path / "hidden")
-        return original(resources)
+        return original(*asked)
 
     monkeypatch.setattr(prepare, "connect", connect)
     assert prepare.run(given, []).metrics["failures"] == {"vanished": 1}
