@@ -48,7 +48,7 @@ def preview(job: TagJob) -> Preview:
     clips = listed(job)
     store = open_store(job.out, job.store_patience_s)
     try:
-        begun = store.exists(layout.SETTINGS)
+        begun = bool(store.list(layout.log(model_id))) or store.exists(layout.SETTINGS)
     except FileNotFoundError as error:
         raise CommandError(f"{store.root}: no such bucket: create it first") from error
     commit_log = None
