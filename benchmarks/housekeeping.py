@@ -82,9 +82,9 @@ def nights(folder: Path, n: int) -> list[Row]:
     name = f"{n} nights"
     before = [{"what": f"{name}, start of a run"} | row for row in starts(folder)]
     size = left(folder)
-    apart(compacted, folder)  # as an hour from now
+    merged = apart(compacted, folder)
     after = [{"what": f"{name}, start of a run after compact"} | row for row in starts(folder)]
-    return [*before, *after, {"what": f"{name}, tables and log"} | size | left(folder, " after")]
+    return [*before, *after, {"what": f"{name}, compact"} | merged | size | left(folder, " after")]
 
 
 def archive(folder: Path, n: int) -> list[Row]:
@@ -94,10 +94,11 @@ def archive(folder: Path, n: int) -> list[Row]:
     size = left(folder)
     merged = apart(compacted, folder)
     after = bytes_by_table(folder)
+    merged |= size | left(folder, " after")
     uri = clip_uri(n // 2)
     forgot = apart(forgotten, folder, uri)
     return [
-        {"what": f"{n} clips, compact"} | merged | size | left(folder, " after"),
+        {"what": f"{n} clips, compact"} | merged,
         {"what": f"{n} clips, forget one"} | forgot,
         extrapolated(n, before, after),
     ]

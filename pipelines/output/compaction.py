@@ -6,6 +6,7 @@ are cut at ``rewriting.FILE_BYTES``. An entry that is half as large already is l
 large ones are not written again and again. How that is done safely is told in ``rewriting``.
 """
 
+from fractions import Fraction
 from functools import partial
 from typing import Final
 
@@ -38,7 +39,7 @@ def compact(commit_log: CommitLog, run: Run) -> int:
     store, model_id = commit_log.store, commit_log.model_id
     recover(commit_log, run, partial(publish, store, model_id))
     require_tables(commit_log)
-    sizes: dict[int, float] = {}
+    sizes: dict[int, Fraction] = {}
     while group := _group(commit_log, sizes):
         entry = rewrite(commit_log, run, in_parallel(commit_log.entry, group))
         if entry is not None:
@@ -46,7 +47,7 @@ def compact(commit_log: CommitLog, run: Run) -> int:
     return remove_emptied(store, model_id, commit_log.numbers())
 
 
-def _group(commit_log: CommitLog, sizes: dict[int, float]) -> list[int]:
+def _group(commit_log: CommitLog, sizes: dict[int, Fraction]) -> list[int]:
     """The first neighbours that are worth merging; none when all is done.
 
     Parameters
@@ -57,20 +58,24 @@ def _group(commit_log: CommitLog, sizes: dict[int, float]) -> list[int]:
     unknown = [number for number in numbers if number not in sizes]
     sizes |= zip(unknown, in_parallel(partial(_size, commit_log), unknown), strict=True)
     group: list[int] = []
+    filled = Fraction(0)
     for number in numbers:
-        if sizes[number] <= 0.5 and sum(sizes[n] for n in group) + sizes[number] <= 1.0:
+        is_small = sizes[number] <= Fraction(1, 2)
+        if is_small and filled + sizes[number] <= 1:
             group.append(number)
+            filled += sizes[number]
             continue
         if len(group) > 1:
             break
-        group = [number] if sizes[number] <= 0.5 else []
+        group, filled = ([number], sizes[number]) if is_small else ([], Fraction(0))
     return group if len(group) > 1 else []
 
 
-def _size(commit_log: CommitLog, number: int) -> float:
+def _size(commit_log: CommitLog, number: int) -> Fraction:
     """How large an entry is; one that is not published cannot be merged, as if it were full."""
     marker = read_marker(commit_log.store, commit_log.model_id, number)
     if marker is None:
-        return 1.0
+        return Fraction(1)
     n_clips = marker.rows.get("clips", 0) + marker.rows.get("failures", 0)
-    return max(n_clips / MERGED_CLIPS, max(marker.rows.values(), default=0) / MERGED_ROWS)
+    n_rows = max(marker.rows.values(), default=0)
+    return max(Fraction(n_clips, MERGED_CLIPS), Fraction(n_rows, MERGED_ROWS))

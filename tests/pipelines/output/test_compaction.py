@@ -454,6 +454,18 @@ def test_large_entries_are_left_alone(
     assert_verified(local)
 
 
+@pytest.mark.usefixtures("settled", "without_fsync")
+def test_entries_that_fill_one_exactly_become_one(
+    local: Store, staged_table: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compaction, "MERGED_CLIPS", 25)
+    for clip in "abcdefghijklmnopqrstuvwxy":
+        add(local, staged_table([(clip, None, "r")]))
+    compact_all(local)
+    assert CommitLog(local, MODEL).n_entries == 1
+    assert_verified(local)
+
+
 @pytest.mark.usefixtures("settled")
 def test_files_are_cut_at_their_size(
     local: Store, staged_table: Build, monkeypatch: pytest.MonkeyPatch
