@@ -7,8 +7,9 @@ from typing import Final
 import pyarrow as pa
 
 from pipelines.output import layout
+from pipelines.runtime.work import SEGMENT_S
 from pipelines.storage.store import Store
-from pipelines.tagging.estimate import SEGMENT_S, estimate
+from pipelines.tagging.estimate import estimate
 from pipelines.tagging.job import TagJob
 from tagger.card import Card
 

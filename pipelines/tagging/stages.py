@@ -28,8 +28,8 @@ from pipelines.inputs.reading import prefetch
 from pipelines.output.tally import Tally
 from pipelines.runtime.isolation import Isolated
 from pipelines.runtime.limits import Limits
+from pipelines.runtime.work import estimated_seconds
 from pipelines.storage.retry import PATIENCE_S
-from pipelines.tagging.batches import estimated_seconds
 from pipelines.tagging.staged_rows import RowSettings, TaggedClip, staged_rows
 from tagger import audio
 from tagger.arrays import FloatArray
