@@ -23,9 +23,17 @@ from tagger.configs import VGGishConfig
 
 @dataclass(frozen=True)
 class Work:
-    """What clips probably are: hours of audio, and seconds of one core to tag them."""
+    """What clips probably are.
+
+    Attributes
+    ----------
+    audio_s : seconds of audio
+    decode_cpu_s : seconds of one core from bytes to patches
+    cpu_s : seconds of one core from bytes to tags
+    """
 
     audio_s: float
+    decode_cpu_s: float
     cpu_s: float
 
 
@@ -33,8 +41,8 @@ def estimate(clips: pa.Table, card: Card) -> Work:
     """The work that clips (schema ``LISTING``) probably are for a model, from names and sizes."""
     audio_s = float(estimated_seconds(clips).sum()) - CLIP_COST_S * len(clips)
     segment_cpu_s = sum(embedding_cpu_s(VGGishConfig(**part.config)) for part in card.extractors)
-    per_second = DECODE_CPU_S + segment_cpu_s / SEGMENT_S
-    return Work(audio_s, CLIP_CPU_S * len(clips) + per_second * audio_s)
+    decode_cpu_s = CLIP_CPU_S * len(clips) + DECODE_CPU_S * audio_s
+    return Work(audio_s, decode_cpu_s, decode_cpu_s + segment_cpu_s / SEGMENT_S * audio_s)
 
 
 def useful_workers(clips: pa.Table, card: Card) -> int:

@@ -172,6 +172,7 @@ class _TagRun:
             return
         n_useful = useful_workers(todo, self._model.card)
         workers = cluster.connect(self._job.resources, n_useful)
+        self._record.n_gpus = workers.n_gpus
         from pipelines.tagging import operators
         from pipelines.tagging.ray_board import RayBoard
         from pipelines.tagging.ray_publisher import RayPublisher
