@@ -39,6 +39,25 @@ class StoreUnavailable(OSError):  # noqa: N818
     """The store did not carry out an operation, after all retries."""
 
 
+class TooMuch(OSError):  # noqa: N818
+    """There is more than may be taken."""
+
+
+class NotAsAsked(OSError):  # noqa: N818
+    """The server answers, but not with what it was asked for; the same request will not help."""
+
+
+class BrokeOff(ConnectionError):  # noqa: N818
+    """The server answers, but its answer ends too early or comes too slowly."""
+
+
+class PrivateHost(Exception):  # noqa: N818
+    """A name that may lead to public hosts only leads to an address that is none.
+
+    No ``OSError``, since it is no failure of the network.
+    """
+
+
 def store_errors() -> tuple[type[Exception], ...]:
     """Every exception type with which fsspec, s3fs, botocore and aiohttp tell of a failed call."""
     import aiohttp
