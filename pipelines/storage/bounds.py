@@ -9,6 +9,7 @@ from pipelines.storage.errors import BrokeOff, TooMuch
 ANSWER_S: Final = 30.0  # without a byte from the store, after which a request is repeated
 LEAST_BYTES_PER_S: Final = 16_384
 """Slower answers are given up: an archive's slowest line brings several times as much."""
+LONGEST_S: Final = 4 * 3600.0  # for one file, however large: Ray gives a batch up after six hours
 
 
 async def take(
@@ -24,7 +25,8 @@ async def take(
     Raises
     ------
     TooMuch : there are more
-    BrokeOff : they come slower than ``LEAST_BYTES_PER_S``, the first ``ANSWER_S`` apart
+    BrokeOff : they come slower than ``LEAST_BYTES_PER_S``, the first ``ANSWER_S`` apart, or take
+        longer than ``LONGEST_S``
     """
     n_bytes = -skip
     clock = asyncio.get_running_loop().time
@@ -38,7 +40,8 @@ async def take(
                     raise TooMuch(f"more than {most_bytes:,} bytes")
                 if n_bytes > 0:
                     write(fresh)
-                limit.reschedule(began + ANSWER_S + (n_bytes + skip) / LEAST_BYTES_PER_S)
+                allowed_s = ANSWER_S + (n_bytes + skip) / LEAST_BYTES_PER_S
+                limit.reschedule(began + min(allowed_s, LONGEST_S))
     except TimeoutError as error:
         seconds = clock() - began
         raise BrokeOff(f"{n_bytes + skip:,} bytes in {seconds:.0f} s: too slow") from error

@@ -66,7 +66,7 @@ def read_whole(uri: str, most_bytes: int = MOST_BYTES, reach: Reach = ANYWHERE) 
         bucket, key = split_s3(uri)
         return read_s3(most_bytes, Bucket=bucket, Key=key)[1]
     fs = filesystem(uri)
-    size_bytes = fs.info(uri)["size"]
+    size_bytes = fs.info(uri).get("size")
     if size_bytes is None or size_bytes > most_bytes:
         raise TooMuch(f"more than {most_bytes:,} bytes")
     data: bytes = fs.cat_file(uri, start=0, end=size_bytes) if size_bytes else b""

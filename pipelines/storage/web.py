@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pipelines.storage.addresses import is_public
 from pipelines.storage.bounds import ANSWER_S, take
-from pipelines.storage.errors import BrokeOff, NotAsAsked, PrivateHost, TooMuch
+from pipelines.storage.errors import BrokeOff, NotAsAsked, PrivateHost
 from pipelines.storage.uris import scheme_of
 
 if TYPE_CHECKING:

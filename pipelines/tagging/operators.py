@@ -27,6 +27,7 @@ import pyarrow as pa
 import ray
 import ray.data
 
+from pipelines.inputs.access import Access
 from pipelines.output.tally import Tally
 from pipelines.runtime.cluster import Workers
 from pipelines.runtime.growth import GPU_ACTOR_CPUS
@@ -166,7 +167,7 @@ def preprocess(row: pa.Table, shared: Shared) -> pa.Table:
     plan: Plan = ray.get(shared.plan)
     tally = Tally()
     with tally.timed("patches"):
-        preprocessor = _preprocessor(plan.limits, plan.store.patience_s, plan.most_patches)
+        preprocessor = _preprocessor(plan.limits, plan.access, plan.most_patches)
         events = preprocessor(plan.batch(_batch(row)))
         order, patches = pack(events, plan.patch_dtype, plan.most_packed_bytes)
     tally.n_retries = retries.n
@@ -226,9 +227,9 @@ def _large_binary(data: pa.Buffer) -> pa.Array:
 
 
 @cache
-def _preprocessor(limits: Limits, patience_s: float, most_patches: int) -> Preprocessor:
+def _preprocessor(limits: Limits, access: Access, most_patches: int) -> Preprocessor:
     """One per worker process, so that its decoding process outlives the task."""
-    return Preprocessor(limits, patience_s, most_patches)
+    return Preprocessor(limits, access, most_patches)
 
 
 def _batch(row: pa.Table) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipelines.inputs.access import ANY, Access
 from pipelines.output.tally import Tally
 from pipelines.runtime.limits import Limits
 from pipelines.storage.store import Store
@@ -35,6 +36,7 @@ class Plan:
     most_packed_bytes : of the patches that travel to a GPU as one row
     whole : each batch is a recording that one worker takes from reading to staging
     board : where workers tell how far they are in a batch
+    access : how clips are read
     """
 
     clips: pa.Table
@@ -48,6 +50,7 @@ class Plan:
     most_packed_bytes: int = MOST_PACKED_BYTES
     whole: bool = False
     board: Board = field(default_factory=LocalBoard)
+    access: Access = ANY
 
     def batch(self, number: int) -> pa.Table:
         return self.clips.slice(self.bounds[number], self.bounds[number + 1] - self.bounds[number])
