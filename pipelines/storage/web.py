@@ -13,6 +13,7 @@ import os
 import re
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -267,6 +268,8 @@ def _files(process_id: int, public_only: bool) -> Any:
 async def _client(public_only: bool, loop: asyncio.AbstractEventLoop) -> "aiohttp.ClientSession":
     import aiohttp
 
+    # By default six threads, which a few names that no server answers for would hold up for all.
+    loop.set_default_executor(ThreadPoolExecutor(N_CONNECTIONS, "look up names"))
     connector = aiohttp.TCPConnector(
         limit=N_CONNECTIONS,
         happy_eyeballs_delay=None,  # one address after the other, so that the first refusal ends it
