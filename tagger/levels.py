@@ -22,9 +22,11 @@ _TRIMMED_PART: Final = 0.9
 _OFFSET_RANGE: Final = 0.02  # of the peak
 _CLIPPED_PART: Final = 0.01
 _FULL_SCALE: Final = 0.9999  # of a full sine 0.9 % of the samples lie above it
+_ANOTHER_SCALE: Final = 2.0  # a peak of numbers that are not meant as -1 to 1, and do not clip
 _MAY_CLIP: Final = 0.005  # mean square of a block of which no more than half of these clip
 _CLIP_COUNT: Final = 2**14  # samples that stay in a core's cache
 _MEAN_LEFT: Final = 0.02  # of what unrelated channels give; two channels: 20 dB below their own
+_AS_LOUD: Final = 0.99
 _BAND_LEFT: Final = 1e-4  # 40 dB
 
 
@@ -45,10 +47,9 @@ class Downmix:
             self._n_clipped += _n_at_full_scale(samples.reshape(-1))
         return mono(samples)
 
-    @property
-    def clips(self) -> bool:
-        """Whether too many samples, of any channel, are at full scale or above."""
-        return self._n_clipped > _CLIPPED_PART * self._n_values
+    def clips(self, peak: float) -> bool:
+        """Whether too many samples of any channel are at full scale; ``peak`` is of the mean."""
+        return peak < _ANOTHER_SCALE and self._n_clipped > _CLIPPED_PART * self._n_values
 
     def may_cancel(self, energy: float) -> bool:
         """Whether a mean of that energy makes it worth to look at the channels one by one."""
@@ -81,9 +82,14 @@ class ChannelLevels:
         return samples[:, 0]
 
     def loudest_if_cancelled(self) -> int | None:
-        """The number of the loudest channel, from 0; None where the mean will do."""
+        """The number of the loudest channel, from 0; None where the mean will do.
+
+        Of channels that are as loud but for a rounding the first.
+        """
         *channels, both = self._squares - self._sums**2 / max(1, self._n)
-        return int(np.argmax(channels)) if both < _MEAN_LEFT * sum(channels) else None
+        if both >= _MEAN_LEFT * sum(channels):
+            return None
+        return int(np.argmax(np.array(channels) >= _AS_LOUD * max(channels)))
 
 
 def _n_at_full_scale(values: FloatArray) -> int:

@@ -119,7 +119,7 @@ def survey(decode: Callable[[Mix], Decoded], max_hours: float) -> Generator[floa
         levels.TRIMMED if levels.is_trimmed(start, end, found.n_samples) else None,
         levels.OFFSET if levels.is_offset(found.highest, found.lowest) else None,
         cancelled,
-        levels.CLIPPED if downmix.clips else None,
+        levels.CLIPPED if downmix.clips(found.peak) else None,
     )
     return found
 
