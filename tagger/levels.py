@@ -1,6 +1,6 @@
 """How loud a recording is, channel by channel, and what readers of its tags should know of that.
 
-The mean over the channels is the rule (PAPER.md D1). Where they cancel each other the mean holds
+The mean over the channels is the rule (PAPER.md D3). Where they cancel each other the mean holds
 hardly anything of the recording, so the loudest channel stands for it. ``Downmix`` watches for that
 at the cost of one sum; it errs on the side of suspicion, and ``ChannelLevels`` decides.
 """

@@ -1,4 +1,4 @@
-"""The first pass over a recording: everything that needs the whole of it (PAPER.md D1, D2).
+"""The first pass over a recording: everything that needs the whole of it (PAPER.md D2, D3).
 
 Bounds, peak and damage come of one pass over the mean of the channels. Where the channels may
 cancel each other a second pass measures them one by one, and if they do a third one surveys the
