@@ -43,7 +43,6 @@ from tagger.logmel import N_BANDS, PATCH_FRAMES
 
 GPU_TASKS_IN_FLIGHT: Final = 4
 CPU_TASKS_IN_FLIGHT: Final = 2
-MOST_BATCHES: Final = 10_000  # in the object store at a time: some thousand hours of audio
 WHOLE_PER_GPU: Final = 8  # actors that decode long recordings beside a GPU, which they share
 # Of two cores, two tasks of preprocessing leave room for a GPU actor and for staging.
 PREPROCESSING_CPUS: Final = 0.9
@@ -61,13 +60,9 @@ class Shared:
 
 
 def carry_out(plan: Plan, model: ModelFiles, workers: Workers) -> Iterator[Receipt]:
-    """Send the plan's batches through the operators; gives each receipt as it comes.
-
-    A part of a long plan after the other, so that no node has to hold all clips that were listed.
-    """
+    """Send the plan's batches through the operators; gives each receipt as it comes."""
     model_files = ray.put(model)
-    for first in range(0, len(plan.bounds) - 1, MOST_BATCHES):
-        part = plan.between(first, first + MOST_BATCHES)
+    for first, part in plan.parts():
         for receipt in _carry_out(part, Shared(ray.put(part), model_files), workers):
             yield replace(receipt, batch=first + receipt.batch)
 
