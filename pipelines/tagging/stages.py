@@ -17,8 +17,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -48,7 +47,7 @@ MOST_PACKED_BYTES: Final = 256 << 20
 
 
 def decode_patches(
-    source: bytes | Path, max_hours: float
+    source: bytes | BinaryIO, max_hours: float
 ) -> Iterator[float | audio.Signal | FloatArray]:
     """Hours as they are decoded, then the signal, then the patches of one clip.
 

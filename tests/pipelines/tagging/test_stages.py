@@ -1,5 +1,6 @@
 """What workers do to a batch of clips, called directly."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pytest
 import soundfile
 
-from pipelines.inputs import listing
+from pipelines.inputs import listing, reading
 from pipelines.output.tally import Tally
 from pipelines.runtime.limits import Limits
 from pipelines.tagging import stages
@@ -20,6 +21,7 @@ from tagger import schema
 from tagger.audio import Signal
 from tagger.errors import ClipError, Reason, Stage
 from tagger.tagging import Tagger
+from tests.support.processes import below, decoders
 
 N_EXTRACTORS = 2
 
@@ -46,6 +48,32 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
 @pytest.fixture(scope="module")
 def events(clips: pa.Table) -> list[stages.Event]:
     return list(Preprocessor(Limits())(clips))
+
+
+def test_clips_that_come_as_files_give_the_same(
+    clips: pa.Table, events: list[stages.Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "IN_MEMORY_BYTES", 0)
+    found = list(Preprocessor(Limits())(clips))
+    for (row, what), (wanted_row, wanted) in zip(found, events, strict=True):
+        assert row == wanted_row
+        if isinstance(wanted, np.ndarray):
+            np.testing.assert_array_equal(what, wanted)
+        else:
+            assert str(what) == str(wanted)
+
+
+def test_clips_are_decoded_by_a_process_that_can_do_nothing_else(clips: pa.Table) -> None:
+    preprocess = Preprocessor(Limits())
+    events = preprocess(clips)
+    next(events)
+    processes = decoders(below(os.getpid()))
+    assert processes
+    for process in processes:
+        kernel = Path(f"/proc/{process.pid}")
+        assert "NoNewPrivs:\t1\nSeccomp:\t2\n" in (kernel / "status").read_text()
+        assert "HOME=" not in (kernel / "environ").read_text()
+    preprocess.close()
 
 
 def settings(**changes: Any) -> RowSettings:
