@@ -17,12 +17,21 @@ class Limits:
     max_hours: float = 24.0
     """Longest recording that is taken, as decoded."""
 
+    max_hours_per_mb: float = 40.0
+    """Most hours that a MB (10^6 bytes) of a file may decode to; an hour is always taken. Nothing that
+    was recorded is compressed so far, a dead line in WavPack (39) included; a day from a few bytes,
+    made to keep a job busy, is. For digital silence in Monkey's Audio set 250."""
+
     clip_memory_mb: int = 1536
     """Memory of the process that decodes a clip."""
 
     def __post_init__(self) -> None:
-        for name in ("clip_timeout_s", "max_hours", "clip_memory_mb"):
+        for name in ("clip_timeout_s", "max_hours", "max_hours_per_mb", "clip_memory_mb"):
             require_positive(name, getattr(self, name))
+
+    def hours_of(self, n_bytes: int) -> float:
+        """The longest recording that a file of that size may hold, in hours."""
+        return min(self.max_hours, max(1.0, n_bytes / 1e6 * self.max_hours_per_mb))
 
 
 @dataclass(frozen=True, kw_only=True)
