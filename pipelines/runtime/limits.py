@@ -18,9 +18,9 @@ class Limits:
     """Longest recording that is taken, as decoded."""
 
     max_hours_per_mb: float = 40.0
-    """Most hours that a MB (10^6 bytes) of a file may decode to; an hour is always taken. Nothing that
-    was recorded is compressed so far, a dead line in WavPack (39) included; a day from a few bytes,
-    made to keep a job busy, is. For digital silence in Monkey's Audio set 250."""
+    """Most hours that a MB (10^6 bytes) of a file may decode to; one hour is always taken. Of the
+    codecs that were measured, none packs a dead line more densely. Files that do are made to keep
+    a job busy, such as a day in 300 kB."""
 
     clip_memory_mb: int = 1536
     """Memory of the process that decodes a clip."""

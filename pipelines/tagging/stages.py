@@ -33,7 +33,7 @@ from pipelines.tagging.staged_rows import RowSettings, TaggedClip, staged_rows
 from tagger import audio
 from tagger.arrays import FloatArray
 from tagger.errors import ClipError, Reason, Stage
-from tagger.logmel import N_BANDS, PATCH_FRAMES, stream_patches
+from tagger.logmel import N_BANDS, PATCH_FRAMES, SILENCE, stream_patches
 from tagger.schema import staged
 
 if TYPE_CHECKING:
@@ -96,6 +96,9 @@ class Preprocessor:
                             n_patches += len(item)
                         yield row, item
             except ClipError as error:
+                if error.reason is Reason.TOO_LONG:
+                    detail = f"{error.detail} in {sizes[row]:,} bytes"
+                    error = ClipError(error.reason, detail, error.stage)
                 yield row, error
 
     def close(self) -> None:
@@ -210,7 +213,6 @@ class ClipTagger:
         for row, patches in pool:
             yield row, embeddings[:, start : start + len(patches)]
             start += len(patches)
-
 
     def _embedded(self, patches: FloatArray) -> FloatArray:
         """Embeddings (n_extractors, n, 128) of patches, of digital silence computed once.
