@@ -212,4 +212,4 @@ def _copied(
             fail(Reason.UNREADABLE, detail, error)
         copy(file)
         file.flush()
-        yield Path(f"/proc/{os.getpid()}/fd/{file.fileno()}")  # the decoding process opens it too
+        yield Path(f"/proc/{os.getpid()}/fd/{file.fileno()}")  # lives as long as the block
