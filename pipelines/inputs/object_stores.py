@@ -38,6 +38,15 @@ def find_below(uri: str) -> Iterator[Found]:
     return _others(uri)
 
 
+def is_folder(uri: str) -> bool:
+    """Whether there is anything below a prefix that is meant as a folder, letter by letter."""
+    if is_s3(uri):
+        bucket, key = split_s3(f"{uri.rstrip('/')}/")
+        return next(_s3_objects(bucket, key, MaxKeys=1), None) is not None
+    fs = filesystem(uri)
+    return bool(_asked(lambda: fs.exists(uri), uri))
+
+
 def find_from(literal: str) -> Iterator[Found]:
     """Every object whose URI begins with ``literal``; outside S3 all others of its folder too."""
     if is_s3(literal):

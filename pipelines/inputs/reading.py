@@ -9,7 +9,6 @@ The version is compared by the request itself on S3 (``If-Match``), and before a
 elsewhere: a local file that is rewritten while it is decoded ends as CHANGED_DURING_RUN.
 """
 
-import errno
 import os
 import stat
 import tempfile
@@ -24,6 +23,7 @@ import pyarrow as pa
 
 from pipelines.inputs.versions import file_version, info_version, plain_etag
 from pipelines.storage.errors import (
+    MACHINE_TROUBLE,
     AccessDenied,
     StoreUnavailable,
     error_code,
@@ -39,10 +39,6 @@ IN_MEMORY_BYTES: Final = 64 << 20
 RANGE_BYTES: Final = 16 << 20
 AHEAD_BYTES: Final = 96 << 20
 READ_THREADS: Final = 4
-
-_MACHINE_TROUBLE: Final = frozenset(
-    {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN}
-)
 
 Content = bytes | Path
 """What a clip is opened as: its bytes, or the path of a file that holds them."""
@@ -184,7 +180,7 @@ def _open_regular(path: str) -> IO[bytes]:
 
 def _local_trouble(error: OSError) -> NoReturn:
     """End the job if the machine or its mounts are in trouble; else it is this clip's failure."""
-    if error.errno in _MACHINE_TROUBLE:
+    if error.errno in MACHINE_TROUBLE:
         raise StoreUnavailable(f"{error.filename or 'a local file'}: {error.strerror}") from error
     _fail(Reason.UNREADABLE, error.strerror or "cannot be read", error)
 
@@ -270,7 +266,7 @@ def _as_clip_error(call: Callable[[], bytes], uri: str, patience_s: float) -> by
         code = error_code(error)
         if code in ("PreconditionFailed", "412", "InvalidRange"):
             _fail(Reason.CHANGED_DURING_RUN, "another version than the one listed", error)
-        if isinstance(error, OSError) and error.errno in _MACHINE_TROUBLE:
+        if isinstance(error, OSError) and error.errno in MACHINE_TROUBLE:
             raise StoreUnavailable(f"reading {uri!r}: {one_line(error)}") from error
         _fail(Reason.UNREADABLE, f"{code or type(error).__name__}: {one_line(error)}", error)
 

@@ -28,6 +28,11 @@ _TRANSIENT_CODES: Final = frozenset(  # beside every answer with a status of _BU
     | {"BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch"}  # cut or garbled on its way
 )
 _BUSY: Final = (429, 500, *range(502, 600))  # 501 is what the store does not know at all
+MACHINE_TROUBLE: Final = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN}
+)
+"""What a local file answers when the machine or its mounts are in trouble, not the file."""
+
 HOW_TO_LOG_IN: Final = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE"
 
 
