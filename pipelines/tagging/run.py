@@ -64,7 +64,7 @@ def tag(job: TagJob, command: list[str]) -> RunRecord:
     """
     retries = RetryCount()
     model = checked_model(job)
-    clips = listed(job)
+    clips, skipped = listed(job)
     store = open_store(job.out, job.store_patience_s)
     open_output(store, output_settings(job))
     record = RunRecord(
@@ -73,6 +73,7 @@ def tag(job: TagJob, command: list[str]) -> RunRecord:
         asdict(job),
         model.card.model_id,
         n_listed=len(clips),
+        skipped=skipped,
         versions=package_versions(),
     )
     lock = Lock(store, record.model_id, record.run_id)
