@@ -139,12 +139,14 @@ def loading(
     return signal, Waveform(signal, pieces, power)
 
 
-def waveform(source: Source, max_hours: float = MAX_HOURS) -> tuple[Signal, FloatArray]:
+def waveform(
+    source: Source, max_hours: float = MAX_HOURS, track: int | None = None
+) -> tuple[Signal, FloatArray]:
     """``load`` with the waveform in one piece, (n_samples,) float32 at 16 kHz.
 
     For recordings that fit into memory. Raises as ``load`` does.
     """
-    _, blocks = load(source, max_hours)
+    _, blocks = load(source, max_hours, track)
     samples = np.concatenate(list(blocks))
     return blocks.signal, samples
 
@@ -235,9 +237,8 @@ def _silence(source: Source, track: int | None, found: Survey) -> str:
 
 def _sounds(source: Source, track: int) -> bool:
     try:
-        return any(
-            block.max() != block.min() for block in decode_blocks(source, mono, track).blocks
-        )
+        blocks = decode_blocks(source, mono, track).blocks
+        return any(block.max() != block.min() for block in blocks)
     except ClipError:
         return False
 

@@ -4,8 +4,9 @@ Of several audio streams one is read, which ``tagger.tracks`` chooses. Its sampl
 end from time 0: encoder delay is cut off by ffmpeg; gaps, and a start later than the video's, are
 not filled.
 
-ffmpeg may only use the plain containers of ``_CONTAINERS``, so that no playlist or script can make
-it open other files. It writes nothing to stderr, which is PyAV's default.
+ffmpeg may only use the plain containers of ``_CONTAINERS`` and no protocol, so that no playlist,
+script or reference can make it open other files. It writes nothing to stderr, which is PyAV's
+default.
 """
 
 import re
@@ -81,7 +82,7 @@ def count_tracks(reader: Reader) -> tuple[int, int]:
 
 def _container(reader: Reader) -> InputContainer:
     reader.seek(0)
-    options = {"format_whitelist": _CONTAINERS}
+    options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "none"}
     try:
         return av.open(reader, "r", options=options, metadata_errors="replace")
     except av.error.FFmpegError as error:

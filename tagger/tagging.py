@@ -24,7 +24,7 @@ from tagger.arrays import DoubleArray, FloatArray
 from tagger.attention import MultiLevelAttention
 from tagger.card import BUNDLED, Card, ModelFiles, read_model
 from tagger.checkpoint import build
-from tagger.configs import Precision
+from tagger.configs import Precision, require_positive
 from tagger.logmel import stream_patches
 from tagger.results import Moment, Prediction, Result, Tag
 from tagger.schema import EMBEDDING_SIZE
@@ -229,6 +229,8 @@ class Tagger:
         ClipError : the recording cannot be tagged, with the reason
         OSError : it cannot be read
         """
+        if track is not None:
+            require_positive("track", track)
         _, blocks = audio.load(source, track=track)
         embeddings = np.concatenate([self.embed(part) for part in stream_patches(blocks)], axis=1)
         return self._result(blocks.signal, embeddings, top_k, threshold)

@@ -52,7 +52,7 @@ def refuse_encrypted(container: InputContainer, stream: AudioStream, reader: Rea
         raise encrypted()
 
 
-def refuse_encrypted_packet(packet: Packet[AudioStream]) -> None:
+def refuse_encrypted_packet(packet: "Packet[AudioStream]") -> None:
     """Raise ``ClipError`` where a packet is encrypted, as by Common Encryption in mp4."""
     if packet.has_sidedata("encryption_info"):
         raise encrypted()

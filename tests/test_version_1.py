@@ -68,7 +68,7 @@ def test_an_evaluation_of_a_work_folder_gives_the_figures_it_gave(version_1):
     before = json.loads((work / "evaluations" / "e" / "metrics.json").read_text())
     members = (("F", "x"), ("B", "x"), ("classifier", "x"))
     record = evaluate.run(EvaluateJob(work=str(work), name="again", members=members), [])
-    assert record.metrics == before
+    assert before.items() <= record.metrics.items()
 
 
 def test_steps_that_are_done_are_not_done_again(version_1, capsys):

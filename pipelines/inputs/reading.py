@@ -209,7 +209,7 @@ def _spooled(
         for start in range(0, size_bytes, RANGE_BYTES):
             file.write(read(start, min(start + RANGE_BYTES, size_bytes)))
         file.flush()
-        yield Path(f"/proc/{os.getpid()}/fd/{file.fileno()}")  # the decoding process opens it too
+        yield Path(f"/proc/{os.getpid()}/fd/{file.fileno()}")  # lives as long as the block
 
 
 def _s3_reader(uri: str, version: str) -> Callable[[int, int | None], bytes]:
