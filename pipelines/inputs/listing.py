@@ -20,6 +20,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any, Final
 
@@ -27,6 +28,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.inputs import object_stores, sidecars
+from pipelines.inputs.access import ANY, Access
 from pipelines.inputs.local_files import Walk
 from pipelines.inputs.manifests import is_manifest, read_manifest
 from pipelines.inputs.skipped import Skipped, in_words
@@ -52,7 +54,10 @@ _log = logging.getLogger(__name__)
 
 
 def gather(
-    inputs: Sequence[str], skipped: Skipped | None = None, follow_links: bool = False
+    inputs: Sequence[str],
+    skipped: Skipped | None = None,
+    follow_links: bool = False,
+    access: Access = ANY,
 ) -> pa.Table:
     """Every clip that ``inputs`` name, once: a table of schema ``LISTING``.
 
@@ -61,6 +66,7 @@ def gather(
     inputs : paths, URIs, globs, manifests
     skipped : takes note of what was passed over
     follow_links : below a folder, also where they lead out of it, and to folders
+    access : how much may be read, from where, and for how long a store is waited for
 
     Raises
     ------
@@ -68,25 +74,23 @@ def gather(
     AccessDenied, StoreUnavailable : an object store gave out, or a folder may not be listed
     """
     skipped = Skipped() if skipped is None else skipped
-    tables = list(list_clips(inputs, skipped, follow_links))
+    tables = list(list_clips(inputs, skipped, follow_links, access))
     clips = without_duplicates(tables, skipped)
     _log.info("listed %d clips; passed over: %s", len(clips), in_words(skipped))
     return clips
 
 
 def list_clips(
-    inputs: Iterable[str], skipped: Skipped, follow_links: bool = False
+    inputs: Iterable[str], skipped: Skipped, follow_links: bool = False, access: Access = ANY
 ) -> Iterator[pa.Table]:
     """The clips of ``inputs`` as they are found, duplicates included: tables of ``CHUNK_ROWS``."""
-    found = (row for text in inputs for row in _find(text, skipped, follow_links))
+    found = (row for text in inputs for row in _find(text, skipped, follow_links, access))
     while rows := list(islice(found, CHUNK_ROWS)):
-        uris, versions, sizes, extras = zip(*rows, strict=True)
+        uris, versions, sizes, extras, problems = zip(*rows, strict=True)
         ids = list(map(clip_id, uris, versions))
+        columns = (ids, uris, versions, sizes, extras, problems)
         yield pa.Table.from_arrays(
-            [
-                pa.array(column, field.type)
-                for column, field in zip((ids, uris, versions, sizes, extras), LISTING, strict=True)
-            ],
+            [pa.array(column, field.type) for column, field in zip(columns, LISTING, strict=True)],
             schema=LISTING,
         )
 
@@ -105,17 +109,17 @@ def without_duplicates(tables: Sequence[pa.Table], skipped: Skipped) -> pa.Table
     return table.take(keep)
 
 
-def _find(text: str, skipped: Skipped, follow_links: bool) -> Iterator[Found]:
+def _find(text: str, skipped: Skipped, follow_links: bool, access: Access) -> Iterator[Found]:
     refuse_credentials(text, "INPUT")
     if not local_path(text):
         raise CommandError("INPUT is empty; name a file, a folder, a glob or a prefix")
     if is_local(text):
         path = os.path.abspath(os.path.expanduser(named_path(text)))  # noqa: PTH100, PTH111
-        return _find_local(path, skipped, follow_links)
-    return _find_remote(canonical(text), skipped)
+        return _find_local(path, skipped, follow_links, access)
+    return _find_remote(canonical(text), skipped, access)
 
 
-def _find_local(path: str, skipped: Skipped, follow_links: bool) -> Iterator[Found]:
+def _find_local(path: str, skipped: Skipped, follow_links: bool, access: Access) -> Iterator[Found]:
     try:
         status = os.stat(path)  # noqa: PTH116 (Path would be slower and say no more)
     except PermissionError as error:
@@ -131,26 +135,30 @@ def _find_local(path: str, skipped: Skipped, follow_links: bool) -> Iterator[Fou
         raise CommandError(f"{path!r} is neither a file nor a folder; name one of these")
     uri = local_uri(path)
     if is_manifest(uri):
-        return read_manifest(uri)
+        return read_manifest(uri, access)
     return iter([Found(uri, file_version(status), status.st_size)])
 
 
-def _find_remote(uri: str, skipped: Skipped) -> Iterator[Found]:
-    if not uri.endswith("/") and (single := object_stores.look_up([uri])[0]).version:
-        return read_manifest(uri) if is_manifest(uri) else iter([single])
-    if glob.has_magic(uri) and not object_stores.is_folder(uri):
-        folder, below = _split_glob(uri, object_stores.is_folder)
+def _find_remote(uri: str, skipped: Skipped, access: Access) -> Iterator[Found]:
+    single = Found(uri) if uri.endswith("/") else object_stores.look_up([uri], access)[0]
+    if single.version:
+        return read_manifest(uri, access) if is_manifest(uri) else iter([single])
+    is_folder = partial(object_stores.is_folder, access=access)
+    if glob.has_magic(uri) and not is_folder(uri):
+        folder, below = _split_glob(uri, is_folder)
         matches, wanted = _glob(f"{glob.escape(folder)}/{below}")
         literal = f"{folder}/{_MAGIC.split(below, maxsplit=1)[0]}"
-        found = (row for row in object_stores.find_from(literal) if matches(row.uri))
-        return _kept(found, skipped, wanted)
+        found = (row for row in object_stores.find_from(literal, access) if matches(row.uri))
+        return _kept(found, skipped, wanted, access)
+    if single.problem:
+        raise CommandError(f"{uri!r} cannot be read: {single.problem.partition(': ')[2]}")
     if is_manifest(uri) or _has_suffix(uri):
         raise CommandError(f"{uri!r}: no such object; check the name")
-    return _kept(object_stores.find_below(uri), skipped, _has_suffix)
+    return _kept(object_stores.find_below(uri, access), skipped, _has_suffix, access)
 
 
 def _kept(
-    found: Iterable[Found], skipped: Skipped, wanted: Callable[[str], bool]
+    found: Iterable[Found], skipped: Skipped, wanted: Callable[[str], bool], access: Access
 ) -> Iterator[Found]:
     """The clips among the objects of a store; sidecars show when all others are known."""
     doubtful = []
@@ -162,7 +170,7 @@ def _kept(
             doubtful.append(row)
         else:
             yield row
-    owners = object_stores.look_up([sidecars.owner(row.uri) or "" for row in doubtful])
+    owners = object_stores.look_up([sidecars.owner(row.uri) or "" for row in doubtful], access)
     for row, owner in zip(doubtful, owners, strict=True):
         if owner.version or sidecars.lies_among_sidecars(row.uri):
             skipped.note("sidecar", row.uri)

@@ -6,10 +6,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.inputs import listing
+from pipelines.inputs.access import Access
+from pipelines.inputs.named import access_of
 from pipelines.inputs.skipped import Skipped, in_words
 from pipelines.output.commit_log import CommitLog
 from pipelines.tagging.job import TagJob
 from tagger.errors import NoAudioError
+
+
+def input_access(job: TagJob) -> Access:
+    """How a job reads what its inputs name."""
+    return access_of(job.inputs, job.input_limits, job.store_patience_s)
 
 
 class Listed(NamedTuple):
@@ -22,7 +29,7 @@ class Listed(NamedTuple):
 def listed(job: TagJob) -> Listed:
     """List the inputs of a job; NoAudioError when there is no audio in them."""
     skipped = Skipped()
-    clips = listing.gather(job.inputs, skipped, job.follow_links)
+    clips = listing.gather(job.inputs, skipped, job.follow_links, input_access(job))
     if not len(clips):
         raise NoAudioError(f"no audio in {', '.join(job.inputs)}; passed over: {in_words(skipped)}")
     return Listed(clips, dict(skipped))
