@@ -15,6 +15,7 @@ from pipelines.storage.uris import named_uri
 from pipelines.tagging.cost import Cost, cost
 from pipelines.tagging.job import TagJob
 from pipelines.tagging.model import checked_model
+from pipelines.tagging.place import warn_of_place
 from pipelines.tagging.selection import listed, pending
 from pipelines.tagging.staged_rows import output_settings
 from tagger.errors import CommandError
@@ -53,6 +54,7 @@ def preview(job: TagJob) -> Preview:
         begun = bool(store.list(layout.log(model_id))) or store.exists(layout.SETTINGS)
     except FileNotFoundError as error:
         raise CommandError(f"{store.root}: no such bucket: create it first") from error
+    warn_of_place(job, store)
     commit_log = None
     if begun:
         check_settings(store, output_settings(job))

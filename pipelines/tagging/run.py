@@ -43,6 +43,7 @@ from pipelines.tagging.committer import Committer, DirectPublisher, Publisher
 from pipelines.tagging.estimate import estimate, useful_workers
 from pipelines.tagging.job import TagJob
 from pipelines.tagging.model import checked_model
+from pipelines.tagging.place import warn_of_place
 from pipelines.tagging.plan import Plan, Receipt, receipts
 from pipelines.tagging.selection import input_access, listed, pending
 from pipelines.tagging.staged_rows import RowSettings, output_settings
@@ -67,6 +68,7 @@ def tag(job: TagJob, command: list[str]) -> RunRecord:
     clips, skipped = listed(job)
     store = open_store(job.out, job.store_patience_s)
     open_output(store, output_settings(job))
+    warn_of_place(job, store)
     record = RunRecord(
         new_run_id(),
         command,
