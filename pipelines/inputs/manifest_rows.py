@@ -5,7 +5,6 @@ wrong with it is told in one line, which never repeats what is in it: that may b
 """
 
 import codecs
-import io
 import json
 import os
 import re
@@ -34,7 +33,7 @@ from pipelines.storage.uris import SECRET_PATTERN, is_local, local_path
 from tagger.errors import CommandError, OptionError
 
 LONGEST_NAME: Final = 64 << 10
-_BATCH_ROWS: Final = 1_000
+_NEVER_CLOSED: Final = "a quotation mark is never closed"
 _LEAST_ROW: Final = 64  # bytes that a row counts as: it is kept with a name, an id and a version
 _CHILD_BYTES: Final = 1536 << 20
 _CHILD_CPU_S: Final = 3600
@@ -91,17 +90,17 @@ def _opened(uri: str, access: Access) -> Iterator[IO[bytes]]:
                 if os.fstat(file.fileno()).st_size > most_bytes:
                     raise TooMuch
                 yield file
-                return
-        with tempfile.TemporaryFile() as file:
+            return
+        with tempfile.TemporaryFile() as copied:
 
             def copy() -> None:
-                file.seek(0)
-                file.truncate()
-                copy_whole(uri, file.write, most_bytes, access.reach)
+                copied.seek(0)
+                copied.truncate()
+                copy_whole(uri, copied.write, most_bytes, access.reach)
 
             access.ask(copy, uri, f"reading {uri!r}")
-            file.seek(0)
-            yield file
+            copied.seek(0)
+            yield copied
     except TooMuch:
         raise _too_large(uri, access) from None
     except (AccessDenied, StoreUnavailable):
@@ -111,67 +110,86 @@ def _opened(uri: str, access: Access) -> Iterator[IO[bytes]]:
         raise CommandError(f"{uri!r} cannot be read: {why}") from error
 
 
-def _utf8(file: IO[bytes]) -> IO[bytes]:
-    """The file in UTF-8, behind a byte order mark."""
+@contextmanager
+def _utf8(file: IO[bytes]) -> Iterator[IO[bytes]]:
+    """The text of a file in UTF-8, behind its byte order mark."""
     mark = file.read(3)
-    if mark.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        file.seek(0)
-        text = io.TextIOWrapper(file, encoding="utf-16", newline="")
-        copy = tempfile.TemporaryFile()  # noqa: SIM115 (closed with its last reader)
-        while piece := text.read(1 << 16):
-            copy.write(piece.encode())
-        text.detach()
-        file = copy
-    file.seek(3 if mark == codecs.BOM_UTF8 else 0)
-    return file
+    if not mark.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        file.seek(3 if mark == codecs.BOM_UTF8 else 0)
+        yield file
+        return
+    file.seek(0)
+    decoder = codecs.getincrementaldecoder("utf-16")()
+    with tempfile.TemporaryFile() as copy:
+        while piece := file.read(1 << 16):
+            copy.write(decoder.decode(piece).encode())
+        copy.write(decoder.decode(b"", final=True).encode())
+        copy.seek(0)
+        yield copy
 
 
 def _lines(file: IO[bytes], uri: str, most_extra: int) -> Iterator[Row]:
     try:
-        file = _utf8(file)
+        with _utf8(file) as text:
+            while line := text.readline(LONGEST_NAME + 2):
+                if line.strip():
+                    name = line.removesuffix(b"\n").removesuffix(b"\r")
+                    yield name.decode(errors="surrogateescape"), None
     except UnicodeDecodeError:
         raise CommandError(f"{uri!r} cannot be read: expected lines of UTF-8") from None
-    while line := file.readline(LONGEST_NAME + 2):
-        if name := line.removesuffix(b"\n").removesuffix(b"\r"):
-            if line.strip():
-                yield name.decode(errors="surrogateescape"), None
 
 
 def _csv(file: IO[bytes], uri: str, most_extra: int) -> Iterator[Row]:
     block_bytes = most_extra + 2 * LONGEST_NAME  # a row is to fit in one
+    parse = pa_csv.ParseOptions(newlines_in_values=True)
+    read = pa_csv.ReadOptions(use_threads=False, block_size=block_bytes)  # to tell rows
     try:
-        file = _utf8(file)
-        start = file.tell()
-        if not file.read(1 << 16).strip() and not file.read(1):
-            return
-        parse = pa_csv.ParseOptions(newlines_in_values=True)
-        read = pa_csv.ReadOptions(use_threads=False, block_size=block_bytes)  # to tell rows
-        file.seek(start)
-        header = pa_csv.open_csv(_Kept(file), read, parse).schema.names
-        _check_header(header, uri)
-        convert = pa_csv.ConvertOptions(
-            column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=False
-        )
-        file.seek(start)
-        for batch in pa_csv.open_csv(_Kept(file), read, parse, convert):
-            for at in range(0, batch.num_rows, _BATCH_ROWS):
-                yield from _columns(batch.slice(at, _BATCH_ROWS))
+        with _utf8(file) as text:
+            start = text.tell()
+            if not text.read(block_bytes).strip():
+                return
+            with _again(text, start) as source:
+                header = pa_csv.open_csv(source, read, parse).schema.names
+            _check_header(header, uri)
+            convert = pa_csv.ConvertOptions(
+                column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=False
+            )
+            batch = None
+            with _again(text, start) as source:
+                for batch in pa_csv.open_csv(source, read, parse, convert):
+                    yield from _columns(batch)
+            if batch is not None and batch.num_rows and _is_open(text, batch[-1][-1].as_py()):
+                raise pa.ArrowInvalid(_NEVER_CLOSED)
     except (pa.ArrowException, UnicodeDecodeError) as error:
-        why = _trouble(error, block_bytes)
-        raise CommandError(f"{uri!r} {why}") from None
+        raise CommandError(f"{uri!r} {_trouble(error, most_extra)}") from None
 
 
-class _Kept(io.BufferedReader):
-    """A reader that Arrow does not close the file of."""
+def _is_open(file: IO[bytes], last: str) -> bool:
+    """Whether the last field of a CSV begins with a quotation mark that is never closed.
+
+    Arrow takes all that follows for its text, and so other rows would be lost in it.
+    """
+    end = b'"' + last.replace('"', '""').encode()
+    file.seek(max(0, file.seek(0, os.SEEK_END) - len(end)))
+    return bool(last) and file.read() == end
 
 
-def _trouble(error: Exception, block_bytes: int) -> str:
+def _again(file: IO[bytes], start: int) -> IO[bytes]:
+    """The same file from a place on, for a reader that closes what it is given."""
+    copy = os.fdopen(os.dup(file.fileno()), "rb")
+    copy.seek(start)
+    return copy
+
+
+def _trouble(error: Exception, most_extra: int) -> str:
     """What Arrow says is wrong with a CSV, without the text that it repeats."""
     if "straddling object" in str(error):
         return (
-            f"has a row of more than {block_bytes / (1 << 20):.1f} MiB: leave out the columns with "
-            "long texts; and is there a quotation mark that is never closed?"
+            f"has a row of more than {most_extra / (1 << 20):g} MiB: leave out the columns with "
+            f"long texts, or raise --extra-mb; or {_NEVER_CLOSED}"
         )
+    if _NEVER_CLOSED in str(error):
+        return f"cannot be read: {_NEVER_CLOSED}"
     if row := re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)", str(error)):
         return (
             f"has {row[3]} fields in row {int(row[1]) - 1} and {row[2]} in its header line: put "

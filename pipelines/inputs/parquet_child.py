@@ -1,4 +1,4 @@
-"""A Parquet manifest to lines of JSON, in a process of its own that has little memory and no secrets.
+"""A Parquet manifest to lines of JSON, in a process that has little memory and no secrets.
 
 A few kilobytes of Parquet may unfold to gigabytes within the library that reads them, whatever the
 file's own numbers say. Here that ends this process. It is run by its path, imports nothing of ours,
@@ -13,9 +13,13 @@ import resource
 import sys
 from typing import Any
 
-ROWS = 256  # at a time: of a megabyte each they need some hundreds
+ROWS = 64  # at a time: of a megabyte each they need some hundreds
 NOT_UTF8 = '"not UTF-8"'
 NO_MEMORY = 3
+
+
+def emit(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
 
 
 def main(memory_bytes: int, cpu_s: int) -> None:
@@ -26,7 +30,7 @@ def main(memory_bytes: int, cpu_s: int) -> None:
 
     pa.set_memory_pool(pa.system_memory_pool())
     with os.fdopen(0, "rb") as source, pq.ParquetFile(source, buffer_size=1 << 20) as file:
-        print(json.dumps(file.schema_arrow.names))
+        emit(json.dumps(file.schema_arrow.names))
         if file.schema_arrow.names.count("uri") != 1:
             return
         for batch in file.iter_batches(ROWS, use_threads=False) if file.metadata.num_rows else ():
@@ -35,11 +39,11 @@ def main(memory_bytes: int, cpu_s: int) -> None:
                 names = [_text(name) for name in batch["uri"].to_pylist()]
                 rows = further.to_pylist() if further.num_columns else [None] * len(names)
             except UnicodeDecodeError:
-                print(NOT_UTF8)
+                emit(NOT_UTF8)
                 return
             for name, row in zip(names, rows, strict=True):
                 extra = row and json.dumps(_finite(row), ensure_ascii=False, default=str)
-                print(json.dumps([name, extra]))
+                emit(json.dumps([name, extra]))
 
 
 def _text(name: Any) -> str:

@@ -9,8 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipelines.inputs.access import InputLimits
 from pipelines.inputs.listing import gather
 from pipelines.inputs.manifests import manifest_uris
+from pipelines.inputs.named import access_of
 from pipelines.storage.filesystems import filesystem
 from tagger.errors import CommandError
 
@@ -272,8 +274,9 @@ def test_manifests_on_s3(s3, archive: Path) -> None:
 def test_a_manifest_on_s3_does_not_lead_out(s3, entry: str) -> None:
     prefix = s3.new_prefix()
     filesystem("s3://").pipe(f"{prefix}/list.txt", entry.encode())
-    with pytest.raises(CommandError, match="whole URIs"):
-        gather([f"{prefix}/list.txt"])
+    access = access_of([f"{prefix}/list.txt"], InputLimits(), 5.0)
+    with pytest.raises(CommandError, match=r"whole URIs|--allow-local"):
+        gather([f"{prefix}/list.txt"], access=access)
 
 
 @pytest.mark.s3
