@@ -39,7 +39,6 @@ from pipelines.storage.uris import (
     local_uri,
     named_path,
     path_of_text,
-    refuse_credentials,
     scheme_of,
 )
 from tagger.errors import CommandError
@@ -172,7 +171,6 @@ class _Resolver:
                 f"{where} names something at {scheme_of(entry)}://; a manifest may name local"
                 f" files and objects of {', '.join(_STORES)}"
             )
-        refuse_credentials(entry, where)
         return canonical(entry)
 
     def _beside(self, entry: str, where: str) -> str:

@@ -162,7 +162,7 @@ def test_a_folder_or_pipe_in_a_manifest_is_listed_as_not_there(archive: Path) ->
         ("e.txt", b"sub/../../outside.wav\n", "absolute path"),
         ("e.txt", b"nosuchscheme://a.wav\n", "row 1 names something at nosuchscheme://.*may name"),
         ("e.txt", b"zip://a.wav::file:///in.zip\n", "at zip://"),
-        ("e.txt", b"GIT://path:main@a.wav\n", "at git://"),
+        ("e.txt", b"GIT://path/main/a.wav\n", "at git://"),
         ("e.txt", b"memory://a.wav\n", "at memory://"),
     ],
 )
