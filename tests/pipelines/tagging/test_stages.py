@@ -190,8 +190,11 @@ def test_pooling_patches_of_several_clips_changes_nothing(
         near = pytest.approx(alone.pop("embedding_values"), abs=1e-5)
         assert found.pop("embedding_values") == near
         for tag, wanted in zip(found.pop("tags"), alone.pop("tags"), strict=True):
-            assert tag.pop("score") == pytest.approx(wanted.pop("score"), abs=1e-5)
+            for score in ("score", "max_score"):
+                assert tag.pop(score) == pytest.approx(wanted.pop(score), abs=1e-5)
             assert tag == wanted
+        found_events, alone_events = found.pop("events"), alone.pop("events")
+        assert [event["tag"] for event in found_events] == [e["tag"] for e in alone_events]
         assert found == alone
 
 
