@@ -29,13 +29,8 @@ def one_by_one(bag_scores, start_s, end_s, threshold, gap_s):
                 found.append([bag])
         for bags in found:
             scores = bag_scores[bags[0] : bags[-1] + 1, label]
-            yield (
-                label,
-                bags[0],
-                bags[-1],
-                pytest.approx(max(scores)),
-                pytest.approx(np.mean(scores)),
-            )
+            peak, mean = pytest.approx(max(scores)), pytest.approx(np.mean(scores))
+            yield label, bags[0], bags[-1], peak, mean
 
 
 @given(
