@@ -23,12 +23,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.inputs.access import ANY, Access
 from pipelines.inputs.reading import prefetch
 from pipelines.output.tally import MODEL_STAGE, Tally
 from pipelines.runtime.isolation import Isolated
 from pipelines.runtime.limits import Limits
 from pipelines.runtime.work import estimated_seconds
-from pipelines.storage.retry import PATIENCE_S
 from pipelines.tagging.staged_rows import RowSettings, TaggedClip, staged_rows
 from tagger import audio
 from tagger.arrays import FloatArray
@@ -63,30 +63,32 @@ class Preprocessor:
 
     Parameters
     ----------
+    access : how clips are read
     most_patches : a batch ends after the clip with which it has so many
     """
 
     def __init__(
         self,
         limits: Limits,
-        patience_s: float = PATIENCE_S,
+        access: Access = ANY,
         most_patches: int = MOST_PATCHES,
     ) -> None:
         self._limits = limits
-        self._patience_s = patience_s
+        self._access = access
         self._most_patches = most_patches
         self._isolated = Isolated(limits.clip_timeout_s, limits.clip_memory_mb << 20)
 
     def __call__(self, clips: pa.Table) -> Iterator[Event]:
         """Events of a batch, a table of schema ``LISTING``, or of its first clips."""
         n_patches = 0
-        sizes = clips["size_bytes"].to_pylist()
-        for row, clip in enumerate(prefetch(clips, patience_s=self._patience_s)):
+        n_bytes = 0
+        for row, clip in enumerate(prefetch(clips, access=self._access)):
             if n_patches >= self._most_patches:
                 return
             try:
                 with clip as source:
-                    longest = self._limits.hours_of(sizes[row])
+                    n_bytes = len(source) if isinstance(source, bytes) else source.stat().st_size
+                    longest = self._limits.hours_of(n_bytes)
                     items = self._isolated.run(decode_patches, source, longest)
                     for item in items:
                         if isinstance(item, float):
@@ -97,7 +99,7 @@ class Preprocessor:
                         yield row, item
             except ClipError as error:
                 if error.reason is Reason.TOO_LONG:
-                    detail = f"{error.detail} in {sizes[row]:,} bytes"
+                    detail = f"{error.detail} in {n_bytes:,} bytes"
                     error = ClipError(error.reason, detail, error.stage)
                 yield row, error
 

@@ -138,6 +138,7 @@ def plan_shards(data: Dataset, job: PrepareJob, store: Store) -> ShardPlan:
             "uri": [row.uri for row in found],
             "version": [row.version for row in found],
             "size_bytes": pa.array([row.size_bytes for row in found], pa.int64()),
+            "problem": pa.array([row.problem for row in found], pa.string()),
         }
     )
     ends = np.cumsum([len(of_clip) for of_clip in takes])
