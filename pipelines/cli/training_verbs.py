@@ -8,7 +8,7 @@ from pipelines.assets.fetch import FetchJob
 from pipelines.assets.weights import WeightsJob
 from pipelines.cli.exit_codes import Exit
 from pipelines.cli.options import build
-from pipelines.cli.terminal import show_json, show_text
+from pipelines.cli.terminal import show_figures, show_report
 from pipelines.cli.verb import Verb
 from pipelines.runtime.limits import TrainResources
 from pipelines.training.jobs import (
@@ -47,7 +47,7 @@ class Fetch(Verb):
     def run(self, command: list[str]) -> Exit:
         from pipelines.assets import fetch
 
-        show_text(fetch.run(self.job).text)
+        show_report(fetch.run(self.job).text)
         return Exit.DONE
 
 
@@ -69,7 +69,7 @@ class Weights(Verb):
     def run(self, command: list[str]) -> Exit:
         from pipelines.assets import weights
 
-        show_text(weights.run(self.job, command).text)
+        show_report(weights.run(self.job, command).text)
         return Exit.DONE
 
 
@@ -92,7 +92,7 @@ class Prepare(Verb):
     def run(self, command: list[str]) -> Exit:
         from pipelines.training import prepare
 
-        show_json(prepare.run(self.job, command).metrics)
+        show_figures(prepare.run(self.job, command).metrics)
         return Exit.DONE
 
 
@@ -135,7 +135,7 @@ class Finetune(Verb, InWorkFolder):
         from pipelines.training import finetune
 
         job = FinetuneJob(work=self.work, extractors=(self.extractor,), resources=self.resources)
-        show_json(finetune.run(job, command).metrics)
+        show_figures(finetune.run(job, command).metrics)
         return Exit.DONE
 
 
@@ -157,7 +157,7 @@ class Embed(Verb):
     def run(self, command: list[str]) -> Exit:
         from pipelines.training import embed
 
-        show_json(embed.run(self.job, command).metrics)
+        show_figures(embed.run(self.job, command).metrics)
         return Exit.DONE
 
 
@@ -201,7 +201,7 @@ class Fit(Verb, OnExtractors):
             heads=(self.head,),
             resources=self.resources,
         )
-        show_json(fit.run(job, command).metrics)
+        show_figures(fit.run(job, command).metrics)
         return Exit.DONE
 
 
@@ -238,5 +238,5 @@ class Evaluate(Verb):
                 folder=self.publish, name=job.name, float16=self.float16, command=tuple(command)
             )
             job = replace(job, publish=publish)
-        show_json(evaluate.run(job, command).metrics)
+        show_figures(evaluate.run(job, command).metrics)
         return Exit.DONE

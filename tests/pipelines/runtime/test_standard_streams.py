@@ -10,9 +10,9 @@ CLOSED, READER_LEFT = "2>&-", "2> >(true)"
 
 SAYS = """
 import logging, os, time
-from pipelines.runtime import standard_error
+from pipelines.runtime import standard_streams
 from pipelines.runtime.progress import Progress
-standard_error.open_if_closed()
+standard_streams.open_if_closed()
 time.sleep(0.2)
 with Progress("tagging", "clips", 1, interval_s=1e-3):
     time.sleep(0.1)
@@ -22,7 +22,7 @@ os.write(2, b"as a library does")
 with open(os.devnull) as file:
     assert file.fileno() > 2
 print("done")
-standard_error.write("")
+standard_streams.flush()
 """
 
 
