@@ -52,7 +52,8 @@ def answer(store: Store, sql: str, model: str | None = None) -> Iterator[pa.Reco
         _plain_errors(reader),
     ):
         database.register_filesystem(reader)
-        database.execute(views_sql(ROOT, with_files))
+        database.execute("SET parquet_metadata_cache = true")  # for views upon views
+        database.execute(views_sql(ROOT, with_files, named_in=sql))
         _choose(database, reader, model)
         database.execute(_lock(overflow))
         yield database.sql(_reading(database, sql)).to_arrow_reader(ROWS_AT_ONCE)

@@ -39,6 +39,7 @@ class TableReader(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no ty
         super().__init__()
         self.store = store
         self.files = {t: [*filter(layout.is_table_file, store.list(t))] for t in tables}
+        self._sizes: dict[str, int] = {}
         self.failure: OSError | AccessDenied | StoreUnavailable | None = None
 
     def glob(self, path: str, **more: Any) -> list[str]:
@@ -53,8 +54,10 @@ class TableReader(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no ty
         return _File(self, name)
 
     def info(self, path: str, **more: Any) -> dict[str, Any]:
-        size = self._of_store(self.store.scan, path.removeprefix(f"{ROOT}/"), _length)
-        return {"name": path, "size": size, "type": "file"}
+        name = path.removeprefix(f"{ROOT}/")
+        if name not in self._sizes:
+            self._sizes[name] = self._of_store(self.store.scan, name, _length)
+        return {"name": path, "size": self._sizes[name], "type": "file"}
 
     def modified(self, path: str) -> datetime:
         """Table files are never changed."""

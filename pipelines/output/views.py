@@ -5,6 +5,7 @@ versions has one shape: a column that a file lacks is null. ``pipelines.output.q
 questions by the same views.
 """
 
+import re
 from collections.abc import Collection
 from typing import Final
 
@@ -28,52 +29,46 @@ CREATE OR REPLACE MACRO table_files(name) AS
 regexp_replace(coalesce(getvariable('out'), '{out}'), '([[*?])', '[\\1]', 'g')
 || '/' || name || '/**/*.parquet';
 """
-_VIEWS: Final = """
--- the models of this output
-CREATE OR REPLACE VIEW models AS
+_VIEWS: Final = {
+    "models": """
 SELECT model_id, count(processed_at) AS n_clips, max(processed_at) AS last_tagged_at,
     max(attempted_at) AS last_failed_at
 FROM (
     SELECT model_id, processed_at, NULL AS attempted_at FROM clips
     UNION ALL SELECT model_id, NULL, attempted_at FROM failures)
-GROUP BY model_id;
-
--- the one that the following views are of: as chosen, or the one that tagged last
-CREATE OR REPLACE VIEW chosen_model AS
+GROUP BY model_id""",
+    # the one that the following views are of: as chosen, or the one that tagged last
+    "chosen_model": """
 SELECT coalesce(getvariable('model'), (
     SELECT model_id FROM models
     ORDER BY last_tagged_at DESC NULLS LAST, last_failed_at DESC NULLS LAST, model_id
-    LIMIT 1)) AS model_id;
-
--- of each recording the version that was tagged last
-CREATE OR REPLACE VIEW current_clips AS
+    LIMIT 1)) AS model_id""",
+    # of each recording the version that was tagged last
+    "current_clips": """
 SELECT * FROM clips WHERE model_id = (FROM chosen_model)
-QUALIFY row_number() OVER (PARTITION BY uri ORDER BY processed_at DESC, clip_id) = 1;
-
-CREATE OR REPLACE VIEW current_tags AS
-SELECT tags.* FROM tags SEMI JOIN current_clips USING (clip_id, model_id);
-
-CREATE OR REPLACE VIEW current_timeline AS
-SELECT timeline.* FROM timeline SEMI JOIN current_clips USING (clip_id, model_id);
-
-CREATE OR REPLACE VIEW current_embeddings AS
-SELECT embeddings.* FROM embeddings SEMI JOIN current_clips USING (clip_id, model_id);
-
--- one row per current clip; tag is NULL where no tag reached the threshold
-CREATE OR REPLACE VIEW top_tags AS
+QUALIFY row_number() OVER (PARTITION BY uri ORDER BY processed_at DESC, clip_id) = 1""",
+    "current_tags": """
+SELECT tags.* FROM tags SEMI JOIN current_clips USING (clip_id, model_id)""",
+    "current_timeline": """
+SELECT timeline.* FROM timeline SEMI JOIN current_clips USING (clip_id, model_id)""",
+    "current_embeddings": """
+SELECT embeddings.* FROM embeddings SEMI JOIN current_clips USING (clip_id, model_id)""",
+    # one row per current clip; tag is NULL where no tag reached the threshold
+    "top_tags": """
 SELECT c.clip_id, c.uri, c.model_id, t.tag, t.mid, t.score
 FROM current_clips c
-LEFT JOIN tags t ON t.clip_id = c.clip_id AND t.model_id = c.model_id AND t.rank = 1;
-
--- the last failure of each recording, unless it, or a later version of it, was tagged since
-CREATE OR REPLACE VIEW open_failures AS
+LEFT JOIN tags t ON t.clip_id = c.clip_id AND t.model_id = c.model_id AND t.rank = 1""",
+    # the last failure of each recording, unless it, or a later version of it, was tagged since
+    "open_failures": """
 SELECT * FROM failures f
 WHERE model_id = (FROM chosen_model) AND NOT EXISTS (
     FROM clips c
     WHERE c.model_id = f.model_id AND c.uri = f.uri
     AND (c.clip_id = f.clip_id OR c.processed_at >= f.attempted_at))
-QUALIFY row_number() OVER (PARTITION BY uri ORDER BY attempted_at DESC, clip_id) = 1;
-"""
+QUALIFY row_number() OVER (PARTITION BY uri ORDER BY attempted_at DESC, clip_id) = 1""",
+}
+"""The views over the views of the tables, each after those that it needs."""
+
 _SQL_TYPES: Final = {
     "string": "VARCHAR",
     "double": "DOUBLE",
@@ -85,7 +80,7 @@ _SQL_TYPES: Final = {
 }
 
 
-def views_sql(root: str, with_files: Collection[str]) -> str:
+def views_sql(root: str, with_files: Collection[str], named_in: str | None = None) -> str:
     """Return the text of ``views.sql`` in DuckDB's dialect.
 
     Parameters
@@ -93,10 +88,30 @@ def views_sql(root: str, with_files: Collection[str]) -> str:
     root : the output as a reader names it: a folder or ``s3://`` URL
     with_files : tables that have files; DuckDB refuses a pattern that matches nothing, so the
         others become views without rows
+    named_in : a question; without the views that it does not need, each of which would open all
+        files of its tables. None, or one that names no view: all views
     """
-    files = _FILES.format(out=quoted(root))
-    tables = [_table(table, table in with_files) for table in TABLES]
-    return "\n".join([_HEAD.lstrip(), files.lstrip(), *tables]) + _VIEWS
+    selects = {table: _table(table, table in with_files) for table in TABLES} | _VIEWS
+    needed = _needed(selects, named_in) if named_in is not None else selects
+    views = [
+        f"CREATE OR REPLACE VIEW {name} AS{select};"
+        for name, select in selects.items()
+        if name in needed
+    ]
+    return "\n\n".join([_HEAD.strip(), _FILES.format(out=quoted(root)).strip(), *views]) + "\n"
+
+
+def _needed(selects: dict[str, str], question: str) -> Collection[str]:
+    """The views that a question names, and those that they are made of."""
+    needed = {name for name in selects if _names(question, name)}
+    for name, select in reversed(selects.items()):
+        if name in needed:
+            needed |= {other for other in selects if _names(select, other)}
+    return needed or selects
+
+
+def _names(sql: str, view: str) -> bool:
+    return re.search(rf"\b{view}\b", sql, re.IGNORECASE) is not None
 
 
 def quoted(text: str) -> str:
@@ -113,7 +128,7 @@ def write_views(store: Store) -> None:
 
 
 def _table(name: str, has_files: bool) -> str:
-    """The view of all rows of a table, with recording and model where the table lacks them."""
+    """All rows of a table, with recording and model where the table lacks them."""
     fields = list(schema.tables("float32")[name])
     columns = [field.name for field in fields]
     source = f"({_rows(name, fields, has_files)}) AS part"
@@ -121,7 +136,7 @@ def _table(name: str, has_files: bool) -> str:
         columns[1:1] = ["uri", "model_id"]
         source += "\nJOIN clips ON clips.clip_id = part.clip_id AND clips.model_id = part.model"
         columns[0] = "part.clip_id"
-    return f"CREATE OR REPLACE VIEW {name} AS\nSELECT {', '.join(columns)} FROM {source};\n"
+    return f"\nSELECT {', '.join(columns)} FROM {source}"
 
 
 def _rows(name: str, fields: list[pa.Field], has_files: bool) -> str:
