@@ -162,7 +162,7 @@ def _show_tags_of(row: dict[str, Any]) -> bool:
     return _print(row["uri"]) and _print(f"  {failure if row['reason'] else _tags(row['tags'])}")
 
 
-def show_json(content: dict[str, Any]) -> None:
+def show_json(content: dict[str, Any] | list[Any]) -> None:
     """Whatever is for programs."""
     _print_json(content, 2)
 
@@ -176,12 +176,17 @@ def show_figures(content: dict[str, Any]) -> None:
 @after_work()
 def show_report(text: str) -> None:
     """What a job has to say for itself, in lines."""
-    show_lines(text.splitlines())
+    show_lines(text.split("\n"))
 
 
 def show_lines(lines: Iterable[str]) -> bool:
     """Show one line after the other; whether there still is a reader."""
     return all(map(_print, lines))
+
+
+def show_note(text: str) -> None:
+    """What is told beside the results, on standard error."""
+    standard_streams.tell(f"{visible(text)}\n")
 
 
 def _tags(tags: list[dict[str, Any]]) -> str:
