@@ -1,5 +1,6 @@
 """``python -m pipelines VERB``: from the words of a command line to an exit code."""
 
+import atexit
 import io
 import os
 import sys
@@ -32,10 +33,21 @@ _HELP: Final = ("-h", "--help")
 def run() -> NoReturn:
     """Carry out the command of this process and end it."""
     standard_streams.open_if_closed()
+    codes: list[int] = [Exit.DEFECT]
+    atexit.register(_leave, codes)  # what is registered first is called last
     raise_on_signals()
-    code = main()
+    codes.append(main())
+    sys.exit(codes[-1])
+
+
+def _leave(codes: list[int]) -> NoReturn:
+    """End the process with the last code, before Python takes itself down.
+
+    Threads of Arrow may still be freeing what they have read out of Python's memory; they would
+    then abort the process.
+    """
     standard_streams.flush()
-    sys.exit(code)
+    os._exit(codes[-1])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""A job whose standard error nobody reads ends with its own exit code."""
+"""Streams that are closed or full, or that nobody reads, harm nothing that a job does."""
 
 import subprocess
 import sys
@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
-CLOSED, READER_LEFT = "2>&-", "2> >(true)"
+CLOSED, READER_LEFT, FULL = "2>&-", "2> >(true)", "2> /dev/full"
+STREAMS = pytest.mark.parametrize(
+    "redirection", [CLOSED, READER_LEFT, FULL], ids=["closed", "reader left", "full"]
+)
 
 SAYS = """
 import logging, os, time
@@ -36,13 +39,13 @@ def bash(command):
     )
 
 
-@pytest.mark.parametrize("redirection", [CLOSED, READER_LEFT], ids=["closed", "reader left"])
+@STREAMS
 def test_whatever_says_something_harms_nothing(redirection):
     done = bash(f"{sys.executable} -c '{SAYS}' {redirection}")
     assert (done.returncode, done.stdout) == (0, "done\n")
 
 
-@pytest.mark.parametrize("redirection", [CLOSED, READER_LEFT], ids=["closed", "reader left"])
+@STREAMS
 def test_a_command_that_cannot_be_carried_out_has_its_exit_code(redirection):
     done = bash(f"{sys.executable} -m pipelines tag /no/such/file --out /tmp/x {redirection}")
     assert done.returncode == 2
