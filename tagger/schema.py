@@ -84,6 +84,9 @@ LISTING: Final = pa.schema(
         pa.field("version", pa.string(), nullable=False),
         pa.field("size_bytes", pa.int64(), nullable=False),
         pa.field("extra", pa.string()),  # further manifest columns as JSON
+        pa.field(
+            "problem", pa.string()
+        ),  # "reason: detail" where listing saw that it is unreadable
     ]
 )
 """One row per clip to work on: what listing finds, and what the workers are given."""

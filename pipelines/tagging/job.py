@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pipelines.inputs.access import InputLimits
 from pipelines.runtime.limits import Limits, Resources
 from pipelines.storage.retry import PATIENCE_S
 from pipelines.storage.uris import refuse_credentials
@@ -66,6 +67,9 @@ class TagJob:
     store_patience_s: float = PATIENCE_S
     """Longest time to try again when a store stops answering, before the run ends with exit code
     6."""
+
+    input_limits: InputLimits = InputLimits()
+    """Inputs."""
 
     limits: Limits = Limits()
     """Limits of a clip. One that exceeds them becomes a row of the table failures."""

@@ -44,7 +44,7 @@ from pipelines.tagging.estimate import estimate, useful_workers
 from pipelines.tagging.job import TagJob
 from pipelines.tagging.model import checked_model
 from pipelines.tagging.plan import Plan, Receipt, receipts
-from pipelines.tagging.selection import listed, pending
+from pipelines.tagging.selection import input_access, listed, pending
 from pipelines.tagging.staged_rows import RowSettings, output_settings
 from pipelines.tagging.watch import Watch
 from tagger.card import ModelFiles
@@ -196,6 +196,7 @@ class _TagRun:
         how = self._job.resources
         plan = Plan(table, bounds, self._store, rows, self._job.limits, how.precision)
         plan = replace(plan, extractor_batch=how.extractor_batch, board=self._watch.board)
+        plan = replace(plan, access=input_access(self._job))
         committer = Committer(self._commit_log, self._run, self._record, publisher)
         self._record.begin_work(float(estimated_seconds(todo).sum()))
         with Progress("tagging", "clips", len(todo)) as progress:
