@@ -40,7 +40,8 @@ class TagJob:
     sound by each extractor of the model. Without them the tables of tags are the same."""
 
     embedding_dtype: EmbeddingDtype = "float32"
-    """Type of the numbers in the embeddings table. With float16 it takes half the space."""
+    """Type of the numbers in the embeddings table. With float16 it takes half the space, and Spark
+    and Athena cannot read it."""
 
     timeline: bool = False
     """Also write the timeline table: tags over time, for one bag of 0.96 s segments after the
