@@ -60,6 +60,12 @@ soak: $(READY)
 	KILLS=5 $(BIN)/python -m pytest tests/e2e/test_kills.py
 	$(BIN)/python -m benchmarks.soak
 
+# Looks the pinned versions up among known vulnerabilities; needs the network.
+audit: $(READY)
+	$(BIN)/python -m venv build/audit
+	build/audit/bin/pip install --quiet pip-audit
+	build/audit/bin/pip-audit --requirement requirements.lock --no-deps --disable-pip
+
 # Renews the pinned versions from pyproject.toml; torch stays out, so that its build can be chosen.
 lock: $(READY)
 	$(BIN)/python -m pip install --quiet --upgrade --upgrade-strategy eager '.[dev]'
