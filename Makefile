@@ -14,7 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: setup demo test test-faults check format bench soak lock
+.PHONY: setup demo test test-faults check format bench soak audit lock
 
 setup: $(READY)
 
