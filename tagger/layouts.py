@@ -210,7 +210,10 @@ def _first(root: Path, places: tuple[str, ...]) -> Path | None:
 
 
 def _uri(path: Path) -> str:
-    return f"file://{os.path.normpath(path.absolute())}"
+    uri = f"file://{os.path.normpath(path.absolute())}"
+    if any("\udc80" <= letter <= "\udcff" for letter in uri):  # as Python escapes other bytes
+        raise CommandError(f"{str(path)!r}: the name is not UTF-8; rename it")
+    return uri
 
 
 def _located(uri: str, folder: Path) -> str:

@@ -125,3 +125,10 @@ def test_the_fingerprint_sees_sizes(tmp_path):
     before = dataset.load(csv).fingerprint()
     (tmp_path / "a.wav").write_bytes(bytes(61))
     assert dataset.load(csv).fingerprint() != before
+
+
+def test_names_that_are_not_utf8_are_refused(tmp_path):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x/caf\udce9.wav").write_bytes(b"x")
+    with pytest.raises(CommandError, match=r"/caf\\udce9.wav': the name is not UTF-8; rename it"):
+        dataset.load(tmp_path)
