@@ -15,17 +15,21 @@ from typing import Final
 import av
 import av.error
 import numpy as np
-from av import AudioFrame
+from av import AudioFrame, AudioStream, Packet
 from av.container import InputContainer
 
+from tagger import frames
 from tagger.arrays import FloatArray
 from tagger.errors import ClipError, Reason
-from tagger.recording import Decoded, Reader, block_length, mono
+from tagger.recording import NOT_AUDIO, Decoded, Reader, block_length
 
 _CONTAINERS: Final = (
-    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dts,eac3,flac,flv,loas,matroska,mov,mp3,mpc,mpc8,mpeg,"
-    "mpegts,mxf,ogg,rm,tak,truehd,tta,voc,w64,wav,wv"
+    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,dss,dts,dtshd,eac3,flac,flv,gsm,iff,loas,matroska,mlp"
+    ",mov,mp3,mpc,mpc8,mpeg,mpegts,mxf,ogg,oma,rm,shn,tak,truehd,tta,voc,w64,wav,wv"
 )
+_STATE_LENGTH: Final = re.compile("mov|matroska|asf|flv|ape|mpc|tak|tta|wv")
+"""Containers whose length is written in them; of others ffmpeg guesses it from the bit rate."""
+_LONGEST_FRAME: Final = 2_880  # bytes of a frame of mp3
 _MAX_PLANES: Final = 8
 _SIGNATURES: Final = re.compile(
     rb"RIFF....(WAVE|AVI )|RF64....WAVE|FORM....AIF|caff|fLaC|OggS|ID3|\xff[\xe0-\xff]"
@@ -36,13 +40,13 @@ _SIGNATURES: Final = re.compile(
 
 
 def open_ffmpeg(reader: Reader) -> Decoded:
-    """Open a recording with ffmpeg and decode it to mono, a block at a time.
+    """Open a recording with ffmpeg and decode it, (n, channels) a block.
 
     Rate and channels are those of the first frame, since headers err.
 
     Parameters
     ----------
-    reader : the recording; it is read from its start, and closed after the last block
+    reader : the recording; it is read from its start
 
     Raises
     ------
@@ -58,94 +62,127 @@ def open_ffmpeg(reader: Reader) -> Decoded:
         raise _not_opened(reader, error) from None
     if not container.streams.audio:
         raise ClipError(Reason.UNSUPPORTED, f"no audio stream ({container.format.name})")
-    frames = _frames(container, reader)
-    first = next(frames, None)
+    decoded = _frames(container, reader)
+    first = next(decoded, None)
     if first is None:
         raise ClipError(Reason.EMPTY, f"no samples ({container.format.name})")
-    blocks = _blocks(chain([first], frames), first.sample_rate, container, reader)
+    blocks = _blocks(chain([first], decoded), first.sample_rate, container)
     return Decoded(first.sample_rate, first.layout.nb_channels, blocks)
 
 
 def _not_opened(reader: Reader, error: av.error.FFmpegError) -> ClipError:
     """Why ffmpeg could not open it: broken audio, or no audio at all."""
-    reader.seek(0)
-    if _SIGNATURES.match(reader.read(16)):
+    if _SIGNATURES.match(reader.read_at(0, 16)):
         return ClipError(Reason.DECODE_ERROR, f"broken header: {error.strerror}")
-    return ClipError(Reason.UNSUPPORTED, "not audio, or of an unknown kind")
+    return ClipError(Reason.UNSUPPORTED, NOT_AUDIO)
 
 
 def _frames(container: InputContainer, reader: Reader) -> Iterator[AudioFrame]:
     """Frames of the first audio stream.
 
-    Broken packets are left out; if there were any, or the stream is far shorter than its header
-    says, a ``ClipError`` ends it.
+    Broken packets are left out; if sound was lost with them, or the stream is far shorter than its
+    header says, a ``ClipError`` ends it.
     """
-    decoded_s, broken = 0.0, ""
+    decoded_s, stopped = 0.0, ""
+    stream = container.streams.audio[0]
+    losses = frames.Losses(container.format.name)
+    if stream.codec_context is None:
+        raise ClipError(Reason.UNSUPPORTED, "a codec that ffmpeg does not know")
+    if stream.codec_context.name == "flac":  # which gives noise for a broken frame otherwise
+        stream.codec_context.options = {"err_detect": "crccheck+explode"}
     try:
-        for packet in container.demux(container.streams.audio[0]):
-            try:
-                frames = [frame for frame in packet.decode() if frame.samples]
-            except av.error.DecoderNotFoundError:
-                raise ClipError(Reason.UNSUPPORTED, "a codec that ffmpeg does not know") from None
-            except av.error.FFmpegError as error:
-                broken = broken or f"broken data at {decoded_s:.3f} s: {error.strerror}"
-                continue
-            yield from frames
-            decoded_s += sum(frame.samples / frame.sample_rate for frame in frames)
+        for packet in container.demux(stream):
+            for frame in _decoded(packet, losses, f"broken data at {decoded_s:.3f} s"):
+                yield frame
+                decoded_s += frame.samples / frame.sample_rate
     except av.error.FFmpegError as error:
-        broken = broken or f"decoding stopped at {decoded_s:.3f} s: {error.strerror}"
+        stopped = f"decoding stopped at {decoded_s:.3f} s: {error.strerror}"
     except IndexError:  # PyAV, after the last packet: other streams that began on the way (mpegts)
         pass
+    broken = losses.told(reader) or stopped or _cut_short(container, reader, decoded_s)
     reader.check()
-    broken = broken or _cut_short(container, decoded_s)
     if broken:
         raise ClipError(Reason.DECODE_ERROR, broken)
 
 
-def _cut_short(container: InputContainer, decoded_s: float) -> str:
+def _decoded(
+    packet: "Packet[AudioStream]", losses: frames.Losses, trouble: str
+) -> list[AudioFrame]:
+    """The frames of a packet, as far as they can be decoded."""
+    data, place = bytes(packet), packet.pos or 0
+    try:
+        found, part = packet.decode(), slice(0, len(data))
+    except av.error.FFmpegError as error:
+        trouble = f"{trouble}: {error.strerror}"
+        part = losses.frames_in(data)
+        found = _decoded_alone(data[part], packet.stream)
+        part = part if found else slice(0, 0)
+    losses.not_decoded(data[: part.start], place, trouble)
+    losses.decoded(data[part], place + part.start)
+    losses.not_decoded(data[part.stop :], place + part.stop, trouble)
+    return [frame for frame in found if frame.samples]
+
+
+def _decoded_alone(data: bytes, stream: AudioStream) -> list[AudioFrame]:
+    """The frames of a part of a packet; none where it is broken."""
+    try:
+        return stream.codec_context.decode(Packet(data)) if data else []
+    except av.error.FFmpegError:
+        return []
+
+
+def _cut_short(container: InputContainer, reader: Reader, decoded_s: float) -> str:
     """What is missing of the length in the header, or "" where so little that it means nothing.
 
-    Such lengths are the container's, not the codec's, so they need not be exact; in raw AAC they
-    are a guess.
+    Such lengths are the container's, not the codec's, so they need not be exact.
     """
-    stream = container.streams.audio[0]
-    promised_s = float((stream.duration or 0) * (stream.time_base or 0))
-    if container.format.name == "aac" or decoded_s > 0.9 * promised_s - 1.0:
+    if container.format.name == "mp3":
+        promised_s = frames.announced_s(reader.read_at(0, _LONGEST_FRAME))
+        missing = decoded_s < promised_s - 0.1
+    elif _STATE_LENGTH.match(container.format.name):
+        stream = container.streams.audio[0]
+        promised_s = float((stream.duration or 0) * (stream.time_base or 0))
+        if not promised_s and len(container.streams) == 1:
+            promised_s = (container.duration or 0) / av.time_base
+        missing = decoded_s <= 0.9 * promised_s - 1.0
+    else:
         return ""
-    return f"decoding stopped at {decoded_s:.3f} s: the header promises {promised_s:.3f} s"
+    end = f"decoding stopped at {decoded_s:.3f} s"
+    return f"{end}: the header promises {promised_s:.3f} s" if missing else ""
 
 
 def _blocks(
-    frames: Iterator[AudioFrame], sample_rate_hz: int, container: InputContainer, reader: Reader
+    decoded: Iterator[AudioFrame], sample_rate_hz: int, container: InputContainer
 ) -> Generator[FloatArray]:
-    """Frames joined to mono blocks; a change of the sample rate on the way ends the recording."""
-    length = block_length(sample_rate_hz, 1)
-    mixer = _Mixer()
+    """Frames joined to blocks, (n, channels); a change of the sample rate ends the recording."""
+    unpacker = _Unpacker()
     pieces: list[FloatArray] = []
     n = 0
     damage: ClipError | None = None
     try:
-        for frame in frames:
+        for frame in decoded:
             if frame.sample_rate != sample_rate_hz:
                 raise ClipError(Reason.DECODE_ERROR, "the sample rate changes on the way")
-            pieces.append(mixer.mono(frame))
-            n += frame.samples
-            if n >= length:
+            samples = unpacker.samples(frame)
+            channels = samples.shape[1]
+            is_full = n >= block_length(sample_rate_hz, channels)
+            if pieces and (is_full or channels != pieces[0].shape[1]):
                 yield np.concatenate(pieces)
                 pieces, n = [], 0
+            pieces.append(samples)
+            n += len(samples)
     except ClipError as error:
         damage = error
     finally:
         container.close()
-        reader.close()
     if n:
         yield np.concatenate(pieces)
     if damage:
         raise damage
 
 
-class _Mixer:
-    """Frames of any kind as mono float32 in [-1, 1].
+class _Unpacker:
+    """Frames of any kind as float32 in [-1, 1].
 
     What most decoders give, float planes, is read as it is (PyAV takes a frame of 8 or more planes
     for one with more planes than it has, and ``to_ndarray`` crashes); all else ffmpeg converts.
@@ -155,15 +192,15 @@ class _Mixer:
         self._kind: tuple[str, str] | None = None
         self._packer = av.AudioResampler("flt")
 
-    def mono(self, frame: AudioFrame) -> FloatArray:
-        """The samples of a frame, (n,) float32; ``ClipError`` where ffmpeg cannot convert them."""
+    def samples(self, frame: AudioFrame) -> FloatArray:
+        """The samples of a frame, (n, channels); ``ClipError`` where ffmpeg cannot convert them."""
         channels = frame.layout.nb_channels
         if frame.format.name == "fltp" and channels < _MAX_PLANES:
             planes = [
                 np.frombuffer(memoryview(plane), np.float32, frame.samples)
                 for plane in frame.planes
             ]
-            return mono(np.stack(planes, axis=1)) if channels > 1 else planes[0]
+            return np.stack(planes, axis=1)
         kind = (frame.format.name, frame.layout.name)
         if kind != self._kind:
             self._kind, self._packer = kind, av.AudioResampler("flt")
@@ -171,4 +208,4 @@ class _Mixer:
             packed = [part.to_ndarray()[0] for part in self._packer.resample(frame)]
         except av.error.FFmpegError:
             raise ClipError(Reason.UNSUPPORTED, f"samples of the kind {kind}") from None
-        return mono(np.concatenate(packed).reshape(-1, channels))
+        return np.concatenate(packed).reshape(-1, channels)
