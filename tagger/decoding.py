@@ -25,7 +25,16 @@ from tagger import metadata, promises
 from tagger.arrays import FloatArray
 from tagger.errors import ClipError, Reason
 from tagger.promises import Promise
-from tagger.recording import NOT_AUDIO, Decoded, Mix, Reader, Source, block_length, mono
+from tagger.recording import (
+    NOT_AUDIO,
+    Decoded,
+    Mix,
+    Reader,
+    Source,
+    block_length,
+    mono,
+    no_such_track,
+)
 
 _FFMPEG_ONLY: Final = re.compile(rb"\xff[\xe0-\xff]|caff.*alac", re.DOTALL)  # sync word; ALAC
 _FFMPEG_FIRST: Final = re.compile(rb"caff|Creative Voice File")
@@ -33,7 +42,7 @@ _UNKNOWN_KIND, _UNKNOWN_CODEC = 1, 4  # libsndfile's numbers of errors
 _NO_LENGTH: Final = 2**62  # libsndfile reports lengths it does not know as about 2**63
 
 
-def decode_blocks(source: Source, mix: Mix = mono) -> Decoded:
+def decode_blocks(source: Source, mix: Mix = mono, track: int | None = None) -> Decoded:
     """Open a recording and decode it to mono, a block at a time.
 
     Parameters
@@ -41,6 +50,7 @@ def decode_blocks(source: Source, mix: Mix = mono) -> Decoded:
     source : bytes, local path, or seekable binary file object, which is read from its start and
         stays open
     mix : makes mono of the channels; their mean by default
+    track : number, from 1, of the audio track to decode; None: the container's default
 
     Raises
     ------
@@ -55,9 +65,24 @@ def decode_blocks(source: Source, mix: Mix = mono) -> Decoded:
         metadata.leave_out(reader)
         promise = promises.read(reader)
         reader.check()
-        rate, channels, blocks = _opened(reader, promise)
+        rate, channels, blocks = _opened(reader, promise, track)
         on_error.pop_all()
     return Decoded(rate, channels, _mixed(promises.held(blocks, promise, rate), mix, reader))
+
+
+def audio_tracks(source: Source) -> tuple[int, int]:
+    """How many audio tracks a recording has, and the number of its default.
+
+    One that cannot be opened has one; decoding it tells why.
+    """
+    from tagger.ffmpeg import count_tracks
+
+    reader = Reader(source)
+    try:
+        metadata.leave_out(reader)
+        return count_tracks(reader)
+    finally:
+        reader.close()
 
 
 def _mixed(blocks: Generator[FloatArray], mix: Mix, reader: Reader) -> Generator[FloatArray]:
@@ -69,7 +94,7 @@ def _mixed(blocks: Generator[FloatArray], mix: Mix, reader: Reader) -> Generator
         reader.close()
 
 
-def _opened(reader: Reader, promise: Promise) -> Decoded:
+def _opened(reader: Reader, promise: Promise, track: int | None) -> Decoded:
     """The recording, (n, channels) a block, by the first decoder that can read it."""
     head = reader.read_at(0, 256)
     if _FFMPEG_ONLY.match(head):
@@ -81,7 +106,7 @@ def _opened(reader: Reader, promise: Promise) -> Decoded:
     failures: list[ClipError] = []
     for decoder in decoders:
         try:
-            return decoder(reader)
+            return decoder(reader, track)
         except ClipError as error:
             failures.append(error)
     failure = max(failures, key=_how_telling)
@@ -97,10 +122,10 @@ def _how_telling(failure: ClipError) -> int:
     return {Reason.EMPTY: 1, Reason.DECODE_ERROR: 2}.get(failure.reason, 3)
 
 
-def _open_ffmpeg(reader: Reader) -> Decoded:
+def _open_ffmpeg(reader: Reader, track: int | None) -> Decoded:
     from tagger.ffmpeg import open_ffmpeg  # only where it is needed: it takes 0.1 s and 40 MB
 
-    return open_ffmpeg(reader)
+    return open_ffmpeg(reader, track)
 
 
 class _Forward(soundfile.SoundFile):  # type: ignore[misc]
@@ -114,7 +139,7 @@ class _Forward(soundfile.SoundFile):  # type: ignore[misc]
         return False
 
 
-def _open_soundfile(reader: Reader) -> Decoded:
+def _open_soundfile(reader: Reader, track: int | None) -> Decoded:
     reader.seek(0)
     try:
         sound = _Forward(reader)
@@ -123,6 +148,8 @@ def _open_soundfile(reader: Reader) -> Decoded:
         if error.code in (_UNKNOWN_KIND, _UNKNOWN_CODEC):
             raise ClipError(Reason.UNSUPPORTED, NOT_AUDIO) from None
         raise ClipError(Reason.DECODE_ERROR, _line(error)) from None
+    if track is not None and track > 1:
+        raise no_such_track(track, 1)
     return Decoded(sound.samplerate, sound.channels, _by_soundfile(sound, reader))
 
 
@@ -154,7 +181,7 @@ def _by_soundfile(sound: soundfile.SoundFile, reader: Reader) -> Generator[Float
     if gave_up:
         n_decoded += yield from _goes_on(n_decoded, reader, rate, usable, gave_up)
     elif not n_decoded:
-        yield from _open_ffmpeg(reader).blocks
+        yield from _open_ffmpeg(reader, None).blocks
     if n_decoded < n_promised < _NO_LENGTH:
         end = f"decoding stopped at {n_decoded / rate:.3f} s"
         raise ClipError(
@@ -179,7 +206,7 @@ def _goes_on(
     """
     n = 0
     try:
-        rate, _, blocks = _open_ffmpeg(reader)
+        rate, _, blocks = _open_ffmpeg(reader, None)
         for block in blocks if rate == sample_rate_hz else ():
             n += len(block)
             if n > n_decoded:

@@ -1,10 +1,12 @@
 """Recordings by PyAV (ffmpeg) that are not for libsndfile: m4a, mp3, wma, webm, caf, video.
 
-Of several audio streams the first is read. Its samples are laid end to end from time 0: encoder
-delay is cut off by ffmpeg; gaps, and a start later than the video's, are not filled.
+Of several audio streams one is read, which ``tagger.tracks`` chooses. Its samples are laid end to
+end from time 0: encoder delay is cut off by ffmpeg; gaps, and a start later than the video's, are
+not filled.
 
-ffmpeg may only use the plain containers of ``_CONTAINERS``, so that no playlist or script can make
-it open other files. It writes nothing to stderr, which is PyAV's default.
+ffmpeg may only use the plain containers of ``_CONTAINERS`` and no protocol, so that no playlist,
+script or reference can make it open other files. It writes nothing to stderr, which is PyAV's
+default.
 """
 
 import re
@@ -18,7 +20,7 @@ import numpy as np
 from av import AudioFrame, AudioStream, Packet
 from av.container import InputContainer
 
-from tagger import frames
+from tagger import frames, tracks
 from tagger.arrays import FloatArray
 from tagger.errors import ClipError, Reason
 from tagger.recording import NOT_AUDIO, Decoded, Reader, block_length
@@ -39,7 +41,7 @@ _SIGNATURES: Final = re.compile(
 """First bytes of wav, avi, aiff, caf, flac, ogg, mp3, mp4, matroska, asf: meant to hold audio."""
 
 
-def open_ffmpeg(reader: Reader) -> Decoded:
+def open_ffmpeg(reader: Reader, track: int | None) -> Decoded:
     """Open a recording with ffmpeg and decode it, (n, channels) a block.
 
     Rate and channels are those of the first frame, since headers err.
@@ -47,51 +49,72 @@ def open_ffmpeg(reader: Reader) -> Decoded:
     Parameters
     ----------
     reader : the recording; it is read from its start
+    track : number, from 1, of the audio track to decode; None: the container's default
 
     Raises
     ------
     ClipError : ``EMPTY``, ``UNSUPPORTED`` or ``DECODE_ERROR``
     OSError : the source itself cannot be read
     """
-    reader.seek(0)
-    options = {"format_whitelist": _CONTAINERS}
+    container = _container(reader)
+    stream = tracks.choose(container, track)
+    if stream.codec_context is None:
+        raise ClipError(Reason.UNSUPPORTED, "a codec that ffmpeg does not know")
+    tracks.refuse_encrypted(container, stream, reader)
+    decoded = _frames(container, stream, reader)
     try:
-        container = av.open(reader, "r", options=options, metadata_errors="replace")
-    except av.error.FFmpegError as error:
-        reader.check()
-        raise _not_opened(reader, error) from None
-    if not container.streams.audio:
-        raise ClipError(Reason.UNSUPPORTED, f"no audio stream ({container.format.name})")
-    decoded = _frames(container, reader)
-    first = next(decoded, None)
+        first = next(decoded, None)
+    except ClipError:
+        if tracks.looks_encrypted(reader):
+            raise tracks.encrypted() from None
+        raise
     if first is None:
         raise ClipError(Reason.EMPTY, f"no samples ({container.format.name})")
     blocks = _blocks(chain([first], decoded), first.sample_rate, container)
     return Decoded(first.sample_rate, first.layout.nb_channels, blocks)
 
 
+def count_tracks(reader: Reader) -> tuple[int, int]:
+    """How many audio tracks there are, one at least, and the number of the default."""
+    try:
+        with _container(reader) as container:
+            return max(1, len(container.streams.audio)), tracks.default_number(container)
+    except ClipError:
+        return 1, 1
+
+
+def _container(reader: Reader) -> InputContainer:
+    reader.seek(0)
+    options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "none"}
+    try:
+        return av.open(reader, "r", options=options, metadata_errors="replace")
+    except av.error.FFmpegError as error:
+        reader.check()
+        raise _not_opened(reader, error) from None
+
+
 def _not_opened(reader: Reader, error: av.error.FFmpegError) -> ClipError:
     """Why ffmpeg could not open it: broken audio, or no audio at all."""
+    if tracks.looks_encrypted(reader):
+        return tracks.encrypted()
     if _SIGNATURES.match(reader.read_at(0, 16)):
         return ClipError(Reason.DECODE_ERROR, f"broken header: {error.strerror}")
     return ClipError(Reason.UNSUPPORTED, NOT_AUDIO)
 
 
-def _frames(container: InputContainer, reader: Reader) -> Iterator[AudioFrame]:
-    """Frames of the first audio stream.
+def _frames(container: InputContainer, stream: AudioStream, reader: Reader) -> Iterator[AudioFrame]:
+    """Frames of an audio stream.
 
     Broken packets are left out; if sound was lost with them, or the stream is far shorter than its
     header says, a ``ClipError`` ends it.
     """
     decoded_s, stopped = 0.0, ""
-    stream = container.streams.audio[0]
     losses = frames.Losses(container.format.name)
-    if stream.codec_context is None:
-        raise ClipError(Reason.UNSUPPORTED, "a codec that ffmpeg does not know")
     if stream.codec_context.name == "flac":  # which gives noise for a broken frame otherwise
         stream.codec_context.options = {"err_detect": "crccheck+explode"}
     try:
         for packet in container.demux(stream):
+            tracks.refuse_encrypted_packet(packet)
             for frame in _decoded(packet, losses, f"broken data at {decoded_s:.3f} s"):
                 yield frame
                 decoded_s += frame.samples / frame.sample_rate
@@ -99,7 +122,7 @@ def _frames(container: InputContainer, reader: Reader) -> Iterator[AudioFrame]:
         stopped = f"decoding stopped at {decoded_s:.3f} s: {error.strerror}"
     except IndexError:  # PyAV, after the last packet: other streams that began on the way (mpegts)
         pass
-    broken = losses.told(reader) or stopped or _cut_short(container, reader, decoded_s)
+    broken = losses.told(reader) or stopped or _cut_short(container, stream, reader, decoded_s)
     reader.check()
     if broken:
         raise ClipError(Reason.DECODE_ERROR, broken)
@@ -131,7 +154,9 @@ def _decoded_alone(data: bytes, stream: AudioStream) -> list[AudioFrame]:
         return []
 
 
-def _cut_short(container: InputContainer, reader: Reader, decoded_s: float) -> str:
+def _cut_short(
+    container: InputContainer, stream: AudioStream, reader: Reader, decoded_s: float
+) -> str:
     """What is missing of the length in the header, or "" where so little that it means nothing.
 
     Such lengths are the container's, not the codec's, so they need not be exact.
@@ -140,7 +165,6 @@ def _cut_short(container: InputContainer, reader: Reader, decoded_s: float) -> s
         promised_s = frames.announced_s(reader.read_at(0, _LONGEST_FRAME))
         missing = decoded_s < promised_s - 0.1
     elif _STATE_LENGTH.match(container.format.name):
-        stream = container.streams.audio[0]
         promised_s = float((stream.duration or 0) * (stream.time_base or 0))
         if not promised_s and len(container.streams) == 1:
             promised_s = (container.duration or 0) / av.time_base

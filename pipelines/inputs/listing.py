@@ -30,6 +30,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.inputs import object_stores
+from pipelines.inputs.access import ANY, Access
 from pipelines.inputs.manifests import is_manifest, read_manifest
 from pipelines.inputs.versions import Found, file_version
 from pipelines.storage.uris import (
@@ -49,13 +50,16 @@ CHUNK_ROWS: Final = 50_000
 _log = logging.getLogger(__name__)
 
 
-def gather(inputs: Sequence[str], skipped: Counter[str] | None = None) -> pa.Table:
+def gather(
+    inputs: Sequence[str], skipped: Counter[str] | None = None, access: Access = ANY
+) -> pa.Table:
     """Every clip that ``inputs`` name, once: a table of schema ``LISTING``.
 
     Parameters
     ----------
     inputs : paths, URIs, globs, manifests
     skipped : counts what was passed over, by kind: suffix, link, special, duplicate
+    access : how much may be read, from where, and for how long a store is waited for
 
     Raises
     ------
@@ -63,22 +67,22 @@ def gather(inputs: Sequence[str], skipped: Counter[str] | None = None) -> pa.Tab
     AccessDenied, StoreUnavailable : an object store gave out
     """
     counts = Counter[str]() if skipped is None else skipped
-    clips = without_duplicates(list(list_clips(inputs, counts)), counts)
+    clips = without_duplicates(list(list_clips(inputs, counts, access)), counts)
     _log.info("listed %d clips; passed over %s", len(clips), dict(counts) or "nothing")
     return clips
 
 
-def list_clips(inputs: Iterable[str], skipped: Counter[str]) -> Iterator[pa.Table]:
+def list_clips(
+    inputs: Iterable[str], skipped: Counter[str], access: Access = ANY
+) -> Iterator[pa.Table]:
     """The clips of ``inputs`` as they are found, duplicates included: tables of ``CHUNK_ROWS``."""
-    found = (row for text in inputs for row in _find(text, skipped))
+    found = (row for text in inputs for row in _find(text, skipped, access))
     while rows := list(islice(found, CHUNK_ROWS)):
-        uris, versions, sizes, extras = zip(*rows, strict=True)
+        uris, versions, sizes, extras, problems = zip(*rows, strict=True)
         ids = list(map(clip_id, uris, versions))
+        columns = (ids, uris, versions, sizes, extras, problems)
         yield pa.Table.from_arrays(
-            [
-                pa.array(column, field.type)
-                for column, field in zip((ids, uris, versions, sizes, extras), LISTING, strict=True)
-            ],
+            [pa.array(column, field.type) for column, field in zip(columns, LISTING, strict=True)],
             schema=LISTING,
         )
 
@@ -97,16 +101,16 @@ def without_duplicates(tables: Sequence[pa.Table], skipped: Counter[str]) -> pa.
     return table.take(keep)
 
 
-def _find(text: str, skipped: Counter[str]) -> Iterator[Found]:
+def _find(text: str, skipped: Counter[str], access: Access) -> Iterator[Found]:
     refuse_credentials(text, "INPUT")
     if not local_path(text):
         raise CommandError("INPUT is empty; name a file, a folder, a glob or a prefix")
     if is_local(text):
-        return _find_local(os.path.abspath(os.path.expanduser(local_path(text))), skipped)  # noqa: PTH100, PTH111
-    return _find_remote(canonical(text), skipped)
+        return _find_local(os.path.abspath(os.path.expanduser(local_path(text))), skipped, access)  # noqa: PTH100, PTH111
+    return _find_remote(canonical(text), skipped, access)
 
 
-def _find_local(path: str, skipped: Counter[str]) -> Iterator[Found]:
+def _find_local(path: str, skipped: Counter[str], access: Access) -> Iterator[Found]:
     try:
         status = os.stat(path)  # noqa: PTH116 (Path would be slower and say no more)
     except PermissionError as error:
@@ -121,21 +125,21 @@ def _find_local(path: str, skipped: Counter[str]) -> Iterator[Found]:
         raise CommandError(f"{path!r} is neither a file nor a folder; name one of these")
     uri = local_uri(path)
     if is_manifest(uri):
-        return read_manifest(uri)
+        return read_manifest(uri, access)
     return iter([Found(uri, file_version(status), status.st_size)])
 
 
-def _find_remote(uri: str, skipped: Counter[str]) -> Iterator[Found]:
-    if not uri.endswith("/") and (single := object_stores.look_up([uri])[0]).version:
-        return read_manifest(uri) if is_manifest(uri) else iter([single])
+def _find_remote(uri: str, skipped: Counter[str], access: Access) -> Iterator[Found]:
+    if not uri.endswith("/") and (single := object_stores.look_up([uri], access)[0]).version:
+        return read_manifest(uri, access) if is_manifest(uri) else iter([single])
     if glob.has_magic(uri):
         matches, wanted = _glob(uri)
         literal = re.split(r"[*?\[]", uri, maxsplit=1)[0]
-        found = (row for row in object_stores.find_from(literal) if matches(row.uri))
+        found = (row for row in object_stores.find_from(literal, access) if matches(row.uri))
         return _kept(found, skipped, wanted)
     if is_manifest(uri) or _has_suffix(uri):
         raise CommandError(f"{uri!r}: no such object; check the name")
-    return _kept(object_stores.find_below(uri), skipped, _has_suffix)
+    return _kept(object_stores.find_below(uri, access), skipped, _has_suffix)
 
 
 def _kept(

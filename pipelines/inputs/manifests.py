@@ -32,6 +32,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from pipelines.inputs import object_stores
+from pipelines.inputs.access import ANY, Access
 from pipelines.inputs.versions import Found, file_version
 from pipelines.storage.filesystems import read_whole
 from pipelines.storage.retry import with_retries
@@ -58,7 +59,7 @@ def is_manifest(uri: str) -> bool:
     return uri.lower().endswith(SUFFIXES)
 
 
-def read_manifest(uri: str) -> Iterator[Found]:
+def read_manifest(uri: str, access: Access = ANY) -> Iterator[Found]:
     """The clips that the manifest at a canonical URI lists, in its order.
 
     Raises
@@ -66,7 +67,7 @@ def read_manifest(uri: str) -> Iterator[Found]:
     CommandError : empty, unreadable, without a column ``uri``, or an entry that is refused
     """
     for uris, extras in _resolved(uri):
-        yield from _with_extras(_looked_up(list(dict.fromkeys(uris))), uris, extras)
+        yield from _with_extras(_looked_up(list(dict.fromkeys(uris)), access), uris, extras)
 
 
 def manifest_uris(uri: str) -> Iterator[str]:
@@ -105,9 +106,9 @@ def _with_extras(
         yield known[uri]._replace(extra=extra)
 
 
-def _looked_up(uris: Sequence[str]) -> list[Found]:
+def _looked_up(uris: Sequence[str], access: Access) -> list[Found]:
     local = [_local_version(uri) for uri in uris if is_local(uri)]
-    return local + object_stores.look_up([uri for uri in uris if not is_local(uri)])
+    return local + object_stores.look_up([uri for uri in uris if not is_local(uri)], access)
 
 
 def _local_version(uri: str) -> Found:

@@ -58,7 +58,18 @@ def open_output(store: Store, settings: Settings) -> None:
         store.sweep()
         return
     check_settings(store, settings)
+    mark_version(store)
     store.sweep()
+
+
+def mark_version(store: Store) -> None:
+    """Have earlier versions refuse an output that files of this schema come into.
+
+    Raises CommandError as ``read_settings`` does.
+    """
+    settings = read_settings(store)
+    if json.loads(store.read(layout.SETTINGS))["schema_version"] < SCHEMA_VERSION:
+        store.write(layout.SETTINGS, settings.to_json())
 
 
 def check_settings(store: Store, settings: Settings) -> None:

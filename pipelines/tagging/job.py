@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pipelines.inputs.access import InputLimits
 from pipelines.runtime.limits import Limits, Resources
 from pipelines.storage.retry import PATIENCE_S
 from pipelines.storage.uris import refuse_credentials
@@ -59,9 +60,15 @@ class TagJob:
     price_per_hour: float | None = None
     """Price of one CPU for an hour, in any currency; --dry-run then tells what a run will cost."""
 
+    price_per_gpu_hour: float | None = None
+    """Price of one GPU for an hour, beside that of the CPUs."""
+
     store_patience_s: float = PATIENCE_S
     """Longest time to try again when a store stops answering, before the run ends with exit code
     6."""
+
+    input_limits: InputLimits = InputLimits()
+    """Inputs."""
 
     limits: Limits = Limits()
     """Limits of a clip. One that exceeds them becomes a row of the table failures."""
@@ -77,6 +84,6 @@ class TagJob:
         for name in ("threshold", "max_failed"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise OptionError(name, "must be from 0 to 1")
-        for name in ("limit", "price_per_hour"):
+        for name in ("limit", "price_per_hour", "price_per_gpu_hour"):
             if getattr(self, name) is not None:
                 require_positive(name, getattr(self, name))

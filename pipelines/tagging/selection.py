@@ -7,15 +7,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.inputs import listing
+from pipelines.inputs.access import Access
+from pipelines.inputs.named import access_of
 from pipelines.output.commit_log import CommitLog
 from pipelines.tagging.job import TagJob
 from tagger.errors import NoAudioError
 
 
+def input_access(job: TagJob) -> Access:
+    """How a job reads what its inputs name."""
+    return access_of(job.inputs, job.input_limits, job.store_patience_s)
+
+
 def listed(job: TagJob) -> pa.Table:
     """The clips that a job's inputs name, schema ``LISTING``; NoAudioError when there is none."""
     skipped = Counter[str]()
-    clips = listing.gather(job.inputs, skipped)
+    clips = listing.gather(job.inputs, skipped, input_access(job))
     if not len(clips):
         passed_over = ", ".join(f"{n:,} by {kind}" for kind, n in skipped.items()) or "nothing"
         raise NoAudioError(f"no audio in {', '.join(job.inputs)}; passed over: {passed_over}")

@@ -1,11 +1,14 @@
 """``prepare``: a data set to patches with pitch-shifted copies (paper sections 3.1 and 3.2).
 
-Ray Data maps a batch of clips to one shard, written whole under a name of its own, so a repeated
-run makes only what is missing. ``clip_takes`` says which copies a clip gets and makes them.
+A batch of clips becomes one shard, written whole under a name of its own, so a repeated run makes
+only what is missing. Ray Data maps them; less than a minute of work is done in this process.
+``clip_takes`` says which copies a clip gets and makes them.
 """
 
 import json
+import logging
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -19,10 +22,12 @@ from pipelines.inputs.reading import prefetch
 from pipelines.inputs.versions import Found, file_version
 from pipelines.runtime.cluster import connect
 from pipelines.runtime.isolation import Isolated
-from pipelines.runtime.limits import Limits
+from pipelines.runtime.limits import Limits, Resources
 from pipelines.runtime.ray_errors import plain_errors
+from pipelines.runtime.work import DECODE_CPU_S, estimated_seconds, fits_one_process
 from pipelines.storage.store import Store, open_store
 from pipelines.storage.uris import is_local, local_path, refuse_credentials
+from pipelines.training.class_table import class_table, too_small
 from pipelines.training.clip_takes import Take, decode_takes, takes_of
 from pipelines.training.jobs import PrepareJob
 from pipelines.training.step_records import StepRecord, recorded
@@ -43,6 +48,8 @@ from tagger.errors import ClipError, CommandError, Reason
 from tagger.logmel import SAMPLE_RATE_HZ
 
 TAKES_PER_SHARD: Final = 64  # some seconds of work
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -68,8 +75,12 @@ class ShardPlan:
         return len(self.bounds) - 1
 
 
-def run(job: PrepareJob, command: list[str]) -> StepRecord:
+def run(job: PrepareJob, command: list[str], tell: Callable[[str], None] = _log.info) -> StepRecord:
     """Carry out ``prepare``.
+
+    Parameters
+    ----------
+    tell : is given how many clips each class has in each part, and what that is too little for
 
     Raises
     ------
@@ -80,6 +91,10 @@ def run(job: PrepareJob, command: list[str]) -> StepRecord:
         refuse_credentials(uri, job.data)
     store = open_store(job.work)
     with recorded(store, "prepare", command, job, data.fingerprint()) as record:
+        table = class_table(data)
+        tell(table.to_string())
+        for line in too_small(table):
+            tell(line)
         plan = plan_shards(data, job, store)
         done = set(store.list(FOLDER))
         missing = [
@@ -88,8 +103,7 @@ def run(job: PrepareJob, command: list[str]) -> StepRecord:
             if shard_path(FOLDER, number) not in done or _may_succeed(store, number)
         ]
         if missing:
-            connect(replace(job.resources, gpus=0), len(missing))
-            _carry_out(plan, missing)
+            _carry_out(plan, missing, job.resources)
         record.metrics |= {"n_shards_made": len(missing)} | _counts(plan)
     return record
 
@@ -124,6 +138,7 @@ def plan_shards(data: Dataset, job: PrepareJob, store: Store) -> ShardPlan:
             "uri": [row.uri for row in found],
             "version": [row.version for row in found],
             "size_bytes": pa.array([row.size_bytes for row in found], pa.int64()),
+            "problem": pa.array([row.problem for row in found], pa.string()),
         }
     )
     ends = np.cumsum([len(of_clip) for of_clip in takes])
@@ -165,7 +180,13 @@ def _pin(data: Dataset, job: PrepareJob, store: Store, n_shards: int) -> None:
     write_table(store, CLIPS, pa.Table.from_pandas(data.clips, preserve_index=False))
 
 
-def _carry_out(plan: ShardPlan, missing: list[int]) -> None:
+def _carry_out(plan: ShardPlan, missing: list[int], resources: Resources) -> None:
+    """Make the shards that are missing: in this process where that is sooner, or on Ray."""
+    if fits_one_process(resources, _cpu_s(plan, missing)):
+        for number in missing:
+            write_shard(plan, number)
+        return
+    connect(replace(resources, gpus=0), len(missing))
     import ray
 
     shared = ray.put(plan)
@@ -175,6 +196,13 @@ def _carry_out(plan: ShardPlan, missing: list[int]) -> None:
     with plain_errors():
         for _ in written.iter_batches(batch_size=None):
             pass
+
+
+def _cpu_s(plan: ShardPlan, missing: list[int]) -> float:
+    """Seconds of one core that some shards probably take."""
+    n_takes = np.array([len(of_clip) for of_clip in plan.takes])
+    of_clips = np.add.reduceat(n_takes * estimated_seconds(plan.clips), plan.bounds[:-1])
+    return DECODE_CPU_S * float(of_clips[missing].sum())
 
 
 def _write_shard(row: pa.Table, shared: Any) -> pa.Table:
@@ -216,7 +244,8 @@ def make_shard(
     for clip, opened, of_clip in zip(clips.to_pylist(), prefetch(clips), takes, strict=True):
         try:
             with opened as source:
-                made = list(isolated.run(decode_takes, source, of_clip, limits.max_hours))
+                longest = limits.hours_of(clip["size_bytes"])
+                made = list(isolated.run(decode_takes, source, of_clip, longest))
             rows += [_row(clip, *pair) for pair in zip(of_clip, made, strict=True)]
         except ClipError as error:
             why = {"stage": error.stage, "reason": error.reason, "detail": error.detail}

@@ -202,7 +202,7 @@ def test_a_folder_of_an_http_server(folder_server: Any) -> None:
 
 
 def test_chunks_are_bounded_and_join_to_one_table() -> None:
-    rows = [[f"{i}", f"s3://b/{i % 7}", "v", i, None] for i in range(20)]
+    rows = [[f"{i}", f"s3://b/{i % 7}", "v", i, None, None] for i in range(20)]
     tables = [pa.table(list(zip(*rows[i : i + 5], strict=True)), schema=LISTING) for i in (0, 5)]
     skipped = Counter[str]()
     joined = without_duplicates(tables, skipped)
