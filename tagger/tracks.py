@@ -44,8 +44,9 @@ def choose(container: InputContainer, track: int | None) -> AudioStream:
 def refuse_encrypted(container: InputContainer, stream: AudioStream, reader: Reader) -> None:
     """Raise ``ClipError`` where the header says that the track is encrypted."""
     is_asf = container.format.name == "asf"
+    context = stream.codec_context  # None where ffmpeg does not know the codec
     if (
-        stream.codec_context.codec_tag in _PROTECTED_TAGS
+        (context and context.codec_tag in _PROTECTED_TAGS)
         or "enc_key_id" in stream.metadata  # Matroska
         or (is_asf and _ASF_PROTECTION.search(_header(reader)))
     ):

@@ -35,6 +35,7 @@ from pipelines.runtime.ray_errors import plain_errors
 from pipelines.runtime.signals import End, Interrupted, when_interrupted
 from pipelines.runtime.work import estimated_seconds, fits_one_process
 from pipelines.storage.errors import AccessDenied, StoreUnavailable
+from pipelines.storage.redaction import redacted
 from pipelines.storage.retry import RetryCount
 from pipelines.storage.store import Store, open_store
 from pipelines.tagging import batch_tagger
@@ -106,7 +107,7 @@ def _recorded(record: RunRecord, store: Store, max_failed: float) -> Iterator[No
         yield
     except BaseException as error:
         told = isinstance(error, (Interrupted, *NO_DEFECTS))
-        record.end(_state_of(error), str(error) if told else traceback.format_exc())
+        record.end(_state_of(error), str(error) if told else redacted(traceback.format_exc()))
         with suppress(AccessDenied, StoreUnavailable):
             record.write(store.with_patience(LAST_WRITE_S))
         raise
