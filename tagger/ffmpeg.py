@@ -58,9 +58,9 @@ def open_ffmpeg(reader: Reader, track: int | None) -> Decoded:
     """
     container = _container(reader)
     stream = tracks.choose(container, track)
+    tracks.refuse_encrypted(container, stream, reader)
     if stream.codec_context is None:
         raise ClipError(Reason.UNSUPPORTED, "a codec that ffmpeg does not know")
-    tracks.refuse_encrypted(container, stream, reader)
     decoded = _frames(container, stream, reader)
     try:
         first = next(decoded, None)
