@@ -16,6 +16,7 @@ A damaged recording is used as far as it decodes; one of which nothing decodes i
 import re
 from collections.abc import Generator
 from contextlib import ExitStack
+from itertools import chain, pairwise
 from typing import Final
 
 import numpy as np
@@ -62,12 +63,9 @@ def decode_blocks(source: Source, mix: Mix = mono, track: int | None = None) -> 
         on_error.callback(reader.close)
         if reader.size == 0:
             raise ClipError(Reason.EMPTY, "the file has no bytes")
-        metadata.leave_out(reader)
-        promise = promises.read(reader)
-        reader.check()
-        rate, channels, blocks = _opened(reader, promise, track)
+        rate, channels, blocks = _open(reader, track)
         on_error.pop_all()
-    return Decoded(rate, channels, _mixed(promises.held(blocks, promise, rate), mix, reader))
+    return Decoded(rate, channels, _mixed(blocks, mix, reader))
 
 
 def audio_tracks(source: Source) -> tuple[int, int]:
@@ -92,6 +90,15 @@ def _mixed(blocks: Generator[FloatArray], mix: Mix, reader: Reader) -> Generator
     finally:
         blocks.close()
         reader.close()
+
+
+def _open(reader: Reader, track: int | None) -> Decoded:
+    """The recording, (n, channels) a block; what it announces is held against what it has."""
+    metadata.leave_out(reader)
+    promise = promises.read(reader)
+    reader.check()
+    rate, channels, blocks = _opened(reader, promise, track)
+    return Decoded(rate, channels, promises.held(blocks, promise, rate))
 
 
 def _opened(reader: Reader, promise: Promise, track: int | None) -> Decoded:
@@ -123,9 +130,33 @@ def _how_telling(failure: ClipError) -> int:
 
 
 def _open_ffmpeg(reader: Reader, track: int | None) -> Decoded:
+    starts = promises.flac_streams(reader)
+    if len(starts) > 1:  # ffmpeg may leave out the last frame before another stream
+        return _open_joined([reader.part(*ends) for ends in pairwise([*starts, reader.size])])
+
     from tagger.ffmpeg import open_ffmpeg  # only where it is needed: it takes 0.1 s and 40 MB
 
     return open_ffmpeg(reader, track)
+
+
+def _open_joined(parts: list[Reader]) -> Decoded:
+    """Recordings end to end, each decoded as it would be alone."""
+    opened = (_open(part, None) for part in parts)
+    first = next(opened)
+
+    def blocks() -> Generator[FloatArray]:
+        trouble: ClipError | None = None
+        for part in chain([first], opened):
+            if part.sample_rate_hz != first.sample_rate_hz:
+                raise ClipError(Reason.DECODE_ERROR, "the sample rate changes on the way")
+            try:
+                yield from part.blocks
+            except ClipError as error:
+                trouble = trouble or error
+        if trouble:
+            raise trouble
+
+    return Decoded(first.sample_rate_hz, first.channels, blocks())
 
 
 class _Forward(soundfile.SoundFile):  # type: ignore[misc]

@@ -4,13 +4,17 @@ The announcement is held against what is there: bytes here, samples by ``held``.
 what decides how far a recording is decoded: headers that announce less than there is are corrected.
 """
 
+import re
 from collections.abc import Generator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from tagger import elements, ogg, payload
 from tagger.arrays import FloatArray
 from tagger.errors import ClipError, Reason
 from tagger.recording import Reader
+
+_FLAC_BEGINS: Final = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
+_BLOCK: Final = 1 << 20
 
 
 class Promise(NamedTuple):
@@ -53,6 +57,17 @@ def _flac(reader: Reader) -> Promise:
     reader.patch(place, bytes([field[0] & 0xF0, 0, 0, 0, 0]))
     n = int.from_bytes(field, "big") & (1 << 36) - 1
     return Promise(n_samples=n, is_for_ffmpeg=n == 0)
+
+
+def flac_streams(reader: Reader) -> list[int]:
+    """Where the streams of a flac file begin, which may be several; none in other files."""
+    starts: list[int] = []
+    if reader.read_at(0, 4) == b"fLaC":
+        overlap = 7  # bytes; a beginning may lie across two blocks
+        for place in range(0, reader.size, _BLOCK):
+            block = reader.read_at(place, _BLOCK + overlap)
+            starts.extend(place + match.start() for match in _FLAC_BEGINS.finditer(block))
+    return starts
 
 
 def held(

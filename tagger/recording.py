@@ -94,6 +94,12 @@ class Reader:
         self.size = end - start
         self.seek(0)
 
+    def part(self, start: int, end: int) -> "Reader":
+        """The bytes from ``start`` to ``end`` as a recording of their own."""
+        part = Reader(self._file)
+        part.narrow(self._start + start, self._start + end)
+        return part
+
     def patch(self, at: int, data: bytes) -> None:
         """Read ``data`` at a place instead of what is there."""
         self._patches.append((at, data))
