@@ -34,6 +34,7 @@ MACHINE_TROUBLE: Final = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN}
 )
 """Numbers of errors of the machine or its mounts, which no file is to blame for."""
+
 HOW_TO_LOG_IN: Final = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE"
 
 

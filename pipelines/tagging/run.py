@@ -44,6 +44,7 @@ from pipelines.tagging.committer import Committer, DirectPublisher, Publisher
 from pipelines.tagging.estimate import estimate, useful_workers
 from pipelines.tagging.job import TagJob
 from pipelines.tagging.model import checked_model
+from pipelines.tagging.place import warn_of_place
 from pipelines.tagging.plan import Plan, Receipt, receipts
 from pipelines.tagging.selection import input_access, listed, pending
 from pipelines.tagging.staged_rows import RowSettings, output_settings
@@ -65,15 +66,17 @@ def tag(job: TagJob, command: list[str]) -> RunRecord:
     """
     retries = RetryCount()
     model = checked_model(job)
-    clips = listed(job)
+    clips, skipped = listed(job)
     store = open_store(job.out, job.store_patience_s)
     open_output(store, output_settings(job))
+    warn_of_place(job, store)
     record = RunRecord(
         new_run_id(),
         command,
         asdict(job),
         model.card.model_id,
         n_listed=len(clips),
+        skipped=skipped,
         versions=package_versions(),
     )
     lock = Lock(store, record.model_id, record.run_id)
