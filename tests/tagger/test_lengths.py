@@ -290,3 +290,13 @@ def test_a_lost_page_is_told(encode):
 def test_video_that_is_longer_than_its_sound_is_whole(encode):
     data = encode(beeps(2, 44_100), 44_100, "mp4/aac+video")
     assert decoded(data)[1] is None
+
+
+def test_silence_before_a_cut_is_not_silence():
+    quiet = np.concatenate([np.zeros(N, "f4"), beeps()])
+    buffer = io.BytesIO()
+    soundfile.write(buffer, quiet, RATE, "PCM_16", format="WAV")
+    with pytest.raises(ClipError) as caught:
+        load(buffer.getvalue()[: 2 * N - 1000])
+    assert caught.value.reason is Reason.DECODE_ERROR
+    assert "zero" in caught.value.detail and "promises" in caught.value.detail
