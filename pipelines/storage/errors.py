@@ -9,6 +9,8 @@ import errno
 import http.client
 from typing import Any, Final
 
+from pipelines.storage.redaction import redacted
+
 _CREDENTIAL_CODES: Final = frozenset(
     {
         "AccountProblem",
@@ -133,6 +135,6 @@ def is_transient(error: BaseException) -> bool:
 
 
 def one_line(error: BaseException) -> str:
-    """What an exception says, for a message."""
-    text = " ".join(str(error).split())
+    """What an exception says, for a message; without secrets that it may repeat."""
+    text = " ".join(redacted(str(error)).split())
     return text or type(error).__name__

@@ -9,12 +9,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from pipelines.output import layout
-from pipelines.output.run_records import RunState, new_run_id
+from pipelines.output.run_records import RunState, json_bytes, new_run_id
 from pipelines.runtime.errors import NO_DEFECTS
 from pipelines.runtime.log_context import of_run
 from pipelines.runtime.packages import package_versions
 from pipelines.runtime.signals import Interrupted, when_interrupted
 from pipelines.storage.errors import AccessDenied, StoreUnavailable
+from pipelines.storage.redaction import redacted
 from pipelines.storage.store import Store
 
 LAST_WRITE_S: Final = 1.0  # for a store to accept the record of a step that has failed
@@ -46,7 +47,7 @@ class StepRecord:
     def write(self, store: Store) -> None:
         """Replace what the work folder holds of the step."""
         text = json.dumps(asdict(self), indent=2, ensure_ascii=False, allow_nan=False)
-        store.write(layout.run_record(self.run_id), text.encode())
+        store.write(layout.run_record(self.run_id), json_bytes(text))
 
 
 @contextmanager
@@ -64,7 +65,7 @@ def recorded(
         if isinstance(error, (Interrupted, *NO_DEFECTS)):
             record.error = f"{type(error).__name__}: {error}"
         else:
-            record.error = "".join(traceback.format_exception(error))
+            record.error = redacted("".join(traceback.format_exception(error)))
         with suppress(AccessDenied, StoreUnavailable):
             record.write(store.with_patience(LAST_WRITE_S))
 
