@@ -29,6 +29,7 @@ from typing import Final
 
 from pipelines.inputs import object_stores
 from pipelines.inputs.access import ANY, Access, InputLimits
+from pipelines.inputs.extras import Extras
 from pipelines.inputs.manifest_rows import rows
 from pipelines.inputs.versions import Found, file_version
 from pipelines.storage.uris import (
@@ -58,19 +59,26 @@ def is_manifest(uri: str) -> bool:
     return uri.lower().endswith(SUFFIXES)
 
 
-def read_manifest(uri: str, access: Access = ANY) -> Iterator[Found]:
+def read_manifest(uri: str, access: Access = ANY, extras: Extras | None = None) -> Iterator[Found]:
     """The clips that the manifest at a canonical URI lists, in its order.
+
+    Parameters
+    ----------
+    extras : takes the further columns; None: they are left out
 
     Raises
     ------
     CommandError : empty, unreadable, without a column ``uri``, or an entry that is refused
     """
-    entries = _resolved(uri, named_path, access)
+    entries = (
+        (name, None if extras is None else extras.keep(extra))
+        for name, extra in _resolved(uri, named_path, access)
+    )
     while some := list(islice(entries, _LOOKED_UP)):
         found = _looked_up(list(dict.fromkeys(name for name, _ in some)), access)
         known = {row.uri: row for row in found}
-        for name, extra in some:
-            yield known[name]._replace(extra=extra)
+        for name, place in some:
+            yield known[name]._replace(extra=place)
 
 
 def manifest_uris(uri: str) -> Iterator[str]:

@@ -15,6 +15,7 @@ from typing import Final
 
 import pyarrow as pa
 
+from pipelines.inputs.extras import Extras
 from pipelines.output.commit_log import CommitLog
 from pipelines.output.erasure import finish_forgetting
 from pipelines.output.heartbeat import Heartbeat
@@ -66,7 +67,7 @@ def tag(job: TagJob, command: list[str]) -> RunRecord:
     """
     retries = RetryCount()
     model = checked_model(job)
-    clips, skipped = listed(job)
+    clips, skipped, extras = listed(job)
     store = open_store(job.out, job.store_patience_s)
     open_output(store, output_settings(job))
     warn_of_place(job, store)
@@ -95,7 +96,7 @@ def tag(job: TagJob, command: list[str]) -> RunRecord:
         _recorded(record, store, job.max_failed),
     ):
         try:
-            _TagRun(job, store, model, record, lock, watch).work(clips)
+            _TagRun(job, store, model, record, lock, watch).work(clips, extras)
         finally:
             record.n_retries = record.tally.n_retries + retries.n
     watch.tell_completed()
@@ -145,8 +146,14 @@ class _TagRun:
         self._run = Run(record.run_id, f"{datetime.now(UTC):%Y-%m-%d}")
         self._commit_log = CommitLog(store, record.model_id)
 
-    def work(self, clips: pa.Table) -> None:
-        """Finish what earlier runs left, then do what is left to do."""
+    def work(self, clips: pa.Table, extras: Extras) -> None:
+        """Finish what earlier runs left, then do what is left to do.
+
+        Parameters
+        ----------
+        clips, extras : what was listed
+        """
+        self._extras = extras
         with Heartbeat(self._record, self._store, self._watch.look):
             self._work(clips)
 
@@ -200,7 +207,7 @@ class _TagRun:
         how = self._job.resources
         plan = Plan(table, bounds, self._store, rows, self._job.limits, how.precision)
         plan = replace(plan, extractor_batch=how.extractor_batch, board=self._watch.board)
-        plan = replace(plan, access=input_access(self._job))
+        plan = replace(plan, access=input_access(self._job), extras=self._extras)
         committer = Committer(self._commit_log, self._run, self._record, publisher)
         self._record.begin_work(float(estimated_seconds(todo).sum()))
         with Progress("tagging", "clips", len(todo)) as progress:
