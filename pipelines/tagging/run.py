@@ -196,7 +196,12 @@ class _TagRun:
     ) -> None:
         """Tag ``todo``; commit and publish on the way."""
         table, bounds = divide(todo, n_workers)
-        rows = RowSettings(read_settings(self._store), self._record.model_id, self._record.run_id)
+        rows = RowSettings(
+            read_settings(self._store),
+            self._record.model_id,
+            self._record.run_id,
+            self._job.recorded_at,
+        )
         how = self._job.resources
         plan = Plan(table, bounds, self._store, rows, self._job.limits, how.precision)
         plan = replace(plan, extractor_batch=how.extractor_batch, board=self._watch.board)
