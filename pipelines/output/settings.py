@@ -22,6 +22,7 @@ class Settings:
     threshold : least score of a tag
     embedding_dtype : "float32" or "float16"
     front_end : names the way from bytes to patches and its constants
+    track : which audio tracks are tagged
     """
 
     tables: tuple[str, ...]
@@ -29,6 +30,7 @@ class Settings:
     threshold: float
     embedding_dtype: str
     front_end: str
+    track: str = "default"  # as in outputs that do not say
 
     def to_json(self) -> bytes:
         return json.dumps({"schema_version": SCHEMA_VERSION, **asdict(self)}, indent=1).encode()

@@ -1,5 +1,6 @@
 """What ``tag`` is told, validated when it is made."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -46,6 +47,11 @@ class TagJob:
     """Also write the timeline table: tags over time, for one bag of 0.96 s segments after the
     other, with the weights of the attention."""
 
+    track: str = "default"
+    """Which audio track is tagged of a recording that has several: default, the one that its
+    container marks so, else the first; a number, from 1; or all, each as a clip of its own: the
+    default one under the recording's name, the others as NAME#track=2."""
+
     limit: int | None = None
     """Clips to work on in this run, at most. The next run goes on with the others."""
 
@@ -84,6 +90,8 @@ class TagJob:
         for name in ("threshold", "max_failed"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise OptionError(name, "must be from 0 to 1")
+        if not re.fullmatch("default|all|[1-9][0-9]*", self.track):
+            raise OptionError("track", "must be default, all, or a number from 1")
         for name in ("limit", "price_per_hour", "price_per_gpu_hour"):
             if getattr(self, name) is not None:
                 require_positive(name, getattr(self, name))

@@ -42,7 +42,9 @@ def output_settings(job: TagJob) -> Settings:
     optional = {"embeddings": job.embeddings, "timeline": job.timeline}
     names = tables(job.embedding_dtype)
     wanted = tuple(name for name in names if optional.get(name, True))
-    return Settings(wanted, job.top_k, job.threshold, job.embedding_dtype, json.dumps(FRONT_END))
+    return Settings(
+        wanted, job.top_k, job.threshold, job.embedding_dtype, json.dumps(FRONT_END), job.track
+    )
 
 
 @dataclass(frozen=True)
