@@ -41,7 +41,8 @@ class TagJob:
     sound by each extractor of the model. Without them the tables of tags are the same."""
 
     embedding_dtype: EmbeddingDtype = "float32"
-    """Type of the numbers in the embeddings table. With float16 it takes half the space."""
+    """Type of the numbers in the embeddings table. With float16 it takes half the space, and Spark
+    and Athena cannot read it."""
 
     timeline: bool = False
     """Also write the timeline table: tags over time, for one bag of 0.96 s segments after the
@@ -51,6 +52,11 @@ class TagJob:
     """Which audio track is tagged of a recording that has several: default, the one that its
     container marks so, else the first; a number, from 1; or all, each as a clip of its own: the
     default one under the recording's name, the others as NAME#track=2."""
+
+    follow_links: bool = False
+    """Below a folder, take files that links lead to wherever they lie, and enter folders that links
+    lead to, each folder once: for archives whose files are links, as with DVC or git-annex. Without
+    it links that lead out of the folder, and links to folders, are passed over."""
 
     limit: int | None = None
     """Clips to work on in this run, at most. The next run goes on with the others."""

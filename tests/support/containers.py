@@ -23,7 +23,7 @@ def container(
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=kind) as output:
         options: dict[str, Any] = {"rate": RATE, "layout": "mono", "bit_rate": 64_000}
-        streams = [output.add_stream(codec, **options) for _ in tracks]
+        streams: list[Any] = [output.add_stream(codec, **options) for _ in tracks]
         for number, stream in enumerate(streams, 1):
             stream.disposition = int(number == default)
             stream.metadata["title"] = title

@@ -1,4 +1,4 @@
-"""Audio tracks chosen by ``--track``: from the command to tables, and what else a name stands for."""
+"""Audio tracks chosen by ``--track``, from the command to tables; their names."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +12,7 @@ import pytest
 import soundfile
 
 from pipelines.cli.main import main
+from pipelines.inputs.listing import gather
 from pipelines.output.settings import Settings
 from pipelines.runtime.limits import Limits
 from pipelines.storage.models import read_tagging_model
@@ -91,6 +92,7 @@ def test_each_track_is_a_clip_of_its_own(
     assert tag([audio], "--track", "all") == 0
     assert sorted(out.rglob("*.parquet")) == before
     assert main(["status", str(out), "--verify"]) == 0
+    capsys.readouterr()
     assert tag([audio], "--track", "all", "--dry-run") == 0
     assert "film.mka" not in capsys.readouterr().out  # nothing is taken for gone
 
@@ -234,10 +236,6 @@ def test_what_shows_when_the_patches_are_made_is_noted(tmp_path: Path) -> None:
     rate = 250_000
     path = tmp_path / "bat.wav"
     soundfile.write(path, 0.5 * np.sin(2 * np.pi * 45_000 * np.arange(rate) / rate), rate)
-    uri, stat = f"file://{path}", path.stat()
-    del uri, stat
-    from pipelines.inputs.listing import gather
-
     events = [what for _, what in Preprocessor(Limits())(gather([str(path)]))]
     first, *_, last = events
     assert isinstance(first, Signal) and isinstance(last, Signal)
