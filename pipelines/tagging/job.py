@@ -104,10 +104,14 @@ class TagJob:
         for name in ("threshold", "max_failed", "event_threshold"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise OptionError(name, "must be from 0 to 1")
-        if not re.fullmatch("default|all|[1-9][0-9]*", self.track):
-            raise OptionError("track", "must be default, all, or a number from 1")
+        _require_track(self.track)
         if not self.event_gap_s >= 0.0:
             raise OptionError("event_gap_s", "must be 0 or more")
         for name in ("limit", "price_per_hour", "price_per_gpu_hour"):
             if getattr(self, name) is not None:
                 require_positive(name, getattr(self, name))
+
+
+def _require_track(track: str) -> None:
+    if not re.fullmatch("default|all|[1-9][0-9]*", track):
+        raise OptionError("track", "must be default, all, or a number from 1")
