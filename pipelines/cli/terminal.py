@@ -5,11 +5,12 @@ was given for is shown or is an error; a job that has ended is not undone by wha
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
+from pipelines.inputs.skipped import in_words
 from pipelines.runtime import standard_streams
 from pipelines.runtime.progress import duration
 from pipelines.runtime.visible import visible, visible_json
@@ -52,6 +53,7 @@ def show_summary(record: "RunRecord", failed_clips: Sequence["FailedClip"], as_j
         f"  listed    {record.n_listed:,} clips; {record.n_done_before:,} tagged before, "
         f"{record.n_given_up:,} given up before{forgotten}"
     )
+    _show_skipped(record.skipped)
     _print(
         f"  tagged    {found['n_tagged']:,} clips, {found['audio_hours']:.2f} h of audio "
         f"in {duration(found['wall_s'])}"
@@ -88,6 +90,7 @@ def show_preview(preview: "Preview", as_json: bool) -> None:
         f"{preview.n_listed:,} listed; {preview.n_tagged:,} are tagged, "
         f"{preview.n_given_up:,} given up{forgotten}"
     )
+    _show_skipped(preview.skipped)
     _show_cost(preview.cost)
     if preview.gone:
         _print(f"{len(preview.gone):,} tagged recordings are gone; they stay in the tables:")
@@ -110,6 +113,11 @@ def _show_cost(cost: "Cost") -> None:
     _print(f"  about     {cost.audio_hours:,.1f} h of audio: {spent}")
     _print(f"  tables    about {cost.output_bytes / 1e6:,.1f} MB")
     _print(f"  rate of   {cost.rate}")
+
+
+def _show_skipped(skipped: Mapping[str, int]) -> None:
+    if skipped:
+        _print(f"  skipped   {in_words(skipped)}")
 
 
 @after_work()

@@ -10,14 +10,15 @@ from collections.abc import Sequence
 
 from pipelines.inputs.access import Access, InputLimits
 from pipelines.inputs.manifests import is_manifest
-from pipelines.storage.uris import is_local, local_path
+from pipelines.storage.uris import is_local, local_path, named_path
 from pipelines.storage.web import is_web, origin
 
 
 def access_of(inputs: Sequence[str], limits: InputLimits, patience_s: float) -> Access:
     """How a job reads what these inputs name."""
     origins = frozenset(origin(text) for text in inputs if is_web(text))
-    paths = [os.path.abspath(os.path.expanduser(local_path(t))) for t in inputs if is_local(t)]  # noqa: PTH100, PTH111
+    local = (named_path(text) for text in inputs if is_local(text) and local_path(text))
+    paths = [os.path.abspath(os.path.expanduser(path)) for path in local]  # noqa: PTH100, PTH111
     folders = tuple(os.path.realpath(folder) for path in paths if (folder := _folder(path)))
     return Access(limits, patience_s, origins, folders)
 
@@ -28,6 +29,8 @@ def _folder(path: str) -> str:
         return path
     if os.path.exists(path):  # noqa: PTH110
         return os.path.dirname(path) if is_manifest(path) else ""  # noqa: PTH120
-    literal = path.split("/")
-    n_literal = next((i for i, part in enumerate(literal) if glob.has_magic(part)), len(literal))
-    return "/".join(literal[:n_literal])
+    parts = path.split("/")
+    n_literal = next((i for i, part in enumerate(parts) if glob.has_magic(part)), 0)
+    while n_literal and os.path.isdir("/".join(parts[: n_literal + 1])):  # noqa: PTH112
+        n_literal += 1
+    return "/".join(parts[:n_literal])

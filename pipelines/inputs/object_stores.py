@@ -42,6 +42,17 @@ def find_below(uri: str, access: Access = ANY) -> Iterator[Found]:
     return _others(uri, access)
 
 
+def is_folder(uri: str, access: Access = ANY) -> bool:
+    """Whether there is anything below a prefix that is meant as a folder, letter by letter."""
+    if is_s3(uri):
+        bucket, key = split_s3(f"{uri.rstrip('/')}/")
+        return next(_s3_objects(bucket, key, access, MaxKeys=1), None) is not None
+    if is_web(uri):
+        return web_folders.look_up([uri], access)[0].version != ""
+    fs = filesystem(uri)
+    return bool(_asked(lambda: fs.exists(uri), uri, access))
+
+
 def find_from(literal: str, access: Access = ANY) -> Iterator[Found]:
     """Every object whose URI begins with ``literal``; outside S3 all others of its folder too."""
     if is_s3(literal):

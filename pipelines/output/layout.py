@@ -30,6 +30,7 @@ FORGOTTEN: Final = "_forgotten"
 FORGOTTEN_KEY: Final = f"{FORGOTTEN}/key"
 VIEWS: Final = "views.sql"
 
+_TOP: Final = frozenset({*schema.tables("float32"), VIEWS})
 _ENTRY: Final = ".json"
 _ROWS: Final = ".parquet"
 _MARKER: Final = ".published"
@@ -63,6 +64,11 @@ class TableFile(NamedTuple):
         if found.path != path or table not in schema.tables("float32"):
             raise ValueError(f"{path} is no file of a table")
         return found
+
+
+def is_foreign(name: str) -> bool:
+    """Whether a name right below an output, of a folder with a slash, is none of an output's."""
+    return not name.startswith(("_", ".")) and name.rstrip("/") not in _TOP
 
 
 def model_tables(table: str, model_id: str) -> str:

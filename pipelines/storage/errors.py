@@ -9,6 +9,8 @@ import errno
 import http.client
 from typing import Any, Final
 
+from pipelines.storage.redaction import redacted
+
 _CREDENTIAL_CODES: Final = frozenset(
     {
         "AccountProblem",
@@ -32,6 +34,7 @@ MACHINE_TROUBLE: Final = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN}
 )
 """Numbers of errors of the machine or its mounts, which no file is to blame for."""
+
 HOW_TO_LOG_IN: Final = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE"
 
 
@@ -132,6 +135,6 @@ def is_transient(error: BaseException) -> bool:
 
 
 def one_line(error: BaseException) -> str:
-    """What an exception says, for a message."""
-    text = " ".join(str(error).split())
+    """What an exception says, for a message; without secrets that it may repeat."""
+    text = " ".join(redacted(str(error)).split())
     return text or type(error).__name__

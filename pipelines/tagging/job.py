@@ -47,6 +47,11 @@ class TagJob:
     """Also write the timeline table: tags over time, for one bag of 0.96 s segments after the
     other, with the weights of the attention."""
 
+    follow_links: bool = False
+    """Below a folder, take files that links lead to wherever they lie, and enter folders that links
+    lead to, each folder once: for archives whose files are links, as with DVC or git-annex. Without
+    it links that lead out of the folder, and links to folders, are passed over."""
+
     limit: int | None = None
     """Clips to work on in this run, at most. The next run goes on with the others."""
 

@@ -170,7 +170,7 @@ def test_no_audio_has_an_exit_code_of_its_own(
         assert code == Exit.NO_AUDIO
         said = capsys.readouterr().err
         assert "no audio in" in said
-        assert "1 by suffix" in said
+        assert "passed over: 1 without a suffix of audio" in said
         assert said.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
@@ -216,6 +216,26 @@ def test_a_defect_is_one_line_and_its_traceback_is_in_the_record(
     record = json.loads(local_output.read(path))
     assert record["state"] == "failed"
     assert "Traceback" in record["error"]
+
+
+def test_a_defect_repeats_no_secret(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    sound: str,
+    tiny_model: Path,
+    local_output: Store,
+) -> None:
+    def broken(*arguments: Any) -> None:
+        raise KeyError("https://host/a.wav?X-Amz-Signature=planted")
+
+    monkeypatch.setattr("pipelines.tagging.run.pending", broken)
+    command = ["tag", sound, "--out", local_output.root, "--model", str(tiny_model), "--verbose"]
+    assert main(command) == Exit.DEFECT
+    said = capsys.readouterr().err
+    record = local_output.read(max(local_output.list("_runs"))).decode()
+    assert "https://host/a.wav?" in said
+    assert "https://host/a.wav?" in record
+    assert "planted" not in said + record
 
 
 @pytest.fixture
