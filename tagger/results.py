@@ -1,9 +1,10 @@
 """What tagging a recording gives: tags, times, embeddings and attention; needs no torch.
 
-Conventions: K is the number of classes; times are seconds in the original recording.
+Conventions: K is the number of classes; times are seconds in the original recording. What is shown
+of a result (``repr``) is short: tags and seconds, and of arrays their shapes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tagger.arrays import DoubleArray, FloatArray
 from tagger.audio import Signal
@@ -18,15 +19,21 @@ class Tag:
     rank : from 1, the best
     tag, mid : name and AudioSet identifier of the label; ``mid`` is None where it has none
     score : the ensemble's probability of the tag; over all labels they sum to 1
+    max_score : its score in the best bag
+    heard_s : seconds of the bags in which it is heard (``Event``)
+
+    The last two are None where the members' bags differ in size.
     """
 
     rank: int
     tag: str
     mid: str | None
     score: float
+    max_score: float | None = None
+    heard_s: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prediction:
     """What the ensemble says of one clip.
 
@@ -42,8 +49,12 @@ class Prediction:
     bag_scores: FloatArray
     attention: tuple[FloatArray, ...]
 
+    def __repr__(self) -> str:
+        weights = ", ".join(str(member.shape) for member in self.attention)
+        return f"<Prediction of {len(self.scores)} scores, attention {weights}>"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Moment:
     """One tag of one bag.
 
@@ -61,10 +72,29 @@ class Moment:
     end_s: float
     tag: str
     score: float
-    attention: FloatArray
+    attention: FloatArray = field(repr=False)
 
 
 @dataclass(frozen=True)
+class Event:
+    """A stretch of the recording in which a tag was heard (``tagger.events``).
+
+    Attributes
+    ----------
+    tag, mid : as of ``Tag``
+    start_s, end_s : where it lies in the recording, to the length of a bag
+    peak_score, mean_score : over its bags
+    """
+
+    tag: str
+    mid: str | None
+    start_s: float
+    end_s: float
+    peak_score: float
+    mean_score: float
+
+
+@dataclass(frozen=True, eq=False)
 class Result:
     """Everything about one tagged recording.
 
@@ -75,6 +105,7 @@ class Result:
     embeddings : by name of the extractor (n_segments, 128) float32
     start_s, end_s : (n_segments,) float64, where each segment lies in the recording
     timeline : the tags of each bag
+    events : when each tag was heard
     prediction : scores of all labels and raw attention weights
     """
 
@@ -84,4 +115,10 @@ class Result:
     start_s: DoubleArray
     end_s: DoubleArray
     timeline: tuple[Moment, ...]
+    events: tuple[Event, ...]
     prediction: Prediction
+
+    def __repr__(self) -> str:
+        tags = ", ".join(f"{tag.tag} {tag.score:.2f}" for tag in self.tags) or "no tag"
+        lost = ", damaged" if self.signal.damage else ""
+        return f"<Result of {self.signal.duration_s:.2f} s{lost}: {tags}>"

@@ -3,6 +3,7 @@
     tagger = Tagger.load()                      # the bundled model
     result = tagger.tag("recording.flac")
     result.tags[0].tag, result.tags[0].score
+    tagger.tag_waveform(samples, 44_100)        # an array (n,) or (n, channels)
 
 Conventions: patches are (n, 96, 64) float32; the embeddings of a clip are (n_extractors, n, 128)
 float32, extractors in the order of the card; K is the number of classes; times are seconds in the
@@ -15,18 +16,20 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 import numpy as np
-import soundfile
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from tagger import audio, ensemble, segments
-from tagger.arrays import DoubleArray, FloatArray
+from tagger.arrays import FloatArray
 from tagger.attention import MultiLevelAttention
 from tagger.card import BUNDLED, Card, ModelFiles, read_model
 from tagger.checkpoint import build
 from tagger.configs import Precision, require_positive
 from tagger.logmel import stream_patches
-from tagger.results import Moment, Prediction, Result, Tag
+from tagger.readout import Readout
+from tagger.results import Prediction, Result
+from tagger.samples import recording_of
 from tagger.schema import EMBEDDING_SIZE
 from tagger.vggish import VGGish
 from tagger.winograd import FastVGGish
@@ -158,58 +161,27 @@ class Tagger:
         logits, attention = head.explain(bags.to(self.device))
         return logits.softmax(-1).cpu().numpy(), attention.cpu().numpy()
 
-    def tags(self, scores: FloatArray, top_k: int = 3, threshold: float = 0.0) -> tuple[Tag, ...]:
-        """The best tags of (K,) scores, best first."""
-        best = ensemble.top_k(scores, top_k, threshold)
-        return tuple(
-            Tag(rank, self.card.labels[k].name, self.card.labels[k].mid, float(scores[k]))
-            for rank, k in enumerate(best, 1)
-        )
-
-    def timeline(
+    def tag_waveform(
         self,
-        prediction: Prediction,
-        times: tuple[DoubleArray, DoubleArray],
+        samples: npt.ArrayLike,
+        sample_rate_hz: float,
         top_k: int = 3,
         threshold: float = 0.0,
-    ) -> tuple[Moment, ...]:
-        """The best tags of each bag; empty when the members' bags differ in size.
+    ) -> Result:
+        """Tag an array of samples; the same as ``tag`` of a file that holds them.
 
         Parameters
         ----------
-        prediction : of the clip
-        times : start and end of each segment, (n_segments,) seconds each
-        """
-        start_s, end_s = times
-        if not len(prediction.bag_scores):
-            return ()
-        weights = np.mean([member.mean(1) for member in prediction.attention], axis=0)
-        bags = segments.bags(len(start_s), weights.shape[1])
-        return tuple(
-            Moment(
-                bag,
-                float(start_s[bags[bag, 0]]),
-                float(end_s[bags[bag].max()]),
-                self.card.labels[k].name,
-                float(scores[k]),
-                np.bincount(bags[bag] - bags[bag, 0], weights[bag, :, k]).astype(np.float32),
-            )
-            for bag, scores in enumerate(prediction.bag_scores)
-            for k in ensemble.top_k(scores, top_k, threshold)
-        )
-
-    def tag_waveform(
-        self, samples: FloatArray, sample_rate_hz: int, top_k: int = 3, threshold: float = 0.0
-    ) -> Result:
-        """Tag (n,) or (n, channels) float samples; the same as ``tag`` of a file that holds them.
+        samples : (n,) or (n, channels); floating point, 1.0 for full scale, or int16, int32, int8
+            or uint8 as audio files hold them; in any byte order
 
         Raises
         ------
+        TypeError : samples of another type
+        CommandError : a shape or a rate that no recording has
         ClipError : the samples cannot be tagged, with the reason
         """
-        recording = io.BytesIO()
-        soundfile.write(recording, samples, sample_rate_hz, format="W64", subtype="FLOAT")
-        return self.tag(recording, top_k, threshold)
+        return self.tag(recording_of(samples, sample_rate_hz), top_k, threshold)
 
     def tag(
         self,
@@ -227,8 +199,10 @@ class Tagger:
         Raises
         ------
         ClipError : the recording cannot be tagged, with the reason
-        OSError : it cannot be read
+        OSError : it cannot be read, or is a folder
+        TypeError : none of these; for an array there is ``tag_waveform``
         """
+        _require_recording(source)
         if track is not None:
             require_positive("track", track)
         _, blocks = audio.load(source, track=track)
@@ -242,13 +216,31 @@ class Tagger:
         times = segments.segment_times(
             embeddings.shape[1], signal.content_start_s, signal.content_end_s
         )
+        readout = Readout(self.card.labels, top_k, threshold)
         return Result(
             signal,
-            self.tags(prediction.scores, top_k, threshold),
+            readout.tags(prediction, times),
             {part.name: rows for part, rows in zip(self.card.extractors, embeddings, strict=True)},
             *times,
-            self.timeline(prediction, times, top_k, threshold),
+            readout.timeline(prediction, times),
+            readout.events(prediction, times),
             prediction,
+        )
+
+
+def _require_recording(source: object) -> None:
+    """Raise what tells in a line that this is not one recording."""
+    if isinstance(source, str | Path):
+        if Path(source).is_dir():
+            raise IsADirectoryError(f"{source} is a folder: tag each of its recordings")
+    elif isinstance(source, io.TextIOBase):
+        raise TypeError('tag takes a binary file: open it with mode "rb"')
+    elif not isinstance(source, bytes) and not (
+        hasattr(source, "read") and hasattr(source, "seek")
+    ):
+        raise TypeError(
+            f"tag takes a path, bytes or a binary file, not {type(source).__name__}; for an array "
+            "of samples there is tag_waveform(samples, sample_rate_hz)"
         )
 
 

@@ -18,7 +18,7 @@ from pipelines.cli.terminal import show_lines
 from pipelines.cli.verb import Verb, in_words
 from pipelines.cli.verbs import VERBS
 from pipelines.runtime import session, standard_streams
-from pipelines.runtime.signals import Interrupted, raise_on_signals
+from pipelines.runtime.signals import Interrupted, arrived, raise_on_signals
 from pipelines.runtime.visible import visible
 from pipelines.storage.errors import one_line
 from tagger import __version__
@@ -33,12 +33,23 @@ _HELP: Final = ("-h", "--help")
 
 def run() -> NoReturn:
     """Carry out the command of this process and end it."""
+    _begin_in_utf8()
     standard_streams.open_if_closed()
     codes: list[int] = [Exit.DEFECT]
     atexit.register(_leave, codes)  # what is registered first is called last
     raise_on_signals()
     codes.append(main())
     sys.exit(codes[-1])
+
+
+def _begin_in_utf8() -> None:
+    """Begin the process again in Python's UTF-8 mode, where the locale has another encoding.
+
+    The same words then name the same objects everywhere, and processes that this one starts follow.
+    """
+    if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, sys.orig_argv)  # noqa: S606 (this very command)
 
 
 def _leave(codes: list[int]) -> NoReturn:
@@ -67,11 +78,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return Exit.DONE
         return verb.of(verb.parse(words[1:])).run(words)
     except Exception as error:  # the one place where everything is caught: to tell it in a line
+        if interrupt := arrived():
+            _end_interrupted(interrupt)
         return _end(error, verb, "--verbose" in words)
     except Interrupted as interrupt:
-        _say(str(interrupt))
-        # Ray's shutdown may take longer than a scheduler waits; its processes end with this one.
-        os._exit(interrupt.exit_code)
+        _end_interrupted(interrupt)
+
+
+def _end_interrupted(interrupt: Interrupted) -> NoReturn:
+    _say(str(interrupt))
+    # Ray's shutdown may take longer than a scheduler waits; its processes end with this one.
+    os._exit(interrupt.exit_code)
 
 
 def _without_verb(word: str) -> Exit:

@@ -16,11 +16,13 @@ from tagger.arrays import FloatArray
 from tagger.audio import Signal
 from tagger.errors import ClipError
 from tagger.logmel import FRONT_END
+from tagger.readout import Readout
+from tagger.recorded_at import by_pattern, from_name
 from tagger.schema import EMBEDDING_SIZE, staged, tables
 from tagger.segments import segment_times
 
 if TYPE_CHECKING:
-    from tagger.results import Moment, Prediction
+    from tagger.results import Prediction
     from tagger.tagging import Tagger
 
 
@@ -31,18 +33,28 @@ class RowSettings:
     output: Settings
     model_id: str
     run_id: str
+    recorded_at: str | None = None
 
     @classmethod
     def of(cls, job: TagJob, model_id: str, run_id: str) -> Self:
-        return cls(output_settings(job), model_id, run_id)
+        """For a new output."""
+        return cls(output_settings(job), model_id, run_id, job.recorded_at)
 
 
 def output_settings(job: TagJob) -> Settings:
     """What a job asks of its output, in the words in which the output keeps it."""
-    optional = {"embeddings": job.embeddings, "timeline": job.timeline}
     names = tables(job.embedding_dtype)
-    wanted = tuple(name for name in names if optional.get(name, True))
-    return Settings(wanted, job.top_k, job.threshold, job.embedding_dtype, json.dumps(FRONT_END))
+    return Settings(
+        tables=tuple(name for name in names if job.embeddings or name != "embeddings"),
+        top_k=job.top_k,
+        threshold=job.threshold,
+        embedding_dtype=job.embedding_dtype,
+        front_end=json.dumps(FRONT_END),
+        least_bags=1 if job.timeline else 2,
+        event_threshold=job.event_threshold,
+        event_gap_s=job.event_gap_s,
+        track=job.track,
+    )
 
 
 @dataclass(frozen=True)
@@ -67,7 +79,9 @@ def staged_rows(
         "run_id": settings.run_id,
         "processed_at": datetime.now(UTC),
     }
-    rows = [same | _row(outcome, tagger, settings) for outcome in outcomes]
+    rows: list[dict[str, Any]] = [same | _row(outcome, tagger, settings) for outcome in outcomes]
+    for row, uri in zip(rows, clips["uri"].to_pylist(), strict=True):
+        row["recorded_at"] = _recorded_at(uri, row.get("recorded_at"), settings.recorded_at)
     kept = [
         outcome.embeddings
         if isinstance(outcome, TaggedClip) and "embeddings" in settings.output.tables
@@ -101,20 +115,37 @@ def _row(
             "final": outcome.reason.final,
             "tags": [],
             "timeline": [],
+            "events": [],
         }
     signal = outcome.signal
     n_segments = outcome.embeddings.shape[1]
-    chosen = settings.output.top_k, settings.output.threshold
-    moments: Sequence[Moment] = ()
-    if "timeline" in settings.output.tables:
-        times = segment_times(n_segments, signal.content_start_s, signal.content_end_s)
-        moments = tagger.timeline(outcome.prediction, times, *chosen)
+    output = settings.output
+    readout = Readout(
+        tagger.card.labels,
+        output.top_k,
+        output.threshold,
+        output.event_threshold,
+        output.event_gap_s,
+    )
+    read = (
+        outcome.prediction,
+        segment_times(n_segments, signal.content_start_s, signal.content_end_s),
+    )
+    over_time = len(outcome.prediction.bag_scores) >= output.least_bags
     return {
         **asdict(signal),
         "n_segments": n_segments,
-        "tags": [asdict(tag) for tag in tagger.tags(outcome.prediction.scores, *chosen)],
-        "timeline": [vars(moment) for moment in moments],
+        "tags": [vars(tag) for tag in readout.tags(*read)],
+        "timeline": [vars(moment) for moment in readout.timeline(*read)] if over_time else [],
+        "events": [vars(event) for event in readout.events(*read)],
     }
+
+
+def _recorded_at(uri: str, in_header: str | None, pattern: str | None) -> datetime | None:
+    """When a recording was made: by the pattern for its name, its header, its name."""
+    if pattern is not None:
+        return by_pattern(pattern)(uri)
+    return datetime.fromisoformat(in_header) if in_header else from_name(uri)
 
 
 def _embedding_rows(

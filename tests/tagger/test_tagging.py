@@ -2,7 +2,9 @@
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from tagger.card import read_model
 from tagger.configs import AttentionConfig, VGGishConfig
 from tagger.errors import ClipError, CommandError, Reason
 from tagger.labels import Label
+from tagger.readout import Readout
 from tagger.tagging import EXTRACTOR_BATCH, HEAD_BATCH, Tagger
 
 LABELS = [Label("Rain", "/m/06mb1"), Label("Dog"), Label("Bell"), Label("Saw", "/m/01b82r")]
@@ -114,6 +117,46 @@ def test_what_cannot_be_tagged_says_why(tagger, samples, reason):
     assert caught.value.reason is reason
 
 
+def test_integers_are_tagged_as_the_file_that_holds_them(tagger, encode):
+    samples = (noise(3) * 2**15).astype(np.int16)
+    of_file = tagger.tag(encode(samples, RATE, "WAV"))
+    for kind in ("<i2", ">i2"):
+        result = tagger.tag_waveform(samples.astype(kind), RATE)
+        assert (result.signal, result.tags) == (of_file.signal, of_file.tags)
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "said"),
+    [
+        (np.zeros(9, np.float32), TypeError, "tag_waveform"),
+        ([0.5], TypeError, "not list"),
+        (None, TypeError, "not NoneType"),
+        (io.StringIO("RIFF"), TypeError, '"rb"'),
+        (".", IsADirectoryError, "is a folder: tag each of its recordings"),
+        (Path(), IsADirectoryError, "is a folder"),
+    ],
+)
+def test_what_is_no_recording_is_told_in_a_line(tagger, source, kind, said):
+    with pytest.raises(kind, match=said) as caught:
+        tagger.tag(source)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_shown_of_a_result_is_short(tagger):
+    result = tagger.tag_waveform(noise(6), RATE, top_k=2)
+    (best, second) = result.tags
+    assert repr(result) == (
+        f"<Result of 6.00 s: {best.tag} {best.score:.2f}, {second.tag} {second.score:.2f}>"
+    )
+    assert repr(result.prediction) == (
+        "<Prediction of 4 scores, attention (2, 2, 3, 4), (2, 2, 3, 4)>"
+    )
+    assert "array" not in repr(result.timeline[0])
+    assert "damaged" in repr(replace(result, signal=replace(result.signal, damage="cut")))
+    assert result == result
+    assert len({result, replace(result)}) == 2  # by identity: arrays are neither equal nor not
+
+
 def test_times_are_those_of_the_recording(tagger):
     """Two seconds of silence are trimmed, and counted."""
     samples = np.concatenate([np.zeros(2 * RATE, np.float32), noise(4), np.zeros(RATE, np.float32)])
@@ -124,13 +167,6 @@ def test_times_are_those_of_the_recording(tagger):
     expected = result.signal.content_start_s + 0.96 * np.arange(n)
     np.testing.assert_allclose(result.start_s, expected)
     np.testing.assert_allclose(result.end_s, expected + 0.96)
-
-
-def test_top_k_and_threshold_choose_tags(tagger):
-    scores = np.array([0.1, 0.6, 0.05, 0.25], np.float32)
-    assert [tag.tag for tag in tagger.tags(scores)] == ["Dog", "Saw", "Rain"]
-    assert [tag.tag for tag in tagger.tags(scores, top_k=9, threshold=0.2)] == ["Dog", "Saw"]
-    assert tagger.tags(scores, threshold=0.7) == ()
 
 
 @given(st.lists(st.integers(1, 20), max_size=6))
@@ -186,7 +222,7 @@ def test_bfloat16_gives_nearly_the_same(build):
 def test_the_timeline_has_the_tags_of_each_bag(tagger, n):
     (prediction,) = tagger.predict([random_embeddings(n)])
     times = segments.segment_times(n, 0.5, 0.5 + 0.96 * n)
-    moments = tagger.timeline(prediction, times, top_k=2)
+    moments = Readout(LABELS, top_k=2).timeline(prediction, times)
     n_bags = -(-n // 3)
     assert [moment.bag for moment in moments] == [bag for bag in range(n_bags) for _ in range(2)]
     for moment in moments:
@@ -204,7 +240,7 @@ def test_attention_of_a_moment_is_the_mean_over_members_and_levels(tagger):
     """Four segments in bags of three: [0 1 2] and [3 3 3], whose copies are one segment."""
     (prediction,) = tagger.predict([random_embeddings(4)])
     times = segments.segment_times(4, 0, 4 * 0.96)
-    for moment in tagger.timeline(prediction, times, top_k=4):
+    for moment in Readout(LABELS, top_k=4).timeline(prediction, times):
         k = [label.name for label in LABELS].index(moment.tag)
         pairs = list(product(prediction.attention, (0, 1)))
         expected = [
@@ -229,7 +265,9 @@ def test_members_with_bags_of_different_sizes_have_no_common_timeline(build):
     assert prediction.scores.sum() == pytest.approx(1, abs=1e-6)
     assert [len(weights) for weights in prediction.attention] == [2, 2]
     assert len(prediction.bag_scores) == 0
-    assert tagger.timeline(prediction, segments.segment_times(4, 0, 4)) == ()
+    readout, times = Readout(LABELS), segments.segment_times(4, 0, 4)
+    assert readout.timeline(prediction, times) == readout.events(prediction, times) == ()
+    assert {tag.max_score for tag in readout.tags(prediction, times)} == {None}
 
 
 def test_no_clips_no_predictions(tagger):
