@@ -32,7 +32,7 @@ import torch
 
 from benchmarks.reporting import RESULTS, show, write
 from pipelines.demo.sounds import SOUNDS
-from pipelines.tagging.estimate import flop_per_patch
+from pipelines.runtime.work import flop_per_patch
 from tagger.arrays import FloatArray
 from tagger.attention import MultiLevelAttention
 from tagger.card import BUNDLED, read_model

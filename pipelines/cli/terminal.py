@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # a command that shows no results need not load what makes th
     from pipelines.housekeeping.forget import ForgetReport
     from pipelines.output.failed_clips import FailedClip
     from pipelines.output.run_records import RunRecord
+    from pipelines.tagging.cost import Cost
     from pipelines.tagging.preview import Preview
 
 MOST_NAMES: Final = 20
@@ -71,21 +72,28 @@ def show_preview(preview: "Preview", as_json: bool) -> None:
         f"{preview.n_listed:,} listed; {preview.n_tagged:,} are tagged, "
         f"{preview.n_given_up:,} given up{forgotten}"
     )
-    found = preview.cost
-    spent = f"{duration(3600 * found.cpu_hours)} of one CPU"
-    if found.hours is not None:
-        spent += f", {duration(3600 * found.hours)} on the CPUs asked for"
-    if found.money is not None:
-        spent += f", {found.money:,.2f} at the price given"
-    _print(f"  about     {found.audio_hours:,.1f} h of audio: {spent}")
-    _print(f"  tables    about {found.output_bytes / 1e6:,.1f} MB")
-    _print(f"  rate of   {found.rate}")
+    _show_cost(preview.cost)
     if preview.gone:
         _print(f"{len(preview.gone):,} tagged recordings are gone; they stay in the tables:")
     for uri in preview.gone[:MOST_NAMES]:
         _print(f"  {visible(uri)}")
     if len(preview.gone) > MOST_NAMES:
         _print("  … (all with --json)")
+
+
+def _show_cost(cost: "Cost") -> None:
+    spent = f"{duration(3600 * cost.cpu_hours)} of one CPU"
+    if cost.gpu_hours is None:
+        spent += ", and GPU hours that nobody knows yet"
+    elif cost.gpu_hours:
+        spent += f", {duration(3600 * cost.gpu_hours)} of one GPU"
+    if cost.hours is not None:
+        spent += f", {duration(3600 * cost.hours)} on what was asked for"
+    if cost.money is not None:
+        spent += f", {cost.money:,.2f} at the price given"
+    _print(f"  about     {cost.audio_hours:,.1f} h of audio: {spent}")
+    _print(f"  tables    about {cost.output_bytes / 1e6:,.1f} MB")
+    _print(f"  rate of   {cost.rate}")
 
 
 def show_forgotten(report: "ForgetReport", as_json: bool) -> None:

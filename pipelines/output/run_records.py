@@ -30,6 +30,7 @@ class RunRecord:
 
     Attributes
     ----------
+    n_gpus : GPUs that the networks ran on
     to_do_s : seconds of audio that the clips to do are taken for, from their names and sizes
     under_way_s : seconds of audio that are done of batches which are not
     expected_under_way_s : the same as part of ``to_do_s``
@@ -49,6 +50,7 @@ class RunRecord:
     n_given_up: int = 0
     n_forgotten: int = 0
     n_to_do: int = 0
+    n_gpus: int = 0
     to_do_s: float = 0.0
     under_way_s: float = 0.0
     expected_under_way_s: float = 0.0

@@ -4,9 +4,12 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Final, TypeVar
 
 T = TypeVar("T")
+
+MODEL_STAGE: Final = "model"
+"""The name in ``Tally.seconds`` of the time that the networks took."""
 
 
 @dataclass

@@ -57,7 +57,10 @@ def carry_out(plan: Plan, model: ModelFiles) -> Iterator[Receipt]:
     """Carry out the plan in this process; gives each receipt as it is done."""
     tagger = BatchTagger(plan, model, len(os.sched_getaffinity(0)))
     try:
-        yield from map(tagger, range(len(plan.bounds) - 1))
+        for batch in range(len(plan.bounds) - 1):
+            receipt = tagger(batch)
+            receipt.tally.n_retries = 0  # the driver counts those of its own process
+            yield receipt
     finally:
         tagger.close()
 

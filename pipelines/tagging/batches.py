@@ -11,29 +11,12 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
+
+from pipelines.runtime.work import estimated_seconds
 
 LONGEST_BATCH_S: Final = 1800.0  # audio; some 10 s of work for a core with the bundled model
 SHORTEST_BATCH_S: Final = 60.0
 BATCHES_PER_WORKER: Final = 8  # at least, so that all workers end at about the same time
-CLIP_COST_S: Final = 2.0  # what any clip costs beside its length, in seconds of audio
-
-_BYTES_PER_S: Final = {
-    r"\.(wav|wave|aif|aiff|aifc|au|caf|w64|rf64)$": 176_400.0,  # 16 bit stereo at 44.1 kHz
-    r"\.flac$": 90_000.0,
-    r"\.(mp4|m4v|mov|mkv|webm|avi)$": 200_000.0,
-}
-_COMPRESSED_BYTES_PER_S: Final = 16_000.0
-
-
-def estimated_seconds(clips: pa.Table) -> npt.NDArray[np.float64]:
-    """Work that each clip probably is, in seconds of audio, from its suffix and size."""
-    uri = pc.utf8_lower(clips["uri"])
-    rate = np.full(len(clips), _COMPRESSED_BYTES_PER_S)
-    for pattern, bytes_per_s in _BYTES_PER_S.items():
-        rate[pc.match_substring_regex(uri, pattern).to_numpy()] = bytes_per_s
-    seconds: npt.NDArray[np.float64] = CLIP_COST_S + clips["size_bytes"].to_numpy() / rate
-    return seconds
 
 
 def divide(clips: pa.Table, n_workers: int) -> tuple[pa.Table, npt.NDArray[np.int64]]:

@@ -7,8 +7,11 @@ from typing import Final
 import pyarrow as pa
 
 from pipelines.output import layout
+from pipelines.output.tally import MODEL_STAGE
+from pipelines.runtime.limits import Resources
+from pipelines.runtime.work import SEGMENT_S
 from pipelines.storage.store import Store
-from pipelines.tagging.estimate import SEGMENT_S, estimate
+from pipelines.tagging.estimate import estimate
 from pipelines.tagging.job import TagJob
 from tagger.card import Card
 
@@ -20,6 +23,7 @@ LEAST_AUDIO_S: Final = 600.0
 """Earlier runs tell a rate when they have tagged as much; their start weighs too much before."""
 
 BUILT_IN: Final = "a measurement on a server with AVX2, as no earlier run of this output tells one"
+NO_GPU_RATE: Final = "nothing: no earlier run of this output has used GPUs, and none is built in"
 
 
 @dataclass(frozen=True)
@@ -30,48 +34,89 @@ class Cost:
     ----------
     audio_hours : of the clips to work on, from their names and sizes
     cpu_hours : of one core
-    hours : on as many cores as were asked for; None: nobody said how many
+    gpu_hours : of one GPU; 0: the run uses none; None: nobody knows yet
+    hours : on as many cores and GPUs as were asked for; None: nobody said how many
     output_bytes : of the tables
-    money : in the currency of the price; None: no price was given
-    rate : where the CPU seconds per second of audio come from
+    money : in the currency of the prices; None: a price that it takes was not given
+    rate : where the seconds per second of audio come from
     """
 
     audio_hours: float
     cpu_hours: float
+    gpu_hours: float | None
     hours: float | None
     output_bytes: int
     money: float | None
     rate: str
 
 
+@dataclass
+class _Spent:
+    """What earlier runs spent, in seconds of one core, of one GPU and of audio."""
+
+    cpu_s: float = 0.0
+    gpu_s: float = 0.0
+    audio_s: float = 0.0
+    n_runs: int = 0
+
+
 def cost(clips: pa.Table, card: Card, job: TagJob, store: Store) -> Cost:
     """The cost of clips (schema ``LISTING``), by the rate of earlier runs where there are any."""
     work = estimate(clips, card)
-    cpu_s, rate = work.cpu_s, BUILT_IN
-    spent_s, tagged_s, n_runs = _earlier_runs(store, card.model_id)
-    if tagged_s >= LEAST_AUDIO_S:
-        cpu_s = work.audio_s * spent_s / tagged_s
-        rate = f"{n_runs} earlier runs of this output, {tagged_s / 3600:.1f} h of audio"
-    n_cpus, price = job.resources.cpus, job.price_per_hour
+    on_cpus, on_gpus = _earlier_runs(store, card.model_id)
+    asked = job.resources.gpus
+    uses_gpus = bool(asked) or (asked is None and on_gpus.audio_s >= LEAST_AUDIO_S)
+    before = on_gpus if uses_gpus else on_cpus
+    cpu_s, gpu_s, rate = work.cpu_s, 0.0 if not uses_gpus else None, BUILT_IN
+    if before.audio_s >= LEAST_AUDIO_S:
+        cpu_s = work.audio_s * before.cpu_s / before.audio_s
+        gpu_s = work.audio_s * before.gpu_s / before.audio_s
+        hours = f"{before.audio_s / 3600:.1f} h of audio"
+        rate = f"{before.n_runs} earlier runs of this output, {hours}"
+    elif uses_gpus:
+        cpu_s, rate = work.decode_cpu_s, NO_GPU_RATE
     n_rows = work.audio_s / SEGMENT_S * len(card.extractors) if job.embeddings else 0.0
     return Cost(
         audio_hours=work.audio_s / 3600,
         cpu_hours=cpu_s / 3600,
-        hours=cpu_s / 3600 / n_cpus if n_cpus else None,
+        gpu_hours=None if gpu_s is None else gpu_s / 3600,
+        hours=_hours(cpu_s, gpu_s, job.resources),
         output_bytes=round(CLIP_BYTES * len(clips) + EMBEDDING_BYTES[job.embedding_dtype] * n_rows),
-        money=None if price is None else cpu_s / 3600 * price,
+        money=_money(cpu_s, gpu_s, job),
         rate=rate,
     )
 
 
-def _earlier_runs(store: Store, model_id: str) -> tuple[float, float, int]:
-    """Seconds that workers spent on audio, seconds of that audio, and in how many runs."""
-    spent_s = audio_s = 0.0
-    n_runs = 0
+def _hours(cpu_s: float, gpu_s: float | None, resources: Resources) -> float | None:
+    """How long the run takes: CPUs and GPUs work at the same time."""
+    if gpu_s is None or resources.cpus is None or (gpu_s and not resources.gpus):
+        return None
+    return max(cpu_s / resources.cpus, gpu_s / (resources.gpus or 1)) / 3600
+
+
+def _money(cpu_s: float, gpu_s: float | None, job: TagJob) -> float | None:
+    if job.price_per_hour is None or gpu_s is None:
+        return None
+    if gpu_s and job.price_per_gpu_hour is None:
+        return None
+    return (cpu_s * job.price_per_hour + gpu_s * (job.price_per_gpu_hour or 0.0)) / 3600
+
+
+def _earlier_runs(store: Store, model_id: str) -> tuple[_Spent, _Spent]:
+    """What runs on CPUs alone spent, and what runs with GPUs did."""
+    on_cpus, on_gpus = _Spent(), _Spent()
     for path in store.list(layout.RUNS):
         record = json.loads(store.read(path))
-        if record.get("model_id") == model_id and record.get("audio_s"):
-            spent_s += sum(record["seconds"].values())
-            audio_s += record["audio_s"]
-            n_runs += 1
-    return spent_s, audio_s, n_runs
+        if record.get("model_id") != model_id or not record.get("audio_s"):
+            continue
+        spent = on_gpus if record.get("n_gpus") else on_cpus
+        seconds = record["seconds"]
+        if spent is on_gpus:
+            share = record["config"]["resources"]["gpus_per_actor"]
+            spent.gpu_s += share * seconds.get(MODEL_STAGE, 0.0)
+        else:
+            spent.cpu_s += seconds.get(MODEL_STAGE, 0.0)
+        spent.cpu_s += sum(s for stage, s in seconds.items() if stage != MODEL_STAGE)
+        spent.audio_s += record["audio_s"]
+        spent.n_runs += 1
+    return on_cpus, on_gpus

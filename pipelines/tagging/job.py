@@ -59,6 +59,9 @@ class TagJob:
     price_per_hour: float | None = None
     """Price of one CPU for an hour, in any currency; --dry-run then tells what a run will cost."""
 
+    price_per_gpu_hour: float | None = None
+    """Price of one GPU for an hour, beside that of the CPUs."""
+
     store_patience_s: float = PATIENCE_S
     """Longest time to try again when a store stops answering, before the run ends with exit code
     6."""
@@ -77,6 +80,6 @@ class TagJob:
         for name in ("threshold", "max_failed"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise OptionError(name, "must be from 0 to 1")
-        for name in ("limit", "price_per_hour"):
+        for name in ("limit", "price_per_hour", "price_per_gpu_hour"):
             if getattr(self, name) is not None:
                 require_positive(name, getattr(self, name))

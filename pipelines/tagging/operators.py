@@ -31,10 +31,9 @@ from pipelines.output.tally import Tally
 from pipelines.runtime.cluster import Workers
 from pipelines.runtime.growth import GPU_ACTOR_CPUS
 from pipelines.runtime.limits import Limits
+from pipelines.runtime.work import CLIP_COST_S, SEGMENT_S, estimated_seconds
 from pipelines.storage.retry import RetryCount
 from pipelines.tagging.batch_tagger import BatchTagger, clip_tagger, stage_batch
-from pipelines.tagging.batches import CLIP_COST_S, estimated_seconds
-from pipelines.tagging.estimate import SEGMENT_S
 from pipelines.tagging.plan import Plan, Receipt
 from pipelines.tagging.stages import Preprocessor, pack, unpack
 from pipelines.tagging.telling import telling

@@ -33,13 +33,14 @@ from pipelines.runtime.packages import package_versions
 from pipelines.runtime.progress import Progress
 from pipelines.runtime.ray_errors import plain_errors
 from pipelines.runtime.signals import End, Interrupted, when_interrupted
+from pipelines.runtime.work import estimated_seconds, fits_one_process
 from pipelines.storage.errors import AccessDenied, StoreUnavailable
 from pipelines.storage.retry import RetryCount
 from pipelines.storage.store import Store, open_store
 from pipelines.tagging import batch_tagger
-from pipelines.tagging.batches import divide, estimated_seconds
+from pipelines.tagging.batches import divide
 from pipelines.tagging.committer import Committer, DirectPublisher, Publisher
-from pipelines.tagging.estimate import fits_one_process, useful_workers
+from pipelines.tagging.estimate import estimate, useful_workers
 from pipelines.tagging.job import TagJob
 from pipelines.tagging.model import checked_model
 from pipelines.tagging.plan import Plan, Receipt, receipts
@@ -164,12 +165,14 @@ class _TagRun:
 
     def _execute(self, todo: pa.Table) -> None:
         """Tag ``todo`` where it is done soonest: in this process, or on Ray."""
-        if fits_one_process(self._job, todo, self._model.card):
+        cpu_s = estimate(todo, self._model.card).cpu_s
+        if fits_one_process(self._job.resources, cpu_s):
             publisher = DirectPublisher(self._commit_log)
             self._carry_out(todo, 1, partial(batch_tagger.carry_out, model=self._model), publisher)
             return
         n_useful = useful_workers(todo, self._model.card)
         workers = cluster.connect(self._job.resources, n_useful)
+        self._record.n_gpus = workers.n_gpus
         from pipelines.tagging import operators
         from pipelines.tagging.ray_board import RayBoard
         from pipelines.tagging.ray_publisher import RayPublisher

@@ -25,11 +25,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.inputs.reading import prefetch
-from pipelines.output.tally import Tally
+from pipelines.output.tally import MODEL_STAGE, Tally
 from pipelines.runtime.isolation import Isolated
 from pipelines.runtime.limits import Limits
+from pipelines.runtime.work import estimated_seconds
 from pipelines.storage.retry import PATIENCE_S
-from pipelines.tagging.batches import estimated_seconds
 from pipelines.tagging.staged_rows import RowSettings, TaggedClip, staged_rows
 from tagger import audio
 from tagger.arrays import FloatArray
@@ -169,7 +169,7 @@ class ClipTagger:
                 embedded[row].append(what)
         tagged = [row for row in signals if row not in outcomes]
         embeddings = [np.concatenate(embedded[row], axis=1) for row in tagged]
-        with tally.timed("model"):
+        with tally.timed(MODEL_STAGE):
             predictions = self._tagger.predict(embeddings)
         for row, vectors, prediction in zip(tagged, embeddings, predictions, strict=True):
             outcomes[row] = TaggedClip(signals[row], vectors, prediction)
@@ -203,7 +203,7 @@ class ClipTagger:
     def _embed_pool(self, pool: list[tuple[int, FloatArray]], tally: Tally) -> Iterator[Event]:
         if not pool:
             return
-        with tally.timed("model"):
+        with tally.timed(MODEL_STAGE):
             embeddings = self._tagger.embed(np.concatenate([patches for _, patches in pool]))
         start = 0
         for row, patches in pool:

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from pipelines.tagging.batches import estimated_seconds
+from pipelines.runtime.work import estimated_seconds
 from pipelines.tagging.board import Done
 from pipelines.tagging.stages import Event
 from tagger.audio import Signal

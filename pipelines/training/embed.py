@@ -1,7 +1,8 @@
 """``embed``: patches to 128-dimensional features by each extractor, as Parquet (section 2.2).
 
-Ray Data maps a shard of patches to one file for each extractor that has not embedded it yet, so a
-repeated run makes only what is missing.
+A shard of patches becomes one file for each extractor that has not embedded it yet, so a repeated
+run makes only what is missing. Ray Data maps them; less than a minute of work is done in this
+process.
 """
 
 import time
@@ -15,6 +16,7 @@ import torch
 
 from pipelines.runtime.cluster import connect
 from pipelines.runtime.ray_errors import plain_errors
+from pipelines.runtime.work import ALONE_S, embedding_cpu_s, fits_one_process
 from pipelines.storage.store import open_store
 from pipelines.training.jobs import EmbedJob
 from pipelines.training.step_records import StepRecord, recorded
@@ -69,14 +71,15 @@ def _pending(prepared: Prepared, job: EmbedJob) -> Mapping[int, list[str]]:
 
 
 def _carry_out(prepared: Prepared, pending: Mapping[int, list[str]], job: EmbedJob) -> int:
-    """Embed on Ray Data; the number of segments embedded."""
+    """Embed; the number of segments embedded."""
+    rows = [pa.table({"shard": [n], "extractors": [names]}) for n, names in pending.items()]
+    if fits_one_process(job.resources, _cpu_s(prepared, pending)):
+        embedder = Embedder(prepared, job.copies)
+        return sum(embedder(row)["n_segments"][0].as_py() for row in rows)
     workers = connect(job.resources, len(pending))
     import ray
 
-    shards = ray.data.from_arrow(
-        [pa.table({"shard": [n], "extractors": [names]}) for n, names in pending.items()]
-    )
-    embedded = shards.map_batches(
+    embedded = ray.data.from_arrow(rows).map_batches(
         Embedder,
         batch_size=1,
         batch_format="pyarrow",
@@ -87,6 +90,18 @@ def _carry_out(prepared: Prepared, pending: Mapping[int, list[str]], job: EmbedJ
     )
     with plain_errors():
         return sum(row["n_segments"] for row in embedded.iter_rows())
+
+
+def _cpu_s(prepared: Prepared, pending: Mapping[int, list[str]]) -> float:
+    """Seconds of one core that embedding probably takes; more are not counted than ``ALONE_S``."""
+    cpu_s = 0.0
+    for number, names in pending.items():
+        if cpu_s > ALONE_S:
+            break
+        takes = read_table(prepared.store, shard_path(patches.FOLDER, number), ["n_patches"])
+        specs = [extractors.read_spec(prepared.store, name).vggish for name in names]
+        cpu_s += sum(takes["n_patches"].to_numpy()) * sum(map(embedding_cpu_s, specs))
+    return cpu_s
 
 
 class Embedder:

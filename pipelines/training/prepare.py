@@ -1,7 +1,8 @@
 """``prepare``: a data set to patches with pitch-shifted copies (paper sections 3.1 and 3.2).
 
-Ray Data maps a batch of clips to one shard, written whole under a name of its own, so a repeated
-run makes only what is missing. ``clip_takes`` says which copies a clip gets and makes them.
+A batch of clips becomes one shard, written whole under a name of its own, so a repeated run makes
+only what is missing. Ray Data maps them; less than a minute of work is done in this process.
+``clip_takes`` says which copies a clip gets and makes them.
 """
 
 import json
@@ -19,8 +20,9 @@ from pipelines.inputs.reading import prefetch
 from pipelines.inputs.versions import Found, file_version
 from pipelines.runtime.cluster import connect
 from pipelines.runtime.isolation import Isolated
-from pipelines.runtime.limits import Limits
+from pipelines.runtime.limits import Limits, Resources
 from pipelines.runtime.ray_errors import plain_errors
+from pipelines.runtime.work import DECODE_CPU_S, estimated_seconds, fits_one_process
 from pipelines.storage.store import Store, open_store
 from pipelines.storage.uris import is_local, local_path, refuse_credentials
 from pipelines.training.clip_takes import Take, decode_takes, takes_of
@@ -88,8 +90,7 @@ def run(job: PrepareJob, command: list[str]) -> StepRecord:
             if shard_path(FOLDER, number) not in done or _may_succeed(store, number)
         ]
         if missing:
-            connect(replace(job.resources, gpus=0), len(missing))
-            _carry_out(plan, missing)
+            _carry_out(plan, missing, job.resources)
         record.metrics |= {"n_shards_made": len(missing)} | _counts(plan)
     return record
 
@@ -165,7 +166,13 @@ def _pin(data: Dataset, job: PrepareJob, store: Store, n_shards: int) -> None:
     write_table(store, CLIPS, pa.Table.from_pandas(data.clips, preserve_index=False))
 
 
-def _carry_out(plan: ShardPlan, missing: list[int]) -> None:
+def _carry_out(plan: ShardPlan, missing: list[int], resources: Resources) -> None:
+    """Make the shards that are missing: in this process where that is sooner, or on Ray."""
+    if fits_one_process(resources, _cpu_s(plan, missing)):
+        for number in missing:
+            write_shard(plan, number)
+        return
+    connect(replace(resources, gpus=0), len(missing))
     import ray
 
     shared = ray.put(plan)
@@ -175,6 +182,13 @@ def _carry_out(plan: ShardPlan, missing: list[int]) -> None:
     with plain_errors():
         for _ in written.iter_batches(batch_size=None):
             pass
+
+
+def _cpu_s(plan: ShardPlan, missing: list[int]) -> float:
+    """Seconds of one core that some shards probably take."""
+    n_takes = np.array([len(of_clip) for of_clip in plan.takes])
+    of_clips = np.add.reduceat(n_takes * estimated_seconds(plan.clips), plan.bounds[:-1])
+    return DECODE_CPU_S * float(of_clips[missing].sum())
 
 
 def _write_shard(row: pa.Table, shared: Any) -> pa.Table:

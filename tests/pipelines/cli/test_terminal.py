@@ -50,14 +50,14 @@ def test_a_preview_tells_what_would_be_done_and_what_is_gone(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     gone = [f"file:///{i}\n.wav" for i in range(25)]
-    cost = Cost(1.5, 0.25, 0.125, 3_000_000, 0.01, "two earlier runs")
+    cost = Cost(1.5, 0.25, 0.5, 0.125, 3_000_000, 0.01, "two earlier runs")
     preview = Preview(10, 3, 1, 6, 2_500_000, gone, 0, cost)
     report.show_preview(preview, as_json=False)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == ("would work on 6 clips (2.5 MB) of 10 listed; 3 are tagged, 1 given up")
     assert lines[1:4] == [
-        "  about     1.5 h of audio: 15 min of one CPU, 8 min on the CPUs asked for, 0.01 at the "
-        "price given",
+        "  about     1.5 h of audio: 15 min of one CPU, 30 min of one GPU, 8 min on what was asked "
+        "for, 0.01 at the price given",
         "  tables    about 3.0 MB",
         "  rate of   two earlier runs",
     ]
@@ -72,7 +72,7 @@ def test_forgotten_recordings_are_told(capsys: pytest.CaptureFixture[str]) -> No
     made = record()
     made.n_forgotten = 7
     report.show_summary(made, (), as_json=False)
-    cost = Cost(1.5, 0.25, None, 3_000_000, None, "two earlier runs")
+    cost = Cost(1.5, 0.25, 0.0, None, 3_000_000, None, "two earlier runs")
     report.show_preview(Preview(10, 3, 1, 4, 0, [], 2, cost), as_json=False)
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].endswith("; 1,000 tagged before, 0 given up before, 7 forgotten")

@@ -22,6 +22,7 @@ from pipelines.training import evaluate
 from pipelines.training.jobs import EvaluateJob, PrepareJob, PublishJob
 from pipelines.training.scores import score
 from pipelines.training.workfolder.patches import Prepared, open_prepared
+from pipelines.training.workfolder.shards import read_table
 from tagger import checkpoint
 from tagger.card import read_model
 from tagger.configs import TrainingConfig, VGGishConfig
@@ -211,6 +212,7 @@ def test_each_verb_finds_what_reproduce_made_and_its_model_tags(
     removed = [
         path for path in store.list("embeddings/balanced-last") if path.endswith("00000.parquet")
     ]
+    before = [read_table(store, path) for path in removed]
     store.remove(removed)
     fit = (
         *("fit", *work, "--extractors", "balanced-last", "--name", "F", "--hidden", "8"),
@@ -219,8 +221,16 @@ def test_each_verb_finds_what_reproduce_made_and_its_model_tags(
     )
     assert main([*fit]) == Exit.COMMAND
     assert "run embed" in capsys.readouterr().err
-    assert carry_out("embed", *work, "--extractors", "balanced-last")["n_segments"] > 0
-    assert set(removed) <= set(store.list("embeddings"))
+    on_ray = ("embed", *work, "--extractors", "balanced-last", "--cpus", "1")
+    assert carry_out(*on_ray)["n_segments"] > 0
+    for path, here in zip(removed, before, strict=True):
+        there = read_table(store, path)
+        assert there.drop(["embedding"]).equals(here.drop(["embedding"]))
+        np.testing.assert_allclose(
+            np.stack(there["embedding"].to_numpy(zero_copy_only=False)),
+            np.stack(here["embedding"].to_numpy(zero_copy_only=False)),
+            atol=1e-5,
+        )
     assert carry_out(*fit).keys() == {"heads/F/balanced-last"}
 
     model = tmp_path / "mine"

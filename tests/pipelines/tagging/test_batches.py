@@ -5,7 +5,8 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.tagging.batches import LONGEST_BATCH_S, SHORTEST_BATCH_S, divide, estimated_seconds
+from pipelines.runtime.work import estimated_seconds
+from pipelines.tagging.batches import LONGEST_BATCH_S, SHORTEST_BATCH_S, divide
 from tagger.schema import LISTING
 
 

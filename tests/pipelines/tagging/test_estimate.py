@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from pipelines.tagging.estimate import estimate, flop_per_patch
+from pipelines.runtime.work import flop_per_patch
+from pipelines.tagging.estimate import estimate
 from tagger.card import read_model
 from tagger.configs import VGGishConfig
 from tagger.schema import LISTING

@@ -46,6 +46,17 @@ def test_a_model_is_read_once(sound, tmp_path, model_on_s3, tiny_model, proxy):
 
 
 @pytest.mark.s3
+def test_a_repeated_call_counts_once(sound, s3, proxy, tiny_model):
+    out = s3.new_prefix()
+    kinds = (r"PUT .*/_staging/", r"GET .*/_staging/", r"PUT .*/clips/")
+    proxy.faults = [Fault("503 SlowDown", kind, times=1) for kind in kinds]
+    assert main(["tag", sound, "--out", out, "--model", str(tiny_model)]) == 0
+    store = open_store(out)
+    (record,) = (json.loads(store.read(path)) for path in store.list("_runs"))
+    assert record["n_retries"] == proxy.spoilt["503 SlowDown"] == 3
+
+
+@pytest.mark.s3
 @pytest.mark.parametrize("how", [["--out", "{}"], ["--print"], ["--out", "{}", "--dry-run"]])
 @pytest.mark.parametrize(
     ("code", "environment"),

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipelines.tagging.batches import estimated_seconds
+from pipelines.runtime.work import estimated_seconds
 from pipelines.tagging.board import Done, LocalBoard
 from pipelines.tagging.telling import telling
 from tagger.audio import Signal

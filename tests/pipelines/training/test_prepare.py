@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 import soundfile
 
-from pipelines.runtime.limits import Limits
+from pipelines.runtime.limits import Limits, Resources
 from pipelines.storage.store import open_store
 from pipelines.training import prepare
 from pipelines.training.clip_takes import takes_of
@@ -19,6 +19,8 @@ from tagger.errors import CommandError
 from tests.support.small_data import RATE_HZ, shards, tone, write_folds
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")  # its own settings'
+
+ON_RAY = Resources(cpus=1)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,7 @@ def job(folder: Path, work: Path, **given: object) -> PrepareJob:
 @pytest.fixture(scope="module")
 def prepared(folder: Path, tmp_path_factory: pytest.TempPathFactory, ray_cluster: str):
     work = tmp_path_factory.mktemp("work")
-    given = job(folder, work, shift_start=True)
+    given = job(folder, work, shift_start=True, resources=ON_RAY)
     record = prepare.run(given, ["prepare"])
     return given, record, open_prepared(open_store(str(work)))
 
@@ -86,6 +88,17 @@ def test_patches_are_those_of_the_library(prepared, folder):
 
 
 @pytest.mark.ray
+def test_a_small_data_set_is_prepared_here_and_alike(prepared, folder, tmp_path, monkeypatch):
+    monkeypatch.delattr(prepare, "connect")  # the way to Ray
+    record = prepare.run(job(folder, tmp_path, shift_start=True), [])
+    _, on_ray, there = prepared
+    assert record.metrics == on_ray.metrics
+    here = open_prepared(open_store(str(tmp_path)))
+    assert [*shards(here)] == [*shards(there)]
+    assert here.failures().equals(there.failures())
+
+
+@pytest.mark.ray
 def test_a_second_run_makes_nothing_and_a_missing_shard_is_made_again(prepared):
     given, _, found = prepared
     before = [found.store.read(shard_path(FOLDER, n)) for n in range(found.n_shards)]
@@ -100,7 +113,7 @@ def test_a_second_run_makes_nothing_and_a_missing_shard_is_made_again(prepared):
 @pytest.mark.ray
 def test_a_failure_that_may_pass_is_tried_again(tmp_path, monkeypatch, ray_cluster):
     data = write_folds(tmp_path, n_folds=1)
-    given = PrepareJob(data=str(data), work=str(tmp_path / "work"), balance=False)
+    given = PrepareJob(data=str(data), work=str(tmp_path / "work"), balance=False, resources=ON_RAY)
     hidden = tmp_path / "1-0-0.wav"
     original = prepare.connect
 
