@@ -40,10 +40,10 @@ class DamagedFile(CommandError):  # noqa: N818
         self.path = path
         self.problem = problem
         self._root = root
-        self._mend = mend
+        self.mend = mend
 
     def __str__(self) -> str:
-        return f"{self._root}/{self.path} {self.problem}: {self._mend}"
+        return f"{self._root}/{self.path} {self.problem}: {self.mend}"
 
     @property
     def line(self) -> str:

@@ -23,6 +23,11 @@ def has_rows(store: Store) -> bool:
     return any(store.list(folder) for folder in (layout.LOGS, *schema.tables("float32")))
 
 
+def strangers(store: Store) -> list[str]:
+    """Files that lie among the logs and belong to none."""
+    return [path for path in store.list(layout.LOGS) if path.count("/") < 2]
+
+
 def table_files(store: Store, model_id: str) -> list[str]:
     """The paths of all table files of a model."""
     folders = (layout.model_tables(table, model_id) for table in schema.tables("float32"))

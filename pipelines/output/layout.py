@@ -83,6 +83,14 @@ def model_of_table(path: str) -> str:
     return path.split("/")[1].removeprefix("model=")
 
 
+def number_of_table(path: str) -> int:
+    """The entry that a path of a table file belongs to; -1 for a file of another origin."""
+    try:
+        return TableFile.parse(path).entry
+    except ValueError:
+        return -1
+
+
 def date_of_table(path: str) -> str:
     """The ``run_date`` of the partition that a path below a table's folder belongs to."""
     return path.split("/")[2].removeprefix("run_date=")
@@ -92,6 +100,11 @@ def models_below(paths: Iterable[str]) -> set[str]:
     """The models that paths below ``LOGS``, ``STAGING``, ``REWRITING`` or ``LOCKS`` belong to."""
     parts = (path.split("/") for path in paths)
     return {found[1].removesuffix(_ENTRY) for found in parts if len(found) > 2 or found[0] == LOCKS}
+
+
+def models_of(path: str) -> set[str]:
+    """Names of models that a path, wherever below the output, may belong to."""
+    return {part.removeprefix("model=") for part in path.split("/")}
 
 
 def log(model_id: str) -> str:

@@ -1,11 +1,13 @@
 """Markers: the file beside an entry that says that its tables are complete."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+
+import pyarrow as pa
 
 from pipelines.output import layout
 from pipelines.output.damage import DamagedFile, digest, reading, rebuild, redo
 from pipelines.output.log_entry import Marker, now
-from pipelines.output.parquet_files import is_of_another_version
+from pipelines.output.parquet_files import UnreadableError, is_of_another_version, row_groups
 from pipelines.storage.store import Store
 
 
@@ -47,20 +49,35 @@ def is_published(store: Store, model_id: str, number: int) -> bool:
     )
 
 
-def read_published(store: Store, marker: Marker | None, number: int, path: str) -> bytes:
-    """The bytes of a table file of an entry with this marker.
+def read_published(
+    store: Store, marker: Marker, number: int, path: str, fields: pa.Schema
+) -> pa.Table:
+    """Some columns of a table file of a published entry.
 
     Raises
     ------
     DamagedFile : it is gone, or its bytes are not those that were published
     """
+    return pa.concat_tables(
+        [fields.empty_table(), *read_row_groups(store, marker, number, path, fields)]
+    )
+
+
+def read_row_groups(
+    store: Store, marker: Marker, number: int, path: str, fields: pa.Schema
+) -> Iterator[pa.Table]:
+    """``read_published`` in parts; nothing is given of a file whose hash is another."""
     try:
         data = store.read(path)
     except FileNotFoundError as error:
         raise DamagedFile(store.root, path, "is missing", redo(number)) from error
-    if marker is not None and marker.hashes.get(path, digest(data)) != digest(data):
+    if marker.hashes.get(path) not in (None, digest(data)):
         raise DamagedFile(store.root, path, "was changed since it was published", redo(number))
-    return data
+    try:
+        yield from row_groups(data, fields)
+    except UnreadableError as error:
+        problem = f"cannot be read ({error})"
+        raise DamagedFile(store.root, path, problem, redo(number)) from error
 
 
 def place(store: Store, model_id: str, number: int, path: str, data: bytes) -> str:

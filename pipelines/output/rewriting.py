@@ -57,9 +57,9 @@ from pipelines.output.markers import (
     mark,
     place,
     read_marker,
-    read_published,
+    read_row_groups,
 )
-from pipelines.output.parquet_files import UnreadableError, encode, encode_in_parts, row_groups
+from pipelines.output.parquet_files import encode, encode_in_parts
 from pipelines.output.settings import read_settings
 from pipelines.storage.parallel import in_parallel
 from pipelines.storage.store import Store
@@ -151,15 +151,10 @@ def _rows(
     DamagedFile : a source was changed since it was published
     """
     for source in sources:
-        marker = read_marker(store, model_id, source.number)
+        marker = read_marker(store, model_id, source.number) or Marker({})
         for path in source.outputs.get(table, ()):
-            data = read_published(store, marker, source.number, path)
-            try:
-                for rows in row_groups(data, fields):
-                    yield rows.filter(pc.invert(pc.is_in(rows["clip_id"], value_set=gone)))
-            except UnreadableError as error:
-                problem = f"cannot be read ({error})"
-                raise DamagedFile(store.root, path, problem, redo(source.number)) from error
+            for rows in read_row_groups(store, marker, source.number, path, fields):
+                yield rows.filter(pc.invert(pc.is_in(rows["clip_id"], value_set=gone)))
 
 
 def swap(store: Store, model_id: str, entry: Entry) -> None:

@@ -14,7 +14,6 @@ KILLED: Final = "killed"
 """State of a run whose record says ``running`` and whose owner is dead."""
 
 
-
 def _finite(value: Any) -> float:
     number = float(value)
     if not math.isfinite(number):
@@ -31,7 +30,11 @@ _NEEDED: Final[dict[str, Callable[[Any], Any]]] = {
     "n_failed": int,
     "audio_hours": _finite,
 }
-_OF_A_HEARTBEAT: Final[dict[str, Callable[[Any], Any]]] = {"n_to_do": int, "under_way_s": _finite, "clips_per_s": _finite}
+_OF_A_HEARTBEAT: Final[dict[str, Callable[[Any], Any]]] = {
+    "n_to_do": int,
+    "under_way_s": _finite,
+    "clips_per_s": _finite,
+}
 
 
 class RunHistory:
