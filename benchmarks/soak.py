@@ -216,7 +216,7 @@ def findings(
     return {
         "lost": n_clips - n_listed_seen,
         "doubled": sum(n - 1 for n in tagged.values()) + len(set(tagged) & final(failures)),
-        "other": other + sum(len(model.broken) for model in status(store, verify=True).models),
+        "other": other + sum(len(model.broken) for model in status(store, verify="bytes").models),
     }
 
 

@@ -42,6 +42,8 @@ class Tag(Verb):
     def __post_init__(self) -> None:
         if self.print and self.dry_run:
             raise OptionError("print", "does not go with --dry-run")
+        if self.job.redo_entry is not None and (self.print or self.dry_run):
+            raise OptionError("redo_entry", "does not go with --dry-run or --print")
 
     @classmethod
     def defaults(cls, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -151,8 +151,9 @@ class CommitLog:
                 ]
                 self._unpublished = {entry.number for entry in unpublished}
                 return unpublished
-        absent = {*range(self.next_number)} - self._dead - {*files.entries}
-        path = layout.entry(self.model_id, min(absent, default=0))
+        there = self._dead | {*files.entries}
+        absent = next((n for n in range(self.next_number) if n not in there), 0)
+        path = layout.entry(self.model_id, absent)
         raise DamagedFile(self.store.root, path, "is missing", rebuild(self.store))
 
     def entry(self, number: int) -> Entry:

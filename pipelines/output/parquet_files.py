@@ -76,6 +76,13 @@ def decode(data: bytes, fields: pa.Schema | None = None) -> pa.Table:
     return _decode(io.BytesIO(data), fields)
 
 
+def decode_with_metadata(data: bytes, fields: pa.Schema) -> tuple[pa.Table, dict[str, str]]:
+    """``decode``, and what the file says of itself."""
+    rows = decode(data, fields)
+    told = pq.read_metadata(io.BytesIO(data)).metadata or {}
+    return rows, {k.decode(): v.decode() for k, v in told.items() if not k.startswith(b"ARROW")}
+
+
 def read_columns(store: Store, path: str, fields: pa.Schema) -> pa.Table:
     """Some columns of a Parquet file of which little else is read; FileNotFoundError too.
 

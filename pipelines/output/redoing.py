@@ -14,7 +14,7 @@ from pipelines.output import layout
 from pipelines.output.commit_log import CommitLog
 from pipelines.output.damage import DamagedFile, set_aside
 from pipelines.output.log_entry import Entry, Run, Staged, now, spans
-from pipelines.output.staging import check_staged
+from pipelines.output.staging import read_staged
 from tagger.errors import CommandError
 
 _log: Final = logging.getLogger(__name__)
@@ -39,9 +39,9 @@ def redo(commit_log: CommitLog, run: Run, number: int) -> Entry | None:
         )
     while number in commit_log:
         lost = commit_log.entry(number)
+        _keep_what_is_damaged(commit_log, lost)
         entry = _instead_of(lost, commit_log.next_number, run)
         if commit_log.append(entry):
-            _keep_what_is_damaged(commit_log, lost)
             _log.warning("entry %d is done again: %d clips", number, len(lost.clip_ids))
             return entry
     _log.warning("entry %d does not count any more: there is nothing to do again", number)
@@ -68,7 +68,7 @@ def _keep_what_is_damaged(commit_log: CommitLog, lost: Entry) -> None:
     """Move damaged staged files aside: nobody can tell what is in them, so nobody removes them."""
     for file, _, _ in lost.staged:
         try:
-            check_staged(commit_log.store, commit_log.model_id, file)
+            read_staged(commit_log.store, commit_log.model_id, file)
         except FileNotFoundError:
             continue
         except DamagedFile as damaged:

@@ -40,8 +40,10 @@ def stage(table: pa.Table, store: Store, model_id: str) -> str:
     return file
 
 
-def read_staged(store: Store, model_id: str, name: str, fields: pa.Schema) -> tuple[int, pa.Table]:
-    """Size and rows of a staged file, as far as ``fields`` go.
+def read_staged(
+    store: Store, model_id: str, name: str, fields: pa.Schema | None = None
+) -> tuple[int, pa.Table]:
+    """Size and rows of a staged file, as far as ``fields`` go; None: all columns as they are.
 
     Raises
     ------

@@ -14,12 +14,10 @@ from pipelines.output.damage import DamagedFile
 from pipelines.output.failed_clips import FailedClip, failed_clips
 from pipelines.output.forgotten import Forgotten
 from pipelines.output.inventory import models_begun, strangers, table_files_by_model
-from pipelines.output.recovery import require_log
 from pipelines.output.run_history import RunHistory, alarm
 from pipelines.output.settings import read_settings
 from pipelines.output.verification import How, Verified
 from pipelines.storage.store import Store
-from tagger.errors import CommandError
 
 LAST_RUNS: Final = 10
 MOST_FAILURES: Final = 10
@@ -131,12 +129,9 @@ def _model(
         unpublished = commit_log.refresh()
         found = Verified([], 0)
         if how:
-            require_log(commit_log)
             found = verification.verify(store, commit_log, files, how)
     except DamagedFile as damaged:
         return replace(empty, broken=(f"{damaged.line}: {damaged.mend}",))
-    except CommandError as lost:
-        return replace(empty, broken=(str(lost),))
     _, waiting = commit_log.staged_leftovers()
     failed = commit_log.failed()
     return replace(

@@ -24,14 +24,13 @@ from tagger import schema
 
 How = Literal["bytes", "counts"]
 
-IDENTITY: Final = {
+_IDENTITY: Final = {
     "tags": ["clip_id", "rank"],
     "embeddings": ["clip_id", "extractor", "segment"],
     "timeline": ["clip_id"],
     "failures": FAILED.names,
     "clips": ["clip_id", "n_segments"],
 }
-"""By table, the columns that identify rows."""
 
 
 class Verified(NamedTuple):
@@ -81,13 +80,19 @@ def verify(store: Store, commit_log: CommitLog, files: Iterable[str], how: How) 
         if entry.number in commit_log:  # else its rows were written anew meanwhile
             found += (f"entry {entry.number}, {line}" for line in lines)
     named |= _of_replaced(commit_log)
-    unnamed = "the log does not name it; remove it"
-    found += (f"{path}: {unnamed}" for path in files if path not in named and store.exists(path))
+    unnamed = [path for path in files if path not in named and store.exists(path)]
+    found += (f"{path}: the log does not name it; {_advice(commit_log, path)}" for path in unnamed)
     n_twice = len(commit_log.tagged()) - pc.count_distinct(commit_log.tagged()).as_py()
     if n_twice:
         found.append(f"log: {n_twice} clips are counted twice")
     found += _of_waiting(store, commit_log)
     return Verified(found, n_unhashed)
+
+
+def _advice(commit_log: CommitLog, path: str) -> str:
+    if layout.number_of_table(path) < commit_log.next_number:
+        return "remove it"
+    return "its entry is lost, and rebuild-log makes it anew; or remove it, if it is a stray copy"
 
 
 def _entries(commit_log: CommitLog) -> Iterator[Entry]:
@@ -159,18 +164,18 @@ def _of_published(
     """What is wrong with the tables of a published entry."""
     found = {}
     for table in settings.tables:
-        parts = [_empty(table)]
+        parts = [identity(table).empty_table()]
         for path in entry.outputs.get(table, ()):
-            problem, rows = _read(store, path, _empty(table).schema, marker.hashes.get(path), how)
+            problem, rows = _read(store, path, identity(table), marker.hashes.get(path), how)
             if problem:
                 yield f"{path} {problem}"
-            parts.append(_empty(table) if rows is None else rows)
+            parts.append(identity(table).empty_table() if rows is None else rows)
         found[table] = pa.concat_tables(parts)
         n_more = len(found[table]) - marker.rows.get(table, 0)
         if n_more:
             yield f"{table}: {abs(n_more)} rows {'too many' if n_more > 0 else 'are missing'}"
     for path in filter(store.exists, marker.emptied):
-        fields = _empty(layout.table_of(path)).schema
+        fields = identity(layout.table_of(path))
         problem, _ = _read(store, path, fields, marker.hashes.get(path), how)
         if problem:
             yield f"{path} {problem}"
@@ -182,7 +187,7 @@ def not_as_logged(entry: Entry, found: Mapping[str, pa.Table], settings: Setting
 
     Parameters
     ----------
-    found : by table, the columns that identify rows (``IDENTITY``)
+    found : by table, the columns that identify rows (``identity``)
     """
     clips, failures = found["clips"], found["failures"]
     yield from _differences("clips", clips["clip_id"].to_pylist(), entry.clip_ids)
@@ -263,8 +268,10 @@ def _read(
         return problem or "cannot be read", None
 
 
-def _empty(table: str) -> pa.Table:
-    return schema.tables("float32")[table].empty_table().select(IDENTITY[table])
+def identity(table: str) -> pa.Schema:
+    """The columns that identify the rows of a table."""
+    fields = schema.tables("float32")[table]
+    return pa.schema([fields.field(name) for name in _IDENTITY[table]])
 
 
 def _not_in(values: pa.ChunkedArray, others: pa.ChunkedArray) -> int:
