@@ -51,7 +51,7 @@ class Reason(StrEnum):
     UNSUPPORTED = "unsupported"  # not audio, or a codec that neither decoder knows
     DECODE_ERROR = "decode_error"  # audio, but broken before the first whole block
     NON_FINITE = "non_finite"  # samples that are NaN or infinite
-    SILENT = "silent"  # no sample differs from zero
+    SILENT = "silent"  # all samples are the same
     TOO_LONG = "too_long"  # decodes to more hours than the limit
     CRASHED = "crashed"  # killed the process that decoded it, twice
     VANISHED = "vanished"  # listed, but gone when it was read

@@ -9,6 +9,7 @@ it open other files. It writes nothing to stderr, which is PyAV's default.
 
 import re
 from collections.abc import Generator, Iterator
+from contextlib import closing
 from itertools import chain
 from typing import Final
 
@@ -20,7 +21,7 @@ from av.container import InputContainer
 
 from tagger.arrays import FloatArray
 from tagger.errors import ClipError, Reason
-from tagger.recording import Decoded, Reader, block_length, mono
+from tagger.recording import Decoded, Mix, Reader, block_length
 
 _CONTAINERS: Final = (
     "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dts,eac3,flac,flv,loas,matroska,mov,mp3,mpc,mpc8,mpeg,"
@@ -35,7 +36,7 @@ _SIGNATURES: Final = re.compile(
 """First bytes of wav, avi, aiff, caf, flac, ogg, mp3, mp4, matroska, asf: meant to hold audio."""
 
 
-def open_ffmpeg(reader: Reader) -> Decoded:
+def open_ffmpeg(reader: Reader, mix: Mix) -> Decoded:
     """Open a recording with ffmpeg and decode it to mono, a block at a time.
 
     Rate and channels are those of the first frame, since headers err.
@@ -43,6 +44,7 @@ def open_ffmpeg(reader: Reader) -> Decoded:
     Parameters
     ----------
     reader : the recording; it is read from its start, and closed after the last block
+    mix : makes mono of the channels
 
     Raises
     ------
@@ -62,8 +64,8 @@ def open_ffmpeg(reader: Reader) -> Decoded:
     first = next(frames, None)
     if first is None:
         raise ClipError(Reason.EMPTY, f"no samples ({container.format.name})")
-    blocks = _blocks(chain([first], frames), first.sample_rate, container, reader)
-    return Decoded(first.sample_rate, first.layout.nb_channels, blocks)
+    joined = _joined(chain([first], frames), first.sample_rate, container, reader)
+    return Decoded(first.sample_rate, first.layout.nb_channels, _mixed(joined, mix))
 
 
 def _not_opened(reader: Reader, error: av.error.FFmpegError) -> ClipError:
@@ -115,12 +117,17 @@ def _cut_short(container: InputContainer, decoded_s: float) -> str:
     return f"decoding stopped at {decoded_s:.3f} s: the header promises {promised_s:.3f} s"
 
 
-def _blocks(
+def _mixed(blocks: Generator[FloatArray], mix: Mix) -> Generator[FloatArray]:
+    with closing(blocks):
+        for block in blocks:
+            yield mix(block)
+
+
+def _joined(
     frames: Iterator[AudioFrame], sample_rate_hz: int, container: InputContainer, reader: Reader
 ) -> Generator[FloatArray]:
-    """Frames joined to mono blocks; a change of the sample rate on the way ends the recording."""
-    length = block_length(sample_rate_hz, 1)
-    mixer = _Mixer()
+    """Frames joined to blocks, (n, channels); a change of the sample rate ends the recording."""
+    unpacker = _Unpacker()
     pieces: list[FloatArray] = []
     n = 0
     damage: ClipError | None = None
@@ -128,11 +135,14 @@ def _blocks(
         for frame in frames:
             if frame.sample_rate != sample_rate_hz:
                 raise ClipError(Reason.DECODE_ERROR, "the sample rate changes on the way")
-            pieces.append(mixer.mono(frame))
-            n += frame.samples
-            if n >= length:
+            samples = unpacker.samples(frame)
+            channels = samples.shape[1]
+            is_full = n >= block_length(sample_rate_hz, channels)
+            if pieces and (is_full or channels != pieces[0].shape[1]):
                 yield np.concatenate(pieces)
                 pieces, n = [], 0
+            pieces.append(samples)
+            n += len(samples)
     except ClipError as error:
         damage = error
     finally:
@@ -144,8 +154,8 @@ def _blocks(
         raise damage
 
 
-class _Mixer:
-    """Frames of any kind as mono float32 in [-1, 1].
+class _Unpacker:
+    """Frames of any kind as float32 in [-1, 1].
 
     What most decoders give, float planes, is read as it is (PyAV takes a frame of 8 or more planes
     for one with more planes than it has, and ``to_ndarray`` crashes); all else ffmpeg converts.
@@ -155,15 +165,15 @@ class _Mixer:
         self._kind: tuple[str, str] | None = None
         self._packer = av.AudioResampler("flt")
 
-    def mono(self, frame: AudioFrame) -> FloatArray:
-        """The samples of a frame, (n,) float32; ``ClipError`` where ffmpeg cannot convert them."""
+    def samples(self, frame: AudioFrame) -> FloatArray:
+        """The samples of a frame, (n, channels); ``ClipError`` where ffmpeg cannot convert them."""
         channels = frame.layout.nb_channels
         if frame.format.name == "fltp" and channels < _MAX_PLANES:
             planes = [
                 np.frombuffer(memoryview(plane), np.float32, frame.samples)
                 for plane in frame.planes
             ]
-            return mono(np.stack(planes, axis=1)) if channels > 1 else planes[0]
+            return np.stack(planes, axis=1)
         kind = (frame.format.name, frame.layout.name)
         if kind != self._kind:
             self._kind, self._packer = kind, av.AudioResampler("flt")
@@ -171,4 +181,4 @@ class _Mixer:
             packed = [part.to_ndarray()[0] for part in self._packer.resample(frame)]
         except av.error.FFmpegError:
             raise ClipError(Reason.UNSUPPORTED, f"samples of the kind {kind}") from None
-        return mono(np.concatenate(packed).reshape(-1, channels))
+        return np.concatenate(packed).reshape(-1, channels)

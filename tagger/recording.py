@@ -6,7 +6,7 @@ what is declared here.
 
 import io
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
@@ -16,6 +16,9 @@ from tagger.arrays import FloatArray
 
 Source = bytes | str | Path | BinaryIO
 """A recording: its bytes, the path of a local file, or a seekable binary file object."""
+
+Mix = Callable[[FloatArray], FloatArray]
+"""Makes (n,) float32 of (n, channels): called for each block, in order."""
 
 _BLOCK_S: Final = 10.0
 _MAX_BLOCK_VALUES: Final = 2**22  # samples times channels, 16 MiB
@@ -39,9 +42,9 @@ class Decoded(NamedTuple):
     Attributes
     ----------
     sample_rate_hz, channels : of the recording
-    blocks : yields (n,) float32, the mean over the channels, about 10 s at a time. Where the
-        recording is damaged it ends with a ``ClipError`` for ``DECODE_ERROR``, after everything
-        that could be decoded.
+    blocks : yields (n,) float32, the channels as ``Mix`` makes one of them, about 10 s at a time.
+        Where the recording is damaged it ends with a ``ClipError`` for ``DECODE_ERROR``, after
+        everything that could be decoded.
     """
 
     sample_rate_hz: int

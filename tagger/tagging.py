@@ -221,9 +221,9 @@ class Tagger:
         ClipError : the recording cannot be tagged, with the reason
         OSError : it cannot be read
         """
-        signal, blocks = audio.load(source)
+        _, blocks = audio.load(source)
         embeddings = np.concatenate([self.embed(part) for part in stream_patches(blocks)], axis=1)
-        return self._result(signal, embeddings, top_k, threshold)
+        return self._result(blocks.signal, embeddings, top_k, threshold)
 
     def _result(
         self, signal: audio.Signal, embeddings: FloatArray, top_k: int, threshold: float

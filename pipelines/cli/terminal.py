@@ -170,6 +170,12 @@ def show_text(text: str) -> None:
     _print(text)
 
 
+def show_note(text: str) -> None:
+    """What is told beside the results, on standard error."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
 def _tags(tags: list[dict[str, Any]]) -> str:
     return "  ".join(f"{tag['tag']} {tag['score']:.2f}" for tag in tags) or "no tag"
 

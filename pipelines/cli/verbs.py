@@ -13,6 +13,7 @@ from pipelines.cli.training_verbs import (
     Finetune,
     Fit,
     Prepare,
+    Runs,
     Weights,
 )
 from pipelines.cli.verb import Verb
@@ -32,6 +33,7 @@ VERBS: Final[dict[str, type[Verb]]] = {
     "embed": Embed,
     "fit": Fit,
     "evaluate": Evaluate,
+    "runs": Runs,
     "reproduce": Reproduce,
     "bundle": Bundle,
 }

@@ -61,6 +61,11 @@ def name_of(data: bytes) -> str:
     return f"{uuid.uuid4().hex}-{digest(data)}.parquet"
 
 
+def holds_hash(name: str) -> bool:
+    """Whether the name of a file holds the hash of its bytes, as ``name_of`` gives it."""
+    return _NAMED.fullmatch(name) is not None
+
+
 def is_as_named(name: str, data: bytes) -> bool:
     """Whether these are the bytes that a file got its name for; a name may hold no hash."""
     match = _NAMED.fullmatch(name)

@@ -49,7 +49,7 @@ ERASED: Final = "(forgotten)"
 """Stands in the records of runs where a forgotten recording was named."""
 
 _ABANDONED_S: Final = 60.0
-_NAMES: Final = pa.schema([("clip_id", pa.string()), ("uri", pa.string())])
+_NAMES: Final = pa.schema([pa.field(n, pa.string(), nullable=False) for n in ("clip_id", "uri")])
 
 
 @contextmanager

@@ -66,14 +66,18 @@ def _row_groups(tables: Iterator[pa.Table], fields: pa.Schema) -> Iterator[pa.Ta
         yield rest
 
 
-def decode(data: bytes, fields: pa.Schema | None = None) -> pa.Table:
+def decode(data: bytes, fields: pa.Schema | None = None, of_any_version: bool = False) -> pa.Table:
     """The rows of a Parquet file, as far as ``fields`` go; None: all columns as they are.
+
+    Parameters
+    ----------
+    of_any_version : columns that files of earlier versions lack are null (``schema.conformed``)
 
     Raises
     ------
     UnreadableError : it is damaged, as far as that shows, or has no such columns
     """
-    return _decode(io.BytesIO(data), fields)
+    return _decode(io.BytesIO(data), fields, of_any_version)
 
 
 def decode_with_metadata(data: bytes, fields: pa.Schema) -> tuple[pa.Table, dict[str, str]]:
@@ -104,10 +108,10 @@ def read_columns(store: Store, path: str, fields: pa.Schema) -> pa.Table:
 
 
 def row_groups(data: bytes, fields: pa.Schema) -> Iterator[pa.Table]:
-    """The row groups of a Parquet file, one after the other; UnreadableError as in ``decode``."""
+    """The row groups of a file of any version, in turn; UnreadableError as in ``decode``."""
     with _told(), pq.ParquetFile(io.BytesIO(data), page_checksum_verification=True) as file:
         for group in range(file.num_row_groups):
-            yield _as(file.read_row_group(group, use_threads=False), fields)
+            yield _as(file.read_row_group(group, use_threads=False), fields, of_any_version=True)
 
 
 def is_of_another_version(data: bytes, other: bytes) -> bool:
@@ -126,14 +130,16 @@ def _versions(file: pq.FileMetaData) -> tuple[str, bytes | None]:
     return file.created_by, (file.metadata or {}).get(b"schema_version")
 
 
-def _decode(file: BinaryIO, fields: pa.Schema | None) -> pa.Table:
+def _decode(file: BinaryIO, fields: pa.Schema | None, of_any_version: bool = False) -> pa.Table:
     with _told(), pq.ParquetFile(file, page_checksum_verification=True) as opened:
         table = opened.read(fields and fields.names, use_threads=False)
-        return _as(table, fields or table.schema)
+        return _as(table, fields or table.schema, of_any_version)
 
 
-def _as(table: pa.Table, fields: pa.Schema) -> pa.Table:
+def _as(table: pa.Table, fields: pa.Schema, of_any_version: bool) -> pa.Table:
     table.validate(full=True)
+    if of_any_version:
+        return schema.conformed(table, fields)
     return table.select(fields.names).cast(fields)
 
 

@@ -61,7 +61,18 @@ def open_output(store: Store, settings: Settings) -> None:
         read_settings(store)  # another job may have begun the output meanwhile
     if not store.create(layout.SETTINGS, settings.to_json()):
         check_settings(store, settings)
+        mark_version(store)
     store.sweep()
+
+
+def mark_version(store: Store) -> None:
+    """Have earlier versions refuse an output that files of this schema come into.
+
+    Raises CommandError as ``read_settings`` does.
+    """
+    settings = read_settings(store)
+    if unseal(store.read(layout.SETTINGS))["schema_version"] < SCHEMA_VERSION:
+        store.write(layout.SETTINGS, settings.to_json())
 
 
 def check_settings(store: Store, settings: Settings) -> None:

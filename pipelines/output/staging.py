@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import pyarrow as pa
 
 from pipelines.output import layout
-from pipelines.output.damage import DamagedFile, is_as_named, name_of
+from pipelines.output.damage import DamagedFile, holds_hash, is_as_named, name_of
 from pipelines.output.log_entry import FAILED, Entry, Failed, Run, Staged, now
 from pipelines.output.parquet_files import UnreadableError, decode, encode
 from pipelines.storage.parallel import in_parallel
@@ -41,9 +41,13 @@ def stage(table: pa.Table, store: Store, model_id: str) -> str:
 
 
 def read_staged(
-    store: Store, model_id: str, name: str, fields: pa.Schema | None = None
+    store: Store, model_id: str, name: str, fields: pa.Schema | None = None, whole: bool = True
 ) -> tuple[int, pa.Table]:
     """Size and rows of a staged file, as far as ``fields`` go; None: all columns as they are.
+
+    Parameters
+    ----------
+    whole : ``fields`` are all columns; what earlier versions did not stage is null
 
     Raises
     ------
@@ -56,7 +60,9 @@ def read_staged(
     if not is_as_named(name, data):
         raise DamagedFile(store.root, path, "was changed since it was staged", mend)
     try:
-        return len(data), decode(data, fields)
+        if not holds_hash(name):  # the first version's; of them only what cannot be read shows
+            decode(data)
+        return len(data), decode(data, fields, of_any_version=whole)
     except UnreadableError as error:
         raise DamagedFile(store.root, path, f"cannot be read ({error})", mend) from error
 
@@ -88,7 +94,7 @@ def look_into(
 
     def look(name: str) -> StagedFile | DamagedFile | None:
         try:
-            n_bytes, table = read_staged(store, model_id, name, _DECISIVE)
+            n_bytes, table = read_staged(store, model_id, name, _DECISIVE, whole=False)
         except FileNotFoundError:  # its rows count then
             return None
         except DamagedFile as damaged:

@@ -57,13 +57,13 @@ def views_sql(root: str, with_files: Collection[str]) -> str:
     statements = ["-- Views over the tables, for DuckDB: duckdb -init views.sql"]
     for table in ("clips", "tags", "failures"):
         fields = schema.tables("float32")[table]
+        columns = ", ".join(fields.names)
+        nulls = ", ".join(f"NULL::{_SQL_TYPES[str(f.type)]} AS {f.name}" for f in fields)
+        source = f"SELECT {nulls} WHERE false"  # files of earlier versions lack some columns
         if table in with_files:
-            columns = ", ".join(fields.names)
-            source = f"FROM read_parquet('{literal}/{table}/**/*.parquet', union_by_name=true)"
-        else:
-            columns = ", ".join(f"NULL::{_SQL_TYPES[str(f.type)]} AS {f.name}" for f in fields)
-            source = "WHERE false"
-        statements.append(f"CREATE OR REPLACE VIEW {table} AS\nSELECT {columns}\n{source};")
+            files = f"'{literal}/{table}/**/*.parquet'"
+            source += f"\nUNION ALL BY NAME FROM read_parquet({files}, union_by_name=true)"
+        statements.append(f"CREATE OR REPLACE VIEW {table} AS\nSELECT {columns} FROM (\n{source});")
     return "\n\n".join(statements) + "\n" + _VIEWS
 
 

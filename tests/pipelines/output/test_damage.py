@@ -1,24 +1,18 @@
 """A bit flipped anywhere in an output: it is told, or does no harm; and nothing is lost by it."""
 
-import io
 import random
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from pipelines.cli.main import Exit, main
 from pipelines.output.commit_log import CommitLog
 from pipelines.output.compaction import compact
-from pipelines.output.damage import DamagedFile, digest, is_as_named, name_of, seal, unseal
 from pipelines.output.erasure import erase_pending, finish_forgetting
 from pipelines.output.forgotten import bury
 from pipelines.output.lock import Lock
-from pipelines.output.log_entry import Entry, Run
+from pipelines.output.log_entry import Entry
 from pipelines.output.publication import publish
 from pipelines.output.recovery import recover, require_log, require_tables
 from pipelines.output.redoing import redo
@@ -28,21 +22,15 @@ from pipelines.output.staging import stage
 from pipelines.output.status import status
 from pipelines.output.views import write_views
 from pipelines.storage.store import Store, open_store
-from tagger import schema
-from tagger.errors import CommandError
-from tests.support.mortal import Killed, mortal
 from tests.support.outputs import (
     MODEL,
     RUN,
     Build,
     add,
-    assert_none_twice,
-    assert_verified,
     commit,
     content,
     copy_to,
     counts,
-    s3_with_the_faults,
     tables,
 )
 
@@ -104,9 +92,7 @@ def without_timeline(settings: Settings) -> Settings:
 
 
 @pytest.fixture
-def everything(
-    tmp_path: Path, without_timeline: Settings, staged_table: Build
-) -> dict[str, bytes]:
+def everything(tmp_path: Path, without_timeline: Settings, staged_table: Build) -> dict[str, bytes]:
     """An output with a file of every kind, in which "h" is forgotten."""
     store = open_store(str(tmp_path / "everything"))
     open_output(store, without_timeline)
