@@ -242,9 +242,11 @@ def _read_rewritten(store: Store, model_id: str, number: int, file: str) -> byte
     try:
         data = store.read(path)
     except FileNotFoundError as error:
-        raise DamagedFile(store.root, path, "is missing", redo(number)) from error
+        problem = f"is missing, from which entry {number} is published"
+        raise DamagedFile(store.root, path, problem, redo(number)) from error
     if not is_as_named(file, data):
-        raise DamagedFile(store.root, path, "was changed", redo(number))
+        problem = f"was changed, from which entry {number} is published"
+        raise DamagedFile(store.root, path, problem, redo(number))
     return data
 
 
