@@ -239,7 +239,8 @@ class _TagRun:
             return plan.clips.slice(0, 0)
         failed = self._commit_log.failed()
         tried = failed["clip_id"].filter(pc.equal(failed["run_id"], self._run.run_id))
-        done_ids = pa.concat_arrays([*self._commit_log.tagged().chunks, *tried.chunks])
+        tagged = self._commit_log.tagged()
+        done_ids = pa.chunked_array([*tagged.chunks, *tried.chunks], pa.string()).combine_chunks()
         return plan.clips.filter(pc.invert(pc.is_in(plan.clips["clip_id"], value_set=done_ids)))
 
     def _stop_if_lock_lost(self) -> None:
