@@ -12,19 +12,18 @@ Times are seconds in the original recording: its first decoded sample is at 0.
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Final, TypeVar
 
 import numpy as np
 import soxr
 
 from tagger.arrays import FloatArray
-from tagger.decoding import decode_blocks
+from tagger.decoding import audio_tracks, decode_blocks
 from tagger.errors import ClipError, Reason, Stage
 from tagger.levels import NOTHING_BELOW_8_KHZ, Resampled, joined
 from tagger.logmel import SAMPLE_RATE_HZ
-from tagger.recording import Decoded, Mix, Source
-from tagger.survey import survey
+from tagger.recording import Decoded, Mix, Source, mono
+from tagger.survey import Survey, survey
 
 MAX_HOURS: Final = 24.0
 
@@ -89,7 +88,9 @@ class Waveform:
             self.signal = replace(self.signal, notes=notes)
 
 
-def load(source: Source, max_hours: float = MAX_HOURS) -> tuple[Signal, Waveform]:
+def load(
+    source: Source, max_hours: float = MAX_HOURS, track: int | None = None
+) -> tuple[Signal, Waveform]:
     """Decode a recording: what it is, and its waveform at 16 kHz in blocks.
 
     Parameters
@@ -97,6 +98,7 @@ def load(source: Source, max_hours: float = MAX_HOURS) -> tuple[Signal, Waveform
     source : bytes, local path, or seekable binary file object (which must stay open until the
         blocks are read, and is read again from its start if the recording is long)
     max_hours : longest recording to accept, in hours as decoded, whatever its header says
+    track : number, from 1, of the audio track; None: the container's default
 
     Returns
     -------
@@ -112,11 +114,11 @@ def load(source: Source, max_hours: float = MAX_HOURS) -> tuple[Signal, Waveform
         ``SILENT``, ``TOO_LONG``)
     OSError : the source itself cannot be read
     """
-    return _returned(loading(source, max_hours))
+    return _returned(loading(source, max_hours, track))
 
 
 def loading(
-    source: Source, max_hours: float = MAX_HOURS
+    source: Source, max_hours: float = MAX_HOURS, track: int | None = None
 ) -> Generator[float, None, tuple[Signal, Waveform]]:
     """``load`` as a generator that reports its progress.
 
@@ -133,16 +135,18 @@ def loading(
     ------
     ClipError, OSError : as ``load``
     """
-    signal, pieces, power = yield from _normalised(source, max_hours)
+    signal, pieces, power = yield from _normalised(source, max_hours, track)
     return signal, Waveform(signal, pieces, power)
 
 
-def waveform(source: Source, max_hours: float = MAX_HOURS) -> tuple[Signal, FloatArray]:
+def waveform(
+    source: Source, max_hours: float = MAX_HOURS, track: int | None = None
+) -> tuple[Signal, FloatArray]:
     """``load`` with the waveform in one piece, (n_samples,) float32 at 16 kHz.
 
     For recordings that fit into memory. Raises as ``load`` does.
     """
-    _, blocks = load(source, max_hours)
+    _, blocks = load(source, max_hours, track)
     samples = np.concatenate(list(blocks))
     return blocks.signal, samples
 
@@ -194,13 +198,16 @@ def _returned(steps: Generator[float, None, _T]) -> _T:
 
 
 def _normalised(
-    source: Source, max_hours: float
+    source: Source, max_hours: float, track: int | None = None
 ) -> Generator[float, None, tuple[Signal, Iterator[FloatArray], float]]:
     """The recording, its content with a peak of 1 at its own rate, and that one's mean square."""
-    decode = partial(decode_blocks, source)
+
+    def decode(mix: Mix) -> Decoded:
+        return decode_blocks(source, mix, track)
+
     found = yield from survey(decode, max_hours)
     if found.is_silent:
-        raise ClipError(Reason.SILENT, f"every sample is {found.highest or 'zero'}")
+        raise ClipError(Reason.SILENT, _silence(source, track, found))
     rate = found.sample_rate_hz
     start, end = found.bounds
     signal = Signal(
@@ -216,6 +223,24 @@ def _normalised(
     blocks = _blocks(decode, found.mix) if found.kept is None else iter(found.kept)
     power = found.envelope.energy(start, end) / (end - start) / found.peak**2
     return signal, _cut(blocks, start, end, found.peak), power
+
+
+def _silence(source: Source, track: int | None, found: Survey) -> str:
+    """What is silent: every sample of a recording, or this track while another one sounds."""
+    n_tracks, default = audio_tracks(source)
+    silent = track or default
+    for other in range(1, n_tracks + 1):
+        if other != silent and _sounds(source, other):
+            return f"audio track {silent} of {n_tracks} is silent, but track {other} is not"
+    return f"every sample is {found.highest or 'zero'}"
+
+
+def _sounds(source: Source, track: int) -> bool:
+    try:
+        blocks = decode_blocks(source, mono, track).blocks
+        return any(block.max() != block.min() for block in blocks)
+    except ClipError:
+        return False
 
 
 def _blocks(decode: Callable[[Mix], Decoded], mix: Mix) -> Iterator[FloatArray]:

@@ -57,6 +57,7 @@ class Reason(StrEnum):
     VANISHED = "vanished"  # listed, but gone when it was read
     CHANGED_DURING_RUN = "changed_during_run"  # another version than the one listed
     UNREADABLE = "unreadable"  # this one object may not be read
+    REFUSED = "refused"  # a manifest leads to where the command does not let it
     TIMEOUT = "timeout"  # took longer than the time limit, twice
     OUT_OF_MEMORY = "out_of_memory"  # needed more memory than the limit, twice
 

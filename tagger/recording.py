@@ -13,6 +13,7 @@ from typing import BinaryIO, Final, NamedTuple
 import numpy as np
 
 from tagger.arrays import FloatArray
+from tagger.errors import ClipError, Reason
 
 Source = bytes | str | Path | BinaryIO
 """A recording: its bytes, the path of a local file, or a seekable binary file object."""
@@ -116,6 +117,12 @@ def mono(samples: FloatArray) -> FloatArray:
         return samples[:, 0]
     with np.errstate(over="ignore", invalid="ignore"):
         return samples @ np.full(channels, 1.0 / channels, np.float32)
+
+
+def no_such_track(number: int, n_tracks: int) -> ClipError:
+    """The failure of a recording that lacks the track which was asked for."""
+    tracks = "1 audio track" if n_tracks == 1 else f"{n_tracks} audio tracks"
+    return ClipError(Reason.UNSUPPORTED, f"no audio track {number}: the recording has {tracks}")
 
 
 def block_length(sample_rate_hz: int, channels: int) -> int:

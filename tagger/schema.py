@@ -2,7 +2,8 @@
 
 Conventions: ``*_s`` seconds in the original recording, ``*_hz`` hertz, ``*_bytes`` bytes; times of
 day are UTC with microseconds; identifiers are lower-case hexadecimal text. Plain Arrow types only,
-so that DuckDB, pandas, Spark and Athena read every column as it is.
+so that DuckDB, pandas, polars, Spark and Athena read every column as it is; but Spark and Athena
+know no float16.
 
 A clip that was worked on is first one row of ``staged``: everything about it in one place, its
 tags, embeddings and timeline as nested columns, or its failure. Publication divides such rows among
@@ -83,6 +84,9 @@ LISTING: Final = pa.schema(
         pa.field("version", pa.string(), nullable=False),
         pa.field("size_bytes", pa.int64(), nullable=False),
         pa.field("extra", pa.string()),  # further manifest columns as JSON
+        pa.field(
+            "problem", pa.string()
+        ),  # "reason: detail" where listing saw that it is unreadable
     ]
 )
 """One row per clip to work on: what listing finds, and what the workers are given."""

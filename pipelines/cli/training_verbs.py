@@ -1,5 +1,6 @@
 """The verbs that train: from a data set to a model that ``tag`` takes."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
@@ -8,7 +9,7 @@ from pipelines.assets.fetch import FetchJob
 from pipelines.assets.weights import WeightsJob
 from pipelines.cli.exit_codes import Exit
 from pipelines.cli.options import build
-from pipelines.cli.terminal import show_json, show_note, show_text
+from pipelines.cli.terminal import show_figures, show_json, show_lines, show_note, show_report
 from pipelines.cli.verb import Verb
 from pipelines.runtime.limits import TrainResources
 from pipelines.storage.store import open_store
@@ -48,7 +49,7 @@ class Fetch(Verb):
     def run(self, command: list[str]) -> Exit:
         from pipelines.assets import fetch
 
-        show_text(fetch.run(self.job).text)
+        show_report(fetch.run(self.job).text)
         return Exit.DONE
 
 
@@ -70,7 +71,7 @@ class Weights(Verb):
     def run(self, command: list[str]) -> Exit:
         from pipelines.assets import weights
 
-        show_text(weights.run(self.job, command).text)
+        show_report(weights.run(self.job, command).text)
         return Exit.DONE
 
 
@@ -94,7 +95,7 @@ class Prepare(Verb):
     def run(self, command: list[str]) -> Exit:
         from pipelines.training import prepare
 
-        show_json(prepare.run(self.job, command, show_note).metrics)
+        show_figures(prepare.run(self.job, command, show_note).metrics)
         return Exit.DONE
 
 
@@ -115,7 +116,7 @@ class _Training(Verb, InWorkFolder):
         networks = train()
         if self.tensorboard:
             write_curves(open_store(self.work), networks)
-        show_json(networks)
+        show_figures(networks)
         return Exit.DONE
 
 
@@ -179,7 +180,7 @@ class Embed(Verb):
     def run(self, command: list[str]) -> Exit:
         from pipelines.training import embed
 
-        show_json(embed.run(self.job, command).metrics)
+        show_figures(embed.run(self.job, command).metrics)
         return Exit.DONE
 
 
@@ -260,7 +261,7 @@ class Evaluate(Verb):
                 folder=self.publish, name=job.name, float16=self.float16, command=tuple(command)
             )
             job = replace(job, publish=publish)
-        show_json(evaluate.run(job, command).metrics)
+        show_figures(evaluate.run(job, command).metrics)
         return Exit.DONE
 
 
@@ -285,9 +286,10 @@ class Runs(Verb, InWorkFolder):
 
         table = run_table(open_store(self.work))
         if self.format == "csv":
-            show_text(table.to_csv(index=False).rstrip())
+            show_lines(table.to_csv(index=False).rstrip().split("\n"))
         elif self.format == "json":
-            show_text(table.to_json(orient="records", indent=2, force_ascii=False))
+            show_json(json.loads(table.to_json(orient="records")))
         else:
-            show_text(table.to_string(index=False, na_rep="", float_format="{:.4g}".format))
+            text = table.to_string(index=False, na_rep="", float_format="{:.4g}".format)
+            show_lines(text.split("\n"))
         return Exit.DONE

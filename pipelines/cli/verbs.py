@@ -5,6 +5,7 @@ from typing import Final
 from pipelines.cli.cluster_verbs import Submit
 from pipelines.cli.housekeeping_verbs import Compact, Forget, RebuildLog
 from pipelines.cli.paper_verbs import Bundle, Reproduce
+from pipelines.cli.query_verbs import Query
 from pipelines.cli.tagging_verbs import Demo, Status, Tag
 from pipelines.cli.training_verbs import (
     Embed,
@@ -22,6 +23,7 @@ VERBS: Final[dict[str, type[Verb]]] = {
     "tag": Tag,
     "submit": Submit,
     "status": Status,
+    "query": Query,
     "forget": Forget,
     "compact": Compact,
     "rebuild-log": RebuildLog,

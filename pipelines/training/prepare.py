@@ -138,6 +138,7 @@ def plan_shards(data: Dataset, job: PrepareJob, store: Store) -> ShardPlan:
             "uri": [row.uri for row in found],
             "version": [row.version for row in found],
             "size_bytes": pa.array([row.size_bytes for row in found], pa.int64()),
+            "problem": pa.array([row.problem for row in found], pa.string()),
         }
     )
     ends = np.cumsum([len(of_clip) for of_clip in takes])
@@ -243,7 +244,8 @@ def make_shard(
     for clip, opened, of_clip in zip(clips.to_pylist(), prefetch(clips), takes, strict=True):
         try:
             with opened as source:
-                made = list(isolated.run(decode_takes, source, of_clip, limits.max_hours))
+                longest = limits.hours_of(clip["size_bytes"])
+                made = list(isolated.run(decode_takes, source, of_clip, longest))
             rows += [_row(clip, *pair) for pair in zip(of_clip, made, strict=True)]
         except ClipError as error:
             why = {"stage": error.stage, "reason": error.reason, "detail": error.detail}
