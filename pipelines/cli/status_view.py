@@ -109,4 +109,4 @@ def _how_verified(model: ModelStatus) -> str:
         return " by counts; --verify alone reads every byte"
     if model.n_unhashed:
         return f"; {model.n_unhashed:,} files by counts, as the first version wrote no hashes"
-    return ", every byte"
+    return ""
