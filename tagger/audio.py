@@ -207,7 +207,10 @@ def _normalised(
 
     found = yield from survey(decode, max_hours)
     if found.is_silent:
-        raise ClipError(Reason.SILENT, _silence(source, track, found))
+        detail = _silence(source, track, found)
+        if found.damage:  # what is lost may not have been silent
+            raise ClipError(Reason.DECODE_ERROR, f"{detail}; {found.damage}")
+        raise ClipError(Reason.SILENT, detail)
     rate = found.sample_rate_hz
     start, end = found.bounds
     signal = Signal(

@@ -20,6 +20,7 @@ from pipelines.cli.verbs import VERBS
 from pipelines.runtime import session, standard_streams
 from pipelines.runtime.signals import Interrupted, raise_on_signals
 from pipelines.runtime.visible import visible
+from pipelines.storage.errors import one_line
 from tagger import __version__
 from tagger.errors import CommandError, OptionError
 
@@ -32,12 +33,23 @@ _HELP: Final = ("-h", "--help")
 
 def run() -> NoReturn:
     """Carry out the command of this process and end it."""
+    _begin_in_utf8()
     standard_streams.open_if_closed()
     codes: list[int] = [Exit.DEFECT]
     atexit.register(_leave, codes)  # what is registered first is called last
     raise_on_signals()
     codes.append(main())
     sys.exit(codes[-1])
+
+
+def _begin_in_utf8() -> None:
+    """Begin the process again in Python's UTF-8 mode, where the locale has another encoding.
+
+    The same words then name the same objects everywhere, and processes that this one starts follow.
+    """
+    if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, sys.orig_argv)  # noqa: S606 (this very command)
 
 
 def _leave(codes: list[int]) -> NoReturn:
@@ -103,7 +115,7 @@ def _end(error: Exception, verb: type[Verb] | None, verbose: bool) -> Exit:
     elif code is Exit.DEFECT:
         at = traceback.extract_tb(error.__traceback__)[-1]
         kind = f"a defect of this program: {type(error).__name__}"
-        text = f"{kind}: {error} ({Path(at.filename).name}:{at.lineno})"
+        text = f"{kind}: {one_line(error)} ({Path(at.filename).name}:{at.lineno})"
         if verbose:
             logs.tell_traceback(error)
     if code in (Exit.DEFECT, Exit.CLUSTER_LOST) and (kept := session.keep()):

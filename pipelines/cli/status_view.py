@@ -105,7 +105,7 @@ def _model_lines(model: ModelStatus) -> Iterator[str]:
 
 
 def _how_verified(model: ModelStatus) -> str:
-    if model.verified == "counts":
+    if model.by_counts:
         return " by counts; --verify alone reads every byte"
     if model.n_unhashed:
         return f"; {model.n_unhashed:,} files by counts, as the first version wrote no hashes"

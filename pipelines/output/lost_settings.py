@@ -3,18 +3,22 @@
 import json
 from contextlib import suppress
 from dataclasses import asdict
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.output import layout
 from pipelines.output.damage import DamagedFile, set_aside
-from pipelines.output.parquet_files import UnreadableError, decode, read_columns
+from pipelines.output.parquet_files import UnreadableError, decode, decode_with_metadata
 from pipelines.output.run_records import read_record
 from pipelines.output.settings import Settings, read_settings
 from pipelines.storage.store import Store
 from tagger import schema
 from tagger.logmel import FRONT_END
+
+_OF_EVENTS: Final = ("event_threshold", "event_gap_s")
+_RANK: Final = pa.schema([("rank", pa.int32())])
 
 
 def rebuild_settings(store: Store) -> str | None:
@@ -40,35 +44,52 @@ def rebuild_settings(store: Store) -> str | None:
 
 
 def _of_records(store: Store) -> tuple[Settings, str] | None:
-    """What the last run was told, since a run with other settings would have been refused."""
-    for path in store.list(layout.RUNS)[::-1]:
+    """What the first run was told: it began the output."""
+    for path in store.list(layout.RUNS):
         with suppress(FileNotFoundError, ValueError, TypeError, KeyError):
             told = read_record(store, path)["config"]
-            names = [*schema.tables(told["embedding_dtype"])]
-            tables = tuple(name for name in names if told.get(name, True))
-            top_k, threshold = int(told["top_k"]), float(told["threshold"])
-            dtype = told["embedding_dtype"]
-            return Settings(tables, top_k, threshold, dtype, json.dumps(FRONT_END)), f"from {path}"
+            settings = Settings(
+                tables=tuple(
+                    table
+                    for table in schema.tables(told["embedding_dtype"])
+                    if told.get(table, table != "events" or "event_threshold" in told)
+                    or (table == "timeline" and "event_threshold" in told)
+                ),
+                top_k=int(told["top_k"]),
+                threshold=float(told["threshold"]),
+                embedding_dtype=told["embedding_dtype"],
+                front_end=json.dumps(FRONT_END),
+                least_bags=1 if told["timeline"] or "event_threshold" not in told else 2,
+                **{name: float(told[name]) for name in _OF_EVENTS if name in told},
+            )
+            return settings, f"from {path}"
     return None
 
 
 def _of_tables(store: Store) -> tuple[Settings, str]:
     """What can be seen of the tables; how many tags were asked for cannot."""
-    optional = ("embeddings", "timeline")
     files = {table: store.list(table) for table in schema.tables("float32")}
-    tables = tuple(table for table in files if files[table] or table not in optional)
-    top_k, dtype = 1, "float32"
+    top_k, dtype, version = 1, "float32", schema.SCHEMA_VERSION
     for path in files["tags"]:
         with suppress(FileNotFoundError, UnreadableError):
-            ranks = read_columns(store, path, pa.schema([("rank", pa.int32())]))["rank"]
-            top_k = max(top_k, pc.max(ranks).as_py() or 0)
+            ranks, told = decode_with_metadata(store.read(path), _RANK)
+            top_k = max(top_k, pc.max(ranks["rank"]).as_py() or 0)
+            version = min(version, int(told.get("schema_version", version)))
     for path in files["embeddings"]:
         with suppress(FileNotFoundError, UnreadableError):
             values = decode(store.read(path))["embedding"].type.value_type
             dtype = next(name for name, kind in schema.EMBEDDING_DTYPES.items() if kind == values)
             break
-    settings = Settings(tables, top_k, 0.0, dtype, json.dumps(FRONT_END))
+    optional = {"embeddings"} if version > 1 else {"embeddings", "timeline", "events"}
+    settings = Settings(
+        tables=tuple(table for table in files if files[table] or table not in optional),
+        top_k=top_k,
+        threshold=0.0,
+        embedding_dtype=dtype,
+        front_end=json.dumps(FRONT_END),
+        least_bags=2 if version > 1 else 1,
+    )
     return settings, (
-        "as far as the tables tell, for no record of a run does; where the runs had another top_k "
-        "or threshold, write it into the file, and leave sha256 out of it"
+        "as far as the tables tell, for no record of a run does; where the runs had other "
+        "settings, such as top_k or threshold, write them into the file, and leave sha256 out of it"
     )

@@ -35,7 +35,8 @@ class ModelStatus:
     n_staged : staged files that no entry counts yet
     failed_clips : the clips behind ``open_failures`` that are in the tables, or the newest of them
     n_set_aside : damaged files that were moved to below ``_damaged``
-    verified : how ``broken`` was looked for, if it was
+    verified : whether ``broken`` was looked for
+    by_counts : it was looked for by counts alone
     broken : what is damaged and which invariants do not hold, one line each; of what is not
         verified only a log that cannot be read
     n_unhashed : verified table files without a hash, of which only the rows were counted
@@ -49,7 +50,8 @@ class ModelStatus:
     n_staged: int
     failed_clips: tuple[FailedClip, ...] = ()
     n_set_aside: int = 0
-    verified: How | None = None
+    verified: bool = False
+    by_counts: bool = False
     broken: tuple[str, ...] = ()
     n_unhashed: int = 0
 
@@ -123,7 +125,13 @@ def _model(
 ) -> ModelStatus:
     """One model, with the files of its tables."""
     n_set_aside = sum(model_id in layout.models_of(path) for path in store.list(layout.DAMAGED))
-    empty = ModelStatus(model_id, 0, 0, {}, 0, 0, n_set_aside=n_set_aside, verified=how)
+    empty = ModelStatus(
+        model_id,
+        *(0, 0, {}, 0, 0),
+        n_set_aside=n_set_aside,
+        verified=bool(how),
+        by_counts=how == "counts",
+    )
     try:
         commit_log = CommitLog(store, model_id)
         unpublished = commit_log.refresh()

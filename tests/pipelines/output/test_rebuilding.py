@@ -237,7 +237,8 @@ def test_settings_come_back_as_far_as_the_tables_tell(store: Store) -> None:
     store.remove(["_output.json"])
     assert "as far as the tables tell" in (rebuild_settings(store) or "")
     found = read_settings(store)
-    assert (found.tables, found.embedding_dtype) == (before.tables, before.embedding_dtype)
+    assert {*before.tables} <= {*found.tables}, "a run may have found no event at all"
+    assert found.embedding_dtype == before.embedding_dtype
     assert found.top_k == 2, "the largest rank that is there"
 
 

@@ -63,7 +63,7 @@ def test_not_an_output(tmp_path) -> None:
 
 def test_follows_a_batch_from_staged_to_published(store: Store, staged_table: Callable) -> None:
     file = stage(staged_table(ROWS), store, MODEL)
-    assert only_model(store) == ModelStatus(MODEL, 0, 0, {}, 0, 1, verified="bytes")
+    assert only_model(store) == ModelStatus(MODEL, 0, 0, {}, 0, 1, verified=True)
     entry = CommitLog(store, MODEL).commit(RUN, [file])
     assert entry is not None
     committed = only_model(store)
@@ -199,7 +199,7 @@ def test_verify_finds_files_that_the_log_does_not_name(published: Store) -> None
     published.remove([copy, *published.list("_log")])
     assert not status(published).models
     broken = only_model(published).broken
-    assert len(broken) == 5 and all("rebuild-log" in line for line in broken)
+    assert len(broken) == 6 and all("rebuild-log" in line for line in broken)
 
 
 def test_verify_finds_a_clip_that_the_log_counts_twice(published: Store) -> None:
