@@ -35,6 +35,7 @@ from pipelines.output.lock import Lock
 from pipelines.output.log_entry import Entry, Run, Staged, now, spans
 from pipelines.output.markers import mark, read_marker, read_published
 from pipelines.output.publication import publish
+from pipelines.output.recordings import COLUMNS, recordings
 from pipelines.output.recovery import recover, require_log, require_tables
 from pipelines.output.rewriting import rewrite
 from pipelines.output.run_records import read_record
@@ -49,7 +50,6 @@ ERASED: Final = "(forgotten)"
 """Stands in the records of runs where a forgotten recording was named."""
 
 _ABANDONED_S: Final = 60.0
-_NAMES: Final = pa.schema([pa.field(n, pa.string(), nullable=False) for n in ("clip_id", "uri")])
 
 
 @contextmanager
@@ -174,8 +174,9 @@ def _clips_of(commit_log: CommitLog, uris: pa.Array, number: int) -> pa.Array | 
     outputs = commit_log.entry(number).outputs
     found = [pa.array([], pa.string())]
     for path in (*outputs.get("clips", ()), *outputs.get("failures", ())):
-        rows = read_published(store, marker, number, path, _NAMES)
-        hits = rows["clip_id"].filter(pc.is_in(rows["uri"], value_set=uris))
+        rows = read_published(store, marker, number, path, COLUMNS)
+        named = (pc.is_in(of, value_set=uris) for of in (rows["uri"], recordings(rows)))
+        hits = rows["clip_id"].filter(pc.or_(*named))
         found.append(hits.combine_chunks())
     return pa.concat_arrays(found)
 

@@ -17,7 +17,6 @@ from pipelines.storage.store import Store
 from tagger import schema
 from tagger.logmel import FRONT_END
 
-_OF_EVENTS: Final = ("event_threshold", "event_gap_s")
 _RANK: Final = pa.schema([("rank", pa.int32())])
 
 
@@ -60,7 +59,9 @@ def _of_records(store: Store) -> tuple[Settings, str] | None:
                 embedding_dtype=told["embedding_dtype"],
                 front_end=json.dumps(FRONT_END),
                 least_bags=1 if told["timeline"] or "event_threshold" not in told else 2,
-                **{name: float(told[name]) for name in _OF_EVENTS if name in told},
+                track=str(told.get("track", Settings.track)),
+                event_threshold=float(told.get("event_threshold", Settings.event_threshold)),
+                event_gap_s=float(told.get("event_gap_s", Settings.event_gap_s)),
             )
             return settings, f"from {path}"
     return None

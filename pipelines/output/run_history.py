@@ -78,6 +78,7 @@ class RunHistory:
             if record.get("heartbeat_at"):  # not in the first version
                 record |= {name: kind(record[name]) for name, kind in _OF_A_HEARTBEAT.items()}
                 record["heartbeat_at"] = _time(record["heartbeat_at"]).isoformat()
+                record["n_recordings"] = int(record.get("n_recordings") or 0)
                 left = record["seconds_left"]
                 record["seconds_left"] = None if left is None else _finite(left)
             _ended_at(record)

@@ -15,13 +15,14 @@ from pipelines.output import layout
 from pipelines.output.damage import DamagedFile, holds_hash, is_as_named, name_of
 from pipelines.output.log_entry import FAILED, Entry, Failed, Run, Staged, now
 from pipelines.output.parquet_files import UnreadableError, decode, encode
+from pipelines.output.recordings import COLUMNS, recordings
 from pipelines.storage.parallel import in_parallel
 from pipelines.storage.store import Store
 
 PART_BYTES: Final = 128 << 20
 """Staged bytes that go into one file of a table: what a publisher holds in memory at a time."""
 
-_DECISIVE: Final = FAILED.append(pa.field("uri", pa.string()))
+_DECISIVE: Final = pa.schema([*COLUMNS, *(field for field in FAILED if field.name != "clip_id")])
 """The columns that decide which rows count."""
 
 
@@ -68,7 +69,13 @@ def read_staged(
 
 
 class StagedRow(NamedTuple):
-    """What of a staged row decides whether it counts; ``reason`` is None when it was tagged."""
+    """What of a staged row decides whether it counts.
+
+    Attributes
+    ----------
+    reason : None when it was tagged
+    recording : the URI of the recording that it is of, which ``uri`` may be a track of
+    """
 
     file: str
     row: int
@@ -77,6 +84,7 @@ class StagedRow(NamedTuple):
     final: bool | None
     run_id: str
     uri: str
+    recording: str
 
 
 class StagedFile(NamedTuple):
@@ -99,7 +107,8 @@ def look_into(
             return None
         except DamagedFile as damaged:
             return damaged
-        values = zip(*(table[column].to_pylist() for column in _DECISIVE.names), strict=True)
+        lists = [table[column].to_pylist() for column in (*FAILED.names, "uri")]
+        values = zip(*lists, recordings(table).to_pylist(), strict=True)
         rows = tuple(StagedRow(name, i, *row) for i, row in enumerate(values))
         return StagedFile(name, n_bytes, rows)
 

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from pipelines.output import layout
 from pipelines.output.commit_log import CommitLog
 from pipelines.output.parquet_files import UnreadableError, read_columns
+from pipelines.output.recordings import COLUMNS, recordings
 from pipelines.output.recovery import require_log, require_tables
 from pipelines.output.settings import check_settings
 from pipelines.storage.store import Store, open_store
@@ -20,8 +21,6 @@ from pipelines.tagging.place import warn_of_place
 from pipelines.tagging.selection import listed, pending
 from pipelines.tagging.staged_rows import output_settings
 from tagger.errors import CommandError
-
-_URI = pa.schema([("uri", pa.string())])
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def _gone(job: TagJob, store: Store, model_id: str, clips: pa.Table) -> list[str
     found = []
     for path in store.list(layout.model_tables("clips", model_id)):
         with suppress(FileNotFoundError, UnreadableError):  # ``status --verify`` tells of these
-            found += read_columns(store, path, _URI)["uri"].chunks
+            found.append(recordings(read_columns(store, path, COLUMNS)))
     uris = pa.chunked_array(found, pa.string()).unique()
     missing = uris.filter(pc.invert(pc.is_in(uris, value_set=clips["uri"].combine_chunks())))
     folders = tuple(f"{named_uri(text).rstrip('/')}/" for text in job.inputs)
