@@ -218,7 +218,12 @@ class _TagRun:
         self._watch.look()
 
     def _plan(self, clips: pa.Table, bounds: npt.NDArray[np.int64]) -> Plan:
-        rows = RowSettings(read_settings(self._store), self._record.model_id, self._record.run_id)
+        rows = RowSettings(
+            read_settings(self._store),
+            self._record.model_id,
+            self._record.run_id,
+            self._job.recorded_at,
+        )
         how = self._job.resources
         plan = Plan(clips, bounds, self._store, rows, self._job.limits, how.precision)
         plan = replace(plan, extractor_batch=how.extractor_batch, board=self._watch.board)
