@@ -5,6 +5,7 @@ from typing import Final
 from pipelines.cli.cluster_verbs import Submit
 from pipelines.cli.housekeeping_verbs import Compact, Forget
 from pipelines.cli.paper_verbs import Bundle, Reproduce
+from pipelines.cli.search_verbs import Search
 from pipelines.cli.tagging_verbs import Demo, Status, Tag
 from pipelines.cli.training_verbs import (
     Embed,
@@ -21,6 +22,7 @@ VERBS: Final[dict[str, type[Verb]]] = {
     "tag": Tag,
     "submit": Submit,
     "status": Status,
+    "search": Search,
     "forget": Forget,
     "compact": Compact,
     "demo": Demo,
