@@ -40,7 +40,9 @@ def _find(job: SearchJob, model: ModelFiles | None, files: TableFiles) -> pa.Tab
         [query.embeddings for query in queries[:n]], [query.embeddings for query in queries[n:]]
     )
     if direction is None:
-        raise CommandError("what is searched for is all zero, or the same as what --not names")
+        raise CommandError(
+            "what is searched for cancels out: embeddings that are all zero, or opposites"
+        )
     asked = Asked(
         direction, extractor, job.top, job.per_clip, job.tag, _excluded(queries, job.per_clip)
     )

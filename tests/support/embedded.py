@@ -26,7 +26,7 @@ EXTRACTORS = ("first", "second")
 
 @dataclass
 class Embedded:
-    """A clip that was tagged; ``embeddings`` are (2, n_segments, 128), or (n_segments, 128) of both.
+    """A clip that was tagged; ``embeddings`` are (2, n, 128), or (n, 128) by both extractors.
 
     Its id is its URI's last part and its version.
     """
