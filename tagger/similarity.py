@@ -18,11 +18,17 @@ _SAFE_SQUARES: Final = (1e-30, 1e30)  # between them single precision has all it
 
 
 def cosines(embeddings: RealArray, direction: DoubleArray) -> FloatArray:
-    """Cosine of each embedding with a direction, (n,), as one matrix product in float32."""
+    """Cosine of each embedding with a direction, (n,), by matrix products in float32.
+
+    They are ``einsum``'s, which keep to one thread: callers have threads of their own, and those of
+    a BLAS would wait for each other.
+    """
     rows = np.ascontiguousarray(embeddings, np.float32)
     with np.errstate(all="ignore"):
         squares = np.einsum("ij,ij->i", rows, rows)
-        found: FloatArray = rows @ direction.astype(np.float32) / np.sqrt(squares)
+        found: FloatArray = np.einsum("ij,j->i", rows, direction.astype(np.float32)) / np.sqrt(
+            squares
+        )
         odd = ~((squares > _SAFE_SQUARES[0]) & (squares < _SAFE_SQUARES[1]))
     if odd.any():
         found[odd] = exact_cosines(rows[odd], direction)

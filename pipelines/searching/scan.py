@@ -21,7 +21,7 @@ from tagger.arrays import DoubleArray, FloatArray, RealArray
 from tagger.schema import EMBEDDING_SIZE
 from tagger.similarity import MARGIN, cosines, exact_cosines
 
-BATCH_ROWS: Final = 1 << 15  # 16 MiB of float32
+BATCH_ROWS: Final = 1 << 14  # 8 MiB of float32
 
 FOUND: Final = pa.schema(
     [
