@@ -45,7 +45,8 @@ class Embedded:
     def clip_id(self) -> str:
         return f"{self.name}-{self.version}"
 
-    def staged(self) -> Row:
+    def staged(self, dtype: str) -> Row:
+        """What differs between the staged rows of clips."""
         both = self.embeddings if self.embeddings.ndim == 3 else np.stack([self.embeddings] * 2)
         n = both.shape[1]
         spans = [{"segment": i, "start_s": 0.96 * i, "end_s": 0.96 * (i + 1)} for i in range(n)]
@@ -58,7 +59,7 @@ class Embedded:
             "duration_s": 0.96 * n,
             "tags": [{"rank": i, "tag": tag, "score": 0.5} for i, tag in enumerate(self.tags, 1)],
             "embedding_rows": [{"extractor": name} | span for name in EXTRACTORS for span in spans],
-            "embedding_values": both.ravel(),
+            "embedding_values": both.ravel().astype(dtype),
         }
 
 
@@ -71,9 +72,7 @@ def begin(store: Store, dtype: str = "float32") -> None:
 def staged(clips: Sequence[Embedded], dtype: str = "float32", model_id: str = MODEL) -> pa.Table:
     """Staged rows of clips."""
     same = {"model_id": model_id, "run_id": RUN.run_id}
-    rows = [same | clip.staged() for clip in clips]
-    for row in rows:
-        row["embedding_values"] = row["embedding_values"].astype(dtype)
+    rows = [same | clip.staged(dtype) for clip in clips]
     return pa.Table.from_pylist(rows, schema=schema.staged(dtype))
 
 

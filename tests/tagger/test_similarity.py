@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics.pairwise import cosine_similarity
 
@@ -15,6 +15,7 @@ def unit(vector):
     return vector / np.linalg.norm(vector)
 
 
+@settings(max_examples=30, deadline=None)
 @given(SEEDS, st.sampled_from([np.float32, np.float16]), st.sampled_from([1e-3, 1.0, 300.0]))
 def test_cosines_are_those_of_scikit_learn(seed, dtype, scale):
     rng = np.random.default_rng(seed)
