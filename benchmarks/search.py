@@ -5,15 +5,15 @@
 Outputs of N segments are made, in clips of five segments: with one extractor, with two as the
 bundled model has them, and with one in float16. Embeddings are made up: a thousand kinds of sound
 with variations, more than half of the numbers 0 as in those of the bundled model. They are read
-from the page cache ("warm"). Each way answers the same 10 queries in a process of its own, in which
+from the page cache ("warm"). Each way answers the same 5 queries in a process of its own, in which
 one query came before; seconds are the median of a query, CPU those of all its threads.
 
 - ``search``: ``pipelines.searching.search``, from listing the files to named answers; on all cores
   of this machine, then on one. From the latter follows what 100 million segments take.
 - ``DuckDB`` (``--peers``): ``array_cosine_similarity`` over the same files, ordered, the best 20.
-- ``usearch`` (``--peers``; ``pip install usearch``): exactly, and with its index of the first 50,000
-  segments, over embeddings that are in memory already. To get them there, and to build the index,
-  is told apart.
+- ``usearch`` (``--peers``; ``pip install usearch``): exactly, and with its index of the first
+  50,000 segments, over embeddings that are in memory already. To get them there, and to build the
+  index, is told apart.
 
 Recall is the share of the 20 best segments, by float64, that are among the answers.
 """
@@ -52,7 +52,7 @@ Vectors = npt.NDArray[np.float32]
 Ask = Callable[[Vectors], Iterable[int]]
 
 TOP: Final = 20
-N_QUERIES: Final = 10
+N_QUERIES: Final = 5
 N_KINDS: Final = 1000
 MANY: Final = 100_000_000
 MOST_INDEXED: Final = 50_000  # to index a million takes the better part of an hour
