@@ -4,7 +4,8 @@
 
 - ``schedule``: N listed clips to the first batch that a worker has done, Ray started and the
   listing itself apart (its rows are made up, and name files that are not there).
-- ``clips``: one job over N clips of 0.3 to 1.3 s, and its rate in the first and the last third.
+- ``clips``: one job over N clips of 0.3 to 1.3 s: CPU time a clip and the driver's memory in the
+  first and the last third.
 - ``hours``: one job over a recording of H hours.
 
 MiB is the largest resident set of any one process of the job, what it shares with others apart;
@@ -20,6 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -51,10 +53,11 @@ def main() -> None:
             rows.append(apart(schedule, flags.listed, top / "schedule"))
         if flags.clips:
             make_clips(top / "clips", flags.clips)
-            rows.append(thirds(job(top / "clips", top / "of-clips"), top / "of-clips"))
+            rows.append(thirds(*job(top / "clips", top / "of-clips"), top / "of-clips"))
         if flags.hours:
             make_recording(top / "long", flags.hours)
-            rows.append({"what": f"{flags.hours:g} hours"} | job(top / "long", top / "of-long"))
+            figures, _ = job(top / "long", top / "of-long")
+            rows.append({"what": f"{flags.hours:g} hours"} | figures)
     for row in rows:
         show("growth", [row])
     if flags.write:
@@ -136,30 +139,54 @@ def make_recording(folder: Path, hours: float) -> None:
             file.write(minute * (0.1 + 0.9 * (number % 3)))
 
 
-def job(audio: Path, out: Path) -> dict[str, Any]:
-    """Run ``tag`` as a user does; its seconds, and the largest process."""
+@dataclass
+class Watched:
+    """What was seen of a job's processes, twice a second.
+
+    Attributes
+    ----------
+    at, cpu_s, driver_mib : a value per look: when, the CPU seconds of all processes so far, and the
+        driver's resident set
+    """
+
+    at: list[float] = field(default_factory=list)
+    cpu_s: list[float] = field(default_factory=list)
+    driver_mib: list[float] = field(default_factory=list)
+    largest_mib: float = 0.0
+
+
+def job(audio: Path, out: Path) -> tuple[dict[str, Any], Watched]:
+    """Run ``tag`` as a user does; its figures, and what was seen meanwhile."""
     command = [sys.executable, "-m", "pipelines", "tag", str(audio), "--out", str(out)]
     start = time.perf_counter()
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    largest = {"MiB": 0.0}
-    watcher = threading.Thread(target=watch, args=(process, largest))
+    watched = Watched()
+    watcher = threading.Thread(target=watch, args=(process, watched))
     watcher.start()
     if process.wait():
         raise RuntimeError(f"exit code {process.returncode}")
     seconds = time.perf_counter() - start
     watcher.join()
-    return {"job s": seconds} | largest
+    return {"job s": seconds, "MiB": watched.largest_mib}, watched
 
 
-def watch(process: subprocess.Popen[bytes], largest: dict[str, float]) -> None:
-    """Keep the largest resident set seen below a process."""
+def watch(process: subprocess.Popen[bytes], watched: Watched) -> None:
+    """Look at a process and all below it until it ends."""
+    spent: dict[int, float] = {}  # by process; also of those that have ended
     while process.poll() is None:
         for child in family(process.pid):
             try:
-                size = child.memory_info().rss - child.memory_info().shared
+                memory, times = child.memory_info(), child.cpu_times()
             except psutil.NoSuchProcess:
                 continue
-            largest["MiB"] = max(largest["MiB"], size / 2**20)
+            mib = (memory.rss - memory.shared) / 2**20
+            watched.largest_mib = max(watched.largest_mib, mib)
+            spent[child.pid] = times.user + times.system
+            if child.pid == process.pid:
+                driver_mib = mib
+        watched.at.append(time.time())
+        watched.cpu_s.append(sum(spent.values()))
+        watched.driver_mib.append(driver_mib)
         time.sleep(0.5)
 
 
@@ -170,18 +197,22 @@ def family(pid: int) -> list[psutil.Process]:
         return []
 
 
-def thirds(measured: dict[str, Any], out: Path) -> dict[str, Any]:
-    """Rates of the first and of the last third, from when each clip was done."""
+def thirds(figures: dict[str, Any], watched: Watched, out: Path) -> dict[str, Any]:
+    """CPU time a clip and the driver's memory in the first and the last third of the clips."""
     files = list((out / "clips").rglob("*.parquet"))
     table = pa.concat_tables([pq.ParquetFile(file).read(["processed_at"]) for file in files])
-    at = np.sort(table["processed_at"].cast(pa.int64()).to_numpy()) / 1e6
-    first, last = (part[-1] - part[0] for part in np.array_split(at, 3)[::2])
-    n = len(at) // 3
+    done_at = np.sort(table["processed_at"].cast(pa.int64()).to_numpy()) / 1e6
+    n = len(done_at) // 3
+    ends = done_at[[0, n, 2 * n, -1]]
+    cpu_s = np.diff(np.interp(ends, watched.at, watched.cpu_s))
+    driver_mib = np.interp(ends, watched.at, watched.driver_mib)
     return {
-        "what": f"{len(at)} clips",
-        **measured,
-        "first third ms/clip": 1e3 * first / n,
-        "last third ms/clip": 1e3 * last / n,
+        "what": f"{len(done_at)} clips",
+        **figures,
+        "first third CPU ms/clip": 1e3 * cpu_s[0] / n,
+        "last third CPU ms/clip": 1e3 * cpu_s[2] / n,
+        "driver MiB after a third": driver_mib[1],
+        "driver MiB at the end": driver_mib[3],
     }
 
 

@@ -10,27 +10,24 @@ samples.
 Times are seconds in the original recording: its first decoded sample is at 0.
 """
 
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 import numpy as np
 import soxr
 
 from tagger.arrays import FloatArray
-from tagger.decoding import decode_blocks
+from tagger.decoding import audio_tracks, decode_blocks
 from tagger.errors import ClipError, Reason, Stage
+from tagger.levels import NOTHING_BELOW_8_KHZ, Resampled, joined
 from tagger.logmel import SAMPLE_RATE_HZ
-from tagger.recording import Source
-from tagger.trimming import Envelope
+from tagger.recording import Decoded, Mix, Source, mono
+from tagger.survey import Survey, survey
 
 MAX_HOURS: Final = 24.0
-MIN_RATE_HZ: Final = 1_000  # below it no sound is left, and a few bytes would be hours
 
 _T = TypeVar("_T")
-
-_KEEP_SAMPLES: Final = 2**24  # 64 MiB, 6 minutes at 44.1 kHz
 
 
 @dataclass(frozen=True)
@@ -44,6 +41,7 @@ class Signal:
     content_start_s, content_end_s : what trimming left; the waveform at 16 kHz starts at the first
     peak : largest magnitude of the mono recording, which normalisation makes 1
     damage : None, or one line that tells what of the recording could not be decoded
+    notes : None, or what readers of the tags should know, in phrases of ``tagger.levels``
     """
 
     duration_s: float
@@ -53,9 +51,46 @@ class Signal:
     content_end_s: float
     peak: float
     damage: str | None
+    notes: str | None = None
 
 
-def load(source: Source, max_hours: float = MAX_HOURS) -> tuple[Signal, Iterator[FloatArray]]:
+class Waveform:
+    """The waveform of a recording at 16 kHz, in blocks; to be read once.
+
+    Parameters
+    ----------
+    signal : the recording
+    pieces : (n,) float32 each, its content at its own rate
+    power : their mean square
+
+    Attributes
+    ----------
+    signal : the same, with all notes once the blocks have been read
+    """
+
+    def __init__(self, signal: Signal, pieces: Iterable[FloatArray], power: float) -> None:
+        self.signal = signal
+        self._pieces = pieces
+        self._power = power
+
+    def __iter__(self) -> Iterator[FloatArray]:
+        """Yield (n,) float32 at 16 kHz, at least one sample in all."""
+        rate = self.signal.sample_rate_hz
+        if rate <= SAMPLE_RATE_HZ:
+            yield from resampled(self._pieces, rate)
+            return
+        left = Resampled(self._power)
+        for block in resampled(self._pieces, rate):
+            left.add(block)
+            yield block
+        if left.is_empty:
+            notes = joined(self.signal.notes, NOTHING_BELOW_8_KHZ)
+            self.signal = replace(self.signal, notes=notes)
+
+
+def load(
+    source: Source, max_hours: float = MAX_HOURS, track: int | None = None
+) -> tuple[Signal, Waveform]:
     """Decode a recording: what it is, and its waveform at 16 kHz in blocks.
 
     Parameters
@@ -63,12 +98,12 @@ def load(source: Source, max_hours: float = MAX_HOURS) -> tuple[Signal, Iterator
     source : bytes, local path, or seekable binary file object (which must stay open until the
         blocks are read, and is read again from its start if the recording is long)
     max_hours : longest recording to accept, in hours as decoded, whatever its header says
+    track : number, from 1, of the audio track; None: the container's default
 
     Returns
     -------
     signal : the recording's description
-    blocks : (n,) float32 mono at 16 kHz each: trimmed, with a peak of 1 before the resampling, at
-        least one sample in all
+    blocks : mono at 16 kHz: trimmed, with a peak of 1 before the resampling
 
     A recording that is damaged on the way is used as far as it decodes, and ``Signal.damage`` says
     so.
@@ -79,17 +114,18 @@ def load(source: Source, max_hours: float = MAX_HOURS) -> tuple[Signal, Iterator
         ``SILENT``, ``TOO_LONG``)
     OSError : the source itself cannot be read
     """
-    return _returned(loading(source, max_hours))
+    return _returned(loading(source, max_hours, track))
 
 
 def loading(
-    source: Source, max_hours: float = MAX_HOURS
-) -> Generator[float, None, tuple[Signal, Iterator[FloatArray]]]:
+    source: Source, max_hours: float = MAX_HOURS, track: int | None = None
+) -> Generator[float, None, tuple[Signal, Waveform]]:
     """``load`` as a generator that reports its progress.
 
     Yields
     ------
-    hours of audio decoded since the last report, about one at a time; they add up to the duration
+    hours of audio decoded since the last report, about one at a time; they add up to the duration,
+    or to more where the channels are looked at one by one
 
     Returns
     -------
@@ -99,17 +135,20 @@ def loading(
     ------
     ClipError, OSError : as ``load``
     """
-    signal, pieces = yield from _normalised(source, max_hours)
-    return signal, resampled(pieces, signal.sample_rate_hz)
+    signal, pieces, power = yield from _normalised(source, max_hours, track)
+    return signal, Waveform(signal, pieces, power)
 
 
-def waveform(source: Source, max_hours: float = MAX_HOURS) -> tuple[Signal, FloatArray]:
+def waveform(
+    source: Source, max_hours: float = MAX_HOURS, track: int | None = None
+) -> tuple[Signal, FloatArray]:
     """``load`` with the waveform in one piece, (n_samples,) float32 at 16 kHz.
 
     For recordings that fit into memory. Raises as ``load`` does.
     """
-    signal, blocks = load(source, max_hours)
-    return signal, np.concatenate(list(blocks))
+    _, blocks = load(source, max_hours, track)
+    samples = np.concatenate(list(blocks))
+    return blocks.signal, samples
 
 
 def original(source: Source, max_hours: float = MAX_HOURS) -> tuple[Signal, FloatArray]:
@@ -117,7 +156,7 @@ def original(source: Source, max_hours: float = MAX_HOURS) -> tuple[Signal, Floa
 
     It is what pitch shifting starts from. Raises as ``load`` does.
     """
-    signal, pieces = _returned(_normalised(source, max_hours))
+    signal, pieces, _ = _returned(_normalised(source, max_hours))
     return signal, np.concatenate(list(pieces))
 
 
@@ -158,92 +197,55 @@ def _returned(steps: Generator[float, None, _T]) -> _T:
             return result
 
 
-@dataclass
-class _Survey:
-    """The first pass: everything that needs the whole recording."""
-
-    sample_rate_hz: int
-    channels: int
-    envelope: Envelope
-    peak: float
-    damage: str | None
-    kept: list[FloatArray] | None  # the decoded recording, None if it is long
-    reported_hours: float = 0.0
-
-    @property
-    def hours(self) -> float:
-        """Length of what has been decoded so far."""
-        return self.envelope.n_samples / self.sample_rate_hz / 3600.0
-
-    def add(self, block: FloatArray) -> None:
-        """Survey the next block; ClipError where it holds what is no number."""
-        peak = max(float(block.max()), -float(block.min()))
-        if not np.isfinite(peak):  # NaN as well: it is the maximum of any block that has one
-            raise ClipError(Reason.NON_FINITE, "samples that are NaN or infinite")
-        self.peak = max(self.peak, peak)
-        self.envelope.add(block, peak)
-        if self.kept is not None:
-            self.kept.append(block)
-            if self.envelope.n_samples > _KEEP_SAMPLES:
-                self.kept = None
-
-
 def _normalised(
-    source: Source, max_hours: float
-) -> Generator[float, None, tuple[Signal, Iterator[FloatArray]]]:
-    """The recording's description, and its content with a peak of 1, at its own rate."""
-    survey = yield from _survey(source, max_hours)
-    rate = survey.sample_rate_hz
-    start, end = survey.envelope.bounds()
+    source: Source, max_hours: float, track: int | None = None
+) -> Generator[float, None, tuple[Signal, Iterator[FloatArray], float]]:
+    """The recording, its content with a peak of 1 at its own rate, and that one's mean square."""
+
+    def decode(mix: Mix) -> Decoded:
+        return decode_blocks(source, mix, track)
+
+    found = yield from survey(decode, max_hours)
+    if found.is_silent:
+        raise ClipError(Reason.SILENT, _silence(source, track, found))
+    rate = found.sample_rate_hz
+    start, end = found.bounds
     signal = Signal(
-        duration_s=survey.envelope.n_samples / rate,
+        duration_s=found.n_samples / rate,
         sample_rate_hz=rate,
-        channels=survey.channels,
+        channels=found.channels,
         content_start_s=start / rate,
         content_end_s=end / rate,
-        peak=survey.peak,
-        damage=survey.damage,
+        peak=found.peak,
+        damage=found.damage,
+        notes=found.notes,
     )
-    blocks = _decode_again(source) if survey.kept is None else iter(survey.kept)
-    return signal, _cut(blocks, start, end, survey.peak)
+    blocks = _blocks(decode, found.mix) if found.kept is None else iter(found.kept)
+    power = found.envelope.energy(start, end) / (end - start) / found.peak**2
+    return signal, _cut(blocks, start, end, found.peak), power
 
 
-def _survey(source: Source, max_hours: float) -> Generator[float, None, _Survey]:
-    rate, channels, blocks = decode_blocks(source)
-    survey = _Survey(rate, channels, Envelope(), 0.0, None, [])
+def _silence(source: Source, track: int | None, found: Survey) -> str:
+    """What is silent: every sample of a recording, or this track while another one sounds."""
+    n_tracks, default = audio_tracks(source)
+    silent = track or default
+    for other in range(1, n_tracks + 1):
+        if other != silent and _sounds(source, other):
+            return f"audio track {silent} of {n_tracks} is silent, but track {other} is not"
+    return f"every sample is {found.highest or 'zero'}"
+
+
+def _sounds(source: Source, track: int) -> bool:
     try:
-        with closing(blocks):
-            yield from _survey_blocks(blocks, survey, max_hours)
-    except ClipError as error:
-        if error.reason is not Reason.DECODE_ERROR or survey.envelope.n_samples == 0:
-            raise
-        survey.damage = error.detail
-    if survey.envelope.n_samples == 0:
-        raise ClipError(Reason.EMPTY, "no samples")
-    if survey.peak == 0.0:
-        raise ClipError(Reason.SILENT, "every sample is zero")
-    yield survey.hours - survey.reported_hours
-    return survey
+        blocks = decode_blocks(source, mono, track).blocks
+        return any(block.max() != block.min() for block in blocks)
+    except ClipError:
+        return False
 
 
-def _survey_blocks(
-    blocks: Iterable[FloatArray], survey: _Survey, max_hours: float
-) -> Generator[float]:
-    """Survey all blocks; yields the hours not yet reported, once they are one or more."""
-    if survey.sample_rate_hz < MIN_RATE_HZ:
-        raise ClipError(Reason.UNSUPPORTED, f"a sample rate of {survey.sample_rate_hz} Hz")
-    for block in blocks:
-        survey.add(block)
-        if survey.hours > max_hours:
-            raise ClipError(Reason.TOO_LONG, f"more than {max_hours:g} hours of audio")
-        if survey.hours >= survey.reported_hours + 1.0:
-            yield survey.hours - survey.reported_hours
-            survey.reported_hours = survey.hours
-
-
-def _decode_again(source: Source) -> Iterator[FloatArray]:
+def _blocks(decode: Callable[[Mix], Decoded], mix: Mix) -> Iterator[FloatArray]:
     """The blocks once more; the source is opened when the first of them is asked for."""
-    yield from decode_blocks(source).blocks
+    yield from decode(mix).blocks
 
 
 def _cut(blocks: Iterable[FloatArray], start: int, end: int, peak: float) -> Iterator[FloatArray]:

@@ -21,7 +21,7 @@ import soundfile
 
 from tagger.arrays import FloatArray
 from tagger.errors import ClipError, Reason
-from tagger.recording import Decoded, Reader, Source, block_length, mono
+from tagger.recording import Decoded, Mix, Reader, Source, block_length, mono, no_such_track
 
 _FOR_FFMPEG: Final = re.compile(rb"ID3|\xff[\xe0-\xff]|caff")  # tag or sync word of mp3; CAF
 _OGG_PAGE: Final = re.compile(rb"OggS\0(.).{8}(.{4})", re.DOTALL)  # flags, serial of its stream
@@ -32,13 +32,15 @@ _STREAMED: Final = 0xFFFF_FFFF  # the chunk length of a wav that was written to 
 _NO_LENGTH: Final = 2**62  # libsndfile reports lengths it does not know as about 2**63
 
 
-def decode_blocks(source: Source) -> Decoded:
+def decode_blocks(source: Source, mix: Mix = mono, track: int | None = None) -> Decoded:
     """Open a recording and decode it to mono, a block at a time.
 
     Parameters
     ----------
     source : bytes, local path, or seekable binary file object, which is read from its start and
         stays open
+    mix : makes mono of the channels; their mean by default
+    track : number, from 1, of the audio track to decode; None: the container's default
 
     Raises
     ------
@@ -50,7 +52,7 @@ def decode_blocks(source: Source) -> Decoded:
         on_error.callback(reader.close)
         if reader.size == 0:
             raise ClipError(Reason.EMPTY, "the file has no bytes")
-        decoded = _open_soundfile(reader) or _open_ffmpeg(reader)
+        decoded = _open_soundfile(reader, mix, track) or _open_ffmpeg(reader, mix, track)
         on_error.pop_all()
     return decoded
 
@@ -66,9 +68,11 @@ class _Forward(soundfile.SoundFile):  # type: ignore[misc]
         return False
 
 
-def _open_soundfile(reader: Reader) -> Decoded | None:
+def _open_soundfile(reader: Reader, mix: Mix, track: int | None) -> Decoded | None:
     """The recording by libsndfile, or None where that is not for it."""
-    if _FOR_FFMPEG.match(reader.read(4)) or _is_chained(reader):
+    is_other = (track or 1) > 1
+    head = reader.read(4)
+    if _FOR_FFMPEG.match(head) or _is_chained(reader) or (is_other and head == b"OggS"):
         return None
     reader.seek(0)
     try:
@@ -76,7 +80,9 @@ def _open_soundfile(reader: Reader) -> Decoded | None:
     except soundfile.LibsndfileError:
         reader.check()
         return None
-    return Decoded(sound.samplerate, sound.channels, _blocks(sound, reader))
+    if is_other:
+        raise no_such_track(track or 1, 1)
+    return Decoded(sound.samplerate, sound.channels, _blocks(sound, reader, mix))
 
 
 def _is_chained(reader: Reader) -> bool:
@@ -92,13 +98,13 @@ def _is_chained(reader: Reader) -> bool:
     return last not in begun
 
 
-def _open_ffmpeg(reader: Reader) -> Decoded:
+def _open_ffmpeg(reader: Reader, mix: Mix, track: int | None) -> Decoded:
     from tagger.ffmpeg import open_ffmpeg  # only where it is needed: it takes 0.1 s and 40 MB
 
-    return open_ffmpeg(reader)
+    return open_ffmpeg(reader, mix, track)
 
 
-def _blocks(sound: soundfile.SoundFile, reader: Reader) -> Generator[FloatArray]:
+def _blocks(sound: soundfile.SoundFile, reader: Reader, mix: Mix) -> Generator[FloatArray]:
     """Mono blocks; a ``ClipError`` at the end of a damaged recording."""
     length = block_length(sound.samplerate, sound.channels)
     n_decoded, n_read, broken = 0, 1, ""
@@ -113,7 +119,7 @@ def _blocks(sound: soundfile.SoundFile, reader: Reader) -> Generator[FloatArray]
             reader.check()
             n_decoded += n_read
             if n_read:
-                yield mono(buffer[:n_read])
+                yield mix(buffer[:n_read])
         damage = _damage(sound, n_decoded, broken)
     finally:
         sound.close()
@@ -133,3 +139,17 @@ def _damage(sound: soundfile.SoundFile, n_decoded: int, broken: str) -> str | No
     if chunk and int(chunk[1]) > int(chunk[2]) and int(chunk[1]) != _STREAMED:
         return f"{end}: the header promises {chunk[1]} bytes of samples, the file has {chunk[2]}"
     return None
+
+
+def audio_tracks(source: Source) -> tuple[int, int]:
+    """How many audio tracks a recording has, and the number of its default.
+
+    One that cannot be opened has one; decoding it tells why.
+    """
+    from tagger.ffmpeg import count_tracks
+
+    reader = Reader(source)
+    try:
+        return count_tracks(reader)
+    finally:
+        reader.close()

@@ -51,12 +51,13 @@ class Reason(StrEnum):
     UNSUPPORTED = "unsupported"  # not audio, or a codec that neither decoder knows
     DECODE_ERROR = "decode_error"  # audio, but broken before the first whole block
     NON_FINITE = "non_finite"  # samples that are NaN or infinite
-    SILENT = "silent"  # no sample differs from zero
+    SILENT = "silent"  # all samples are the same
     TOO_LONG = "too_long"  # decodes to more hours than the limit
     CRASHED = "crashed"  # killed the process that decoded it, twice
     VANISHED = "vanished"  # listed, but gone when it was read
     CHANGED_DURING_RUN = "changed_during_run"  # another version than the one listed
     UNREADABLE = "unreadable"  # this one object may not be read
+    REFUSED = "refused"  # a manifest leads to where the command does not let it
     TIMEOUT = "timeout"  # took longer than the time limit, twice
     OUT_OF_MEMORY = "out_of_memory"  # needed more memory than the limit, twice
 

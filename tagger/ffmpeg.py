@@ -1,26 +1,30 @@
 """Recordings by PyAV (ffmpeg) that are not for libsndfile: m4a, mp3, wma, webm, caf, video.
 
-Of several audio streams the first is read. Its samples are laid end to end from time 0: encoder
-delay is cut off by ffmpeg; gaps, and a start later than the video's, are not filled.
+Of several audio streams one is read, which ``tagger.tracks`` chooses. Its samples are laid end to
+end from time 0: encoder delay is cut off by ffmpeg; gaps, and a start later than the video's, are
+not filled.
 
-ffmpeg may only use the plain containers of ``_CONTAINERS``, so that no playlist or script can make
-it open other files. It writes nothing to stderr, which is PyAV's default.
+ffmpeg may only use the plain containers of ``_CONTAINERS`` and no protocol, so that no playlist,
+script or reference can make it open other files. It writes nothing to stderr, which is PyAV's
+default.
 """
 
 import re
 from collections.abc import Generator, Iterator
+from contextlib import closing
 from itertools import chain
 from typing import Final
 
 import av
 import av.error
 import numpy as np
-from av import AudioFrame
+from av import AudioFrame, AudioStream
 from av.container import InputContainer
 
+from tagger import tracks
 from tagger.arrays import FloatArray
 from tagger.errors import ClipError, Reason
-from tagger.recording import Decoded, Reader, block_length, mono
+from tagger.recording import Decoded, Mix, Reader, block_length
 
 _CONTAINERS: Final = (
     "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dts,eac3,flac,flv,loas,matroska,mov,mp3,mpc,mpc8,mpeg,"
@@ -35,7 +39,7 @@ _SIGNATURES: Final = re.compile(
 """First bytes of wav, avi, aiff, caf, flac, ogg, mp3, mp4, matroska, asf: meant to hold audio."""
 
 
-def open_ffmpeg(reader: Reader) -> Decoded:
+def open_ffmpeg(reader: Reader, mix: Mix, track: int | None) -> Decoded:
     """Open a recording with ffmpeg and decode it to mono, a block at a time.
 
     Rate and channels are those of the first frame, since headers err.
@@ -43,46 +47,69 @@ def open_ffmpeg(reader: Reader) -> Decoded:
     Parameters
     ----------
     reader : the recording; it is read from its start, and closed after the last block
+    mix : makes mono of the channels
+    track : number, from 1, of the audio track to decode; None: the container's default
 
     Raises
     ------
     ClipError : ``EMPTY``, ``UNSUPPORTED`` or ``DECODE_ERROR``
     OSError : the source itself cannot be read
     """
-    reader.seek(0)
-    options = {"format_whitelist": _CONTAINERS}
+    container = _container(reader)
+    stream = tracks.choose(container, track)
+    tracks.refuse_encrypted(container, stream, reader)
+    frames = _frames(container, stream, reader)
     try:
-        container = av.open(reader, "r", options=options, metadata_errors="replace")
+        first = next(frames, None)
+    except ClipError:
+        if tracks.looks_encrypted(reader):
+            raise tracks.encrypted() from None
+        raise
+    if first is None:
+        raise ClipError(Reason.EMPTY, f"no samples ({container.format.name})")
+    joined = _joined(chain([first], frames), first.sample_rate, container, reader)
+    return Decoded(first.sample_rate, first.layout.nb_channels, _mixed(joined, mix))
+
+
+def count_tracks(reader: Reader) -> tuple[int, int]:
+    """How many audio tracks there are, one at least, and the number of the default."""
+    try:
+        with _container(reader) as container:
+            return max(1, len(container.streams.audio)), tracks.default_number(container)
+    except ClipError:
+        return 1, 1
+
+
+def _container(reader: Reader) -> InputContainer:
+    reader.seek(0)
+    options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "none"}
+    try:
+        return av.open(reader, "r", options=options, metadata_errors="replace")
     except av.error.FFmpegError as error:
         reader.check()
         raise _not_opened(reader, error) from None
-    if not container.streams.audio:
-        raise ClipError(Reason.UNSUPPORTED, f"no audio stream ({container.format.name})")
-    frames = _frames(container, reader)
-    first = next(frames, None)
-    if first is None:
-        raise ClipError(Reason.EMPTY, f"no samples ({container.format.name})")
-    blocks = _blocks(chain([first], frames), first.sample_rate, container, reader)
-    return Decoded(first.sample_rate, first.layout.nb_channels, blocks)
 
 
 def _not_opened(reader: Reader, error: av.error.FFmpegError) -> ClipError:
     """Why ffmpeg could not open it: broken audio, or no audio at all."""
+    if tracks.looks_encrypted(reader):
+        return tracks.encrypted()
     reader.seek(0)
     if _SIGNATURES.match(reader.read(16)):
         return ClipError(Reason.DECODE_ERROR, f"broken header: {error.strerror}")
     return ClipError(Reason.UNSUPPORTED, "not audio, or of an unknown kind")
 
 
-def _frames(container: InputContainer, reader: Reader) -> Iterator[AudioFrame]:
-    """Frames of the first audio stream.
+def _frames(container: InputContainer, stream: AudioStream, reader: Reader) -> Iterator[AudioFrame]:
+    """Frames of an audio stream.
 
     Broken packets are left out; if there were any, or the stream is far shorter than its header
     says, a ``ClipError`` ends it.
     """
     decoded_s, broken = 0.0, ""
     try:
-        for packet in container.demux(container.streams.audio[0]):
+        for packet in container.demux(stream):
+            tracks.refuse_encrypted_packet(packet)
             try:
                 frames = [frame for frame in packet.decode() if frame.samples]
             except av.error.DecoderNotFoundError:
@@ -97,30 +124,34 @@ def _frames(container: InputContainer, reader: Reader) -> Iterator[AudioFrame]:
     except IndexError:  # PyAV, after the last packet: other streams that began on the way (mpegts)
         pass
     reader.check()
-    broken = broken or _cut_short(container, decoded_s)
+    broken = broken or _cut_short(container, stream, decoded_s)
     if broken:
         raise ClipError(Reason.DECODE_ERROR, broken)
 
 
-def _cut_short(container: InputContainer, decoded_s: float) -> str:
+def _cut_short(container: InputContainer, stream: AudioStream, decoded_s: float) -> str:
     """What is missing of the length in the header, or "" where so little that it means nothing.
 
     Such lengths are the container's, not the codec's, so they need not be exact; in raw AAC they
     are a guess.
     """
-    stream = container.streams.audio[0]
     promised_s = float((stream.duration or 0) * (stream.time_base or 0))
     if container.format.name == "aac" or decoded_s > 0.9 * promised_s - 1.0:
         return ""
     return f"decoding stopped at {decoded_s:.3f} s: the header promises {promised_s:.3f} s"
 
 
-def _blocks(
+def _mixed(blocks: Generator[FloatArray], mix: Mix) -> Generator[FloatArray]:
+    with closing(blocks):
+        for block in blocks:
+            yield mix(block)
+
+
+def _joined(
     frames: Iterator[AudioFrame], sample_rate_hz: int, container: InputContainer, reader: Reader
 ) -> Generator[FloatArray]:
-    """Frames joined to mono blocks; a change of the sample rate on the way ends the recording."""
-    length = block_length(sample_rate_hz, 1)
-    mixer = _Mixer()
+    """Frames joined to blocks, (n, channels); a change of the sample rate ends the recording."""
+    unpacker = _Unpacker()
     pieces: list[FloatArray] = []
     n = 0
     damage: ClipError | None = None
@@ -128,11 +159,14 @@ def _blocks(
         for frame in frames:
             if frame.sample_rate != sample_rate_hz:
                 raise ClipError(Reason.DECODE_ERROR, "the sample rate changes on the way")
-            pieces.append(mixer.mono(frame))
-            n += frame.samples
-            if n >= length:
+            samples = unpacker.samples(frame)
+            channels = samples.shape[1]
+            is_full = n >= block_length(sample_rate_hz, channels)
+            if pieces and (is_full or channels != pieces[0].shape[1]):
                 yield np.concatenate(pieces)
                 pieces, n = [], 0
+            pieces.append(samples)
+            n += len(samples)
     except ClipError as error:
         damage = error
     finally:
@@ -144,8 +178,8 @@ def _blocks(
         raise damage
 
 
-class _Mixer:
-    """Frames of any kind as mono float32 in [-1, 1].
+class _Unpacker:
+    """Frames of any kind as float32 in [-1, 1].
 
     What most decoders give, float planes, is read as it is (PyAV takes a frame of 8 or more planes
     for one with more planes than it has, and ``to_ndarray`` crashes); all else ffmpeg converts.
@@ -155,15 +189,15 @@ class _Mixer:
         self._kind: tuple[str, str] | None = None
         self._packer = av.AudioResampler("flt")
 
-    def mono(self, frame: AudioFrame) -> FloatArray:
-        """The samples of a frame, (n,) float32; ``ClipError`` where ffmpeg cannot convert them."""
+    def samples(self, frame: AudioFrame) -> FloatArray:
+        """The samples of a frame, (n, channels); ``ClipError`` where ffmpeg cannot convert them."""
         channels = frame.layout.nb_channels
         if frame.format.name == "fltp" and channels < _MAX_PLANES:
             planes = [
                 np.frombuffer(memoryview(plane), np.float32, frame.samples)
                 for plane in frame.planes
             ]
-            return mono(np.stack(planes, axis=1)) if channels > 1 else planes[0]
+            return np.stack(planes, axis=1)
         kind = (frame.format.name, frame.layout.name)
         if kind != self._kind:
             self._kind, self._packer = kind, av.AudioResampler("flt")
@@ -171,4 +205,4 @@ class _Mixer:
             packed = [part.to_ndarray()[0] for part in self._packer.resample(frame)]
         except av.error.FFmpegError:
             raise ClipError(Reason.UNSUPPORTED, f"samples of the kind {kind}") from None
-        return mono(np.concatenate(packed).reshape(-1, channels))
+        return np.concatenate(packed).reshape(-1, channels)

@@ -31,6 +31,7 @@ MIN_HZ: Final = 125.0
 MAX_HZ: Final = 7_500.0
 LOG_OFFSET: Final = 0.01  # the DCASE baseline has 0.001
 PATCH_FRAMES: Final = 96
+SILENCE: Final = np.log(np.float32(LOG_OFFSET))  # every value of a patch of zeros
 
 PATCH_HOP: Final = PATCH_FRAMES * HOP_LENGTH  # samples, 0.96 s
 PATCH_LENGTH: Final = PATCH_HOP - HOP_LENGTH + WINDOW_LENGTH  # samples one patch needs, 0.975 s

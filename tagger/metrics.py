@@ -98,6 +98,26 @@ def accuracy(ranking: IndexArray, truth: IndexArray) -> float:
     return _mean(average_precision(ranking, truth, 1))
 
 
+def balanced_accuracy(ranking: IndexArray, truth: IndexArray) -> float:
+    """The mean over classes of the share of its clips whose first tag is right, in [0, 1].
+
+    Classes without clips do not count. A guess is right as often as there are classes, however
+    unequal they are.
+
+    Parameters
+    ----------
+    ranking : (n_clips, n_places)
+    truth : (n_clips,)
+
+    Raises
+    ------
+    ValueError : no clips, and see the module's conventions
+    """
+    points = average_precision(ranking, truth, 1)
+    n_clips = np.bincount(truth)
+    return _mean(np.bincount(truth, points)[n_clips > 0] / n_clips[n_clips > 0])
+
+
 def confusion(ranking: IndexArray, truth: IndexArray, n_classes: int) -> IndexArray:
     """How many clips of each class (rows) have each first tag (columns).
 

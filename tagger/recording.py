@@ -6,16 +6,20 @@ what is declared here.
 
 import io
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
 import numpy as np
 
 from tagger.arrays import FloatArray
+from tagger.errors import ClipError, Reason
 
 Source = bytes | str | Path | BinaryIO
 """A recording: its bytes, the path of a local file, or a seekable binary file object."""
+
+Mix = Callable[[FloatArray], FloatArray]
+"""Makes (n,) float32 of (n, channels): called for each block, in order."""
 
 _BLOCK_S: Final = 10.0
 _MAX_BLOCK_VALUES: Final = 2**22  # samples times channels, 16 MiB
@@ -39,9 +43,9 @@ class Decoded(NamedTuple):
     Attributes
     ----------
     sample_rate_hz, channels : of the recording
-    blocks : yields (n,) float32, the mean over the channels, about 10 s at a time. Where the
-        recording is damaged it ends with a ``ClipError`` for ``DECODE_ERROR``, after everything
-        that could be decoded.
+    blocks : yields (n,) float32, the channels as ``Mix`` makes one of them, about 10 s at a time.
+        Where the recording is damaged it ends with a ``ClipError`` for ``DECODE_ERROR``, after
+        everything that could be decoded.
     """
 
     sample_rate_hz: int
@@ -113,6 +117,12 @@ def mono(samples: FloatArray) -> FloatArray:
         return samples[:, 0]
     with np.errstate(over="ignore", invalid="ignore"):
         return samples @ np.full(channels, 1.0 / channels, np.float32)
+
+
+def no_such_track(number: int, n_tracks: int) -> ClipError:
+    """The failure of a recording that lacks the track which was asked for."""
+    tracks = "1 audio track" if n_tracks == 1 else f"{n_tracks} audio tracks"
+    return ClipError(Reason.UNSUPPORTED, f"no audio track {number}: the recording has {tracks}")
 
 
 def block_length(sample_rate_hz: int, channels: int) -> int:

@@ -2,18 +2,23 @@
 
 Conventions: ``*_s`` seconds in the original recording, ``*_hz`` hertz, ``*_bytes`` bytes; times of
 day are UTC with microseconds; identifiers are lower-case hexadecimal text. Plain Arrow types only,
-so that DuckDB, pandas, Spark and Athena read every column as it is.
+so that DuckDB, pandas, polars, Spark and Athena read every column as it is; but Spark and Athena
+know no float16.
 
 A clip that was worked on is first one row of ``staged``: everything about it in one place, its
 tags, embeddings and timeline as nested columns, or its failure. Publication divides such rows among
-the tables. A change here raises ``SCHEMA_VERSION`` and is told in the CHANGELOG.
+the tables. A change here raises ``SCHEMA_VERSION`` and is told in the CHANGELOG; files of earlier
+versions stay as they are, and ``conformed`` reads them.
+
+    1  the first
+    2  ``notes`` in clips and staged rows
 """
 
 from typing import Final
 
 import pyarrow as pa
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 EMBEDDING_SIZE: Final = 128
 EMBEDDING_DTYPES: Final = {"float32": pa.float32(), "float16": pa.float16()}
 
@@ -35,6 +40,7 @@ _SIGNAL = [
     pa.field("peak", pa.float32()),
     pa.field("n_segments", pa.int32()),
     pa.field("damage", pa.string()),  # what of the recording could not be decoded; null: nothing
+    pa.field("notes", pa.string()),  # what readers of the tags should know; null: nothing
 ]
 
 _TAG = [
@@ -78,6 +84,9 @@ LISTING: Final = pa.schema(
         pa.field("version", pa.string(), nullable=False),
         pa.field("size_bytes", pa.int64(), nullable=False),
         pa.field("extra", pa.string()),  # further manifest columns as JSON
+        pa.field(
+            "problem", pa.string()
+        ),  # "reason: detail" where listing saw that it is unreadable
     ]
 )
 """One row per clip to work on: what listing finds, and what the workers are given."""
@@ -143,3 +152,11 @@ def tables(embedding_dtype: str) -> dict[str, pa.Schema]:
             ]
         ),
     }
+
+
+def conformed(rows: pa.Table, fields: pa.Schema) -> pa.Table:
+    """Rows that any version wrote with exactly these columns; what they lack is null."""
+    for field in fields:
+        if field.name not in rows.column_names and field.nullable:
+            rows = rows.append_column(field.name, pa.nulls(len(rows), field.type))
+    return rows.select(fields.names).cast(fields)

@@ -24,7 +24,7 @@ from tagger.arrays import DoubleArray, FloatArray
 from tagger.attention import MultiLevelAttention
 from tagger.card import BUNDLED, Card, ModelFiles, read_model
 from tagger.checkpoint import build
-from tagger.configs import Precision
+from tagger.configs import Precision, require_positive
 from tagger.logmel import stream_patches
 from tagger.results import Moment, Prediction, Result, Tag
 from tagger.schema import EMBEDDING_SIZE
@@ -212,18 +212,28 @@ class Tagger:
         return self.tag(recording, top_k, threshold)
 
     def tag(
-        self, source: bytes | str | Path | BinaryIO, top_k: int = 3, threshold: float = 0.0
+        self,
+        source: bytes | str | Path | BinaryIO,
+        top_k: int = 3,
+        threshold: float = 0.0,
+        track: int | None = None,
     ) -> Result:
         """Tag one recording: a path, its bytes, or a seekable binary file.
+
+        Parameters
+        ----------
+        track : number, from 1, of the audio track to tag; None: the container's default
 
         Raises
         ------
         ClipError : the recording cannot be tagged, with the reason
         OSError : it cannot be read
         """
-        signal, blocks = audio.load(source)
+        if track is not None:
+            require_positive("track", track)
+        _, blocks = audio.load(source, track=track)
         embeddings = np.concatenate([self.embed(part) for part in stream_patches(blocks)], axis=1)
-        return self._result(signal, embeddings, top_k, threshold)
+        return self._result(blocks.signal, embeddings, top_k, threshold)
 
     def _result(
         self, signal: audio.Signal, embeddings: FloatArray, top_k: int, threshold: float

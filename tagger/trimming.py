@@ -31,6 +31,12 @@ class Envelope:
         self.n_samples = 0
         self._energies: list[RealArray] = []  # per piece; the last may be incomplete
 
+    def energy(self, start: int = 0, end: int | None = None) -> float:
+        """Sum of squares between two samples such as ``bounds`` gives; of all by default."""
+        energies = np.concatenate(self._energies, dtype=np.float64)
+        last = None if end is None else -(-end // HOP)
+        return float(energies[start // HOP : last].sum())
+
     def add(self, block: FloatArray, peak: float) -> None:
         """Add the next (n,) samples, none of them larger than ``peak`` in magnitude."""
         samples: RealArray = block.astype(np.float64) if peak > _HUGE else block

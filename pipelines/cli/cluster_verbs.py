@@ -3,13 +3,16 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from pipelines.cli.exit_codes import Exit
 from pipelines.cli.parsing import parse, suggestion
 from pipelines.cli.verb import Verb, in_words, options
+from pipelines.runtime import standard_streams
 from pipelines.runtime.errors import ClusterLost
 from pipelines.runtime.submission import SubmitJob, Submitted, submit
+from pipelines.runtime.visible import visible
 from tagger.errors import CommandError, OptionError
 
 
@@ -53,17 +56,22 @@ class Submit(Verb):
         return parse(own, words[:start]) | {"command": (name, *inner)}
 
     def run(self, command: list[str]) -> Exit:
-        from pipelines.cli.terminal import show_text
+        from pipelines.cli.terminal import show_lines, show_report
 
         as_json = "--json" in self.command
-        stream = sys.stderr if as_json else sys.stdout
-        done = submit(self.job, list(self.command), stream.write)
+        done = submit(self.job, list(self.command), partial(_show, as_json))
         if not self.job.wait:
-            show_text(f"submitted: job {done.job_id}\n{done.hints}")
+            show_lines([f"submitted: job {done.job_id}", *done.hints.splitlines()])
             return Exit.DONE
         if as_json:
-            show_text(_results(done))
+            show_report(_results(done))
         return _exit_code(done)
+
+
+def _show(as_json: bool, said: str) -> None:
+    """Some of what the job has said, which may end in the middle of a line."""
+    lines = "\n".join(map(visible, said.split("\n")))
+    standard_streams.tell(lines, sys.stderr if as_json else sys.stdout)
 
 
 def _exit_code(done: Submitted) -> Exit:

@@ -28,7 +28,7 @@ class Exit(IntEnum):
     COMMAND = 2, "The command cannot be carried out as given; one line says how to mend it."
     NO_AUDIO = 3, "The inputs hold no audio."
     OVER_BUDGET = 4, "Done, but more clips failed than `--max-failed` allows."
-    ACCESS_DENIED = 5, "A store refuses the credentials, or a folder may not be written."
+    ACCESS_DENIED = 5, "A store refuses the credentials, or a folder may not be read or written."
     STORE_UNAVAILABLE = 6, "A store does not answer; start the same command again later."
     CLUSTER_LOST = (
         ClusterLost.exit_code,

@@ -1,18 +1,25 @@
-"""What goes to standard error: lines for people, or a JSON object in each line for collectors."""
+"""What goes to standard error: lines for people, or a JSON object in each line for collectors.
+
+Either way a message is made visible (``pipelines.runtime.visible``): names that are in it can end
+no line and steer no terminal, also that of whoever reads the collector's.
+"""
 
 import io
 import json
 import logging
 import sys
 import threading
+import traceback
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from itertools import pairwise
-from typing import Final, Literal, TextIO
+from typing import Any, Final, Literal, TextIO
 
+from pipelines.runtime import standard_streams
 from pipelines.runtime.log_context import current_run
 from pipelines.runtime.signals import set_last_line
+from pipelines.runtime.visible import visible, visible_json
 
 LogFormat = Literal["text", "json"]
 
@@ -36,7 +43,9 @@ def configure(verbose: bool, log_format: LogFormat = "text") -> None:
     ----------
     verbose : tell also what is going well
     """
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_TextFormatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(handlers=[handler])
     logging.getLogger("pipelines").setLevel(logging.INFO if verbose else logging.WARNING)
     if log_format == "json" and sys.stderr is not None:
         handler = logging.StreamHandler(sys.stderr)
@@ -44,6 +53,11 @@ def configure(verbose: bool, log_format: LogFormat = "text") -> None:
         logging.getLogger().handlers = [handler]
         sys.stderr = JsonLines(sys.stderr)
         set_last_line(partial(json_line, "ERROR", "pipelines"))
+
+
+def tell_traceback(error: BaseException) -> None:
+    """Where an error came from, for whoever asked for more."""
+    standard_streams.tell(_indented("".join(traceback.format_exception(error))) + "\n")
 
 
 def json_line(level: str, logger: str, message: str, at: datetime | None = None) -> str:
@@ -57,7 +71,7 @@ def json_line(level: str, logger: str, message: str, at: datetime | None = None)
         "time": (at or datetime.now(UTC)).isoformat(timespec="milliseconds"),
         "level": level,
         "logger": logger,
-        "message": message,
+        "message": "\n".join(map(visible, message.split("\n"))),
         "run_id": current_run(),
     }
     return json.dumps(said, ensure_ascii=False) + "\n"
@@ -92,15 +106,30 @@ class JsonLines(io.TextIOBase):
 
 def _of_line(line: str) -> str:
     if line.startswith(_OBJECT):  # of a job that was submitted
-        return f"{line}\n"
+        return visible_json(line) + "\n"
     if line.startswith(_ERROR):
         return json_line("ERROR", "pipelines", line.removeprefix(_ERROR))
     return json_line("INFO", "pipelines", line)
 
 
+def _indented(text: str) -> str:
+    """A traceback whose lines can be taken for none of ours, whatever a message in it holds."""
+    return "\n  ".join(map(visible, text.rstrip().split("\n")))
+
+
+class _TextFormatter(logging.Formatter):
+    """One line for a message, and one for each of a traceback."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        return visible(super().formatMessage(record))
+
+    def formatException(self, about: Any) -> str:  # noqa: N802
+        return _indented(super().formatException(about))
+
+
 class _JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        message = record.getMessage()
+        message = visible(record.getMessage())
         if record.exc_info:
             message = f"{message}\n{self.formatException(record.exc_info)}"
         at = datetime.fromtimestamp(record.created, UTC)

@@ -1,5 +1,6 @@
 """``python -m pipelines VERB``: from the words of a command line to an exit code."""
 
+import atexit
 import io
 import os
 import sys
@@ -13,11 +14,12 @@ from pipelines.cli import logs
 from pipelines.cli.exit_codes import Exit, exit_code
 from pipelines.cli.help import help_of, help_of_all, program
 from pipelines.cli.parsing import suggestion
-from pipelines.cli.terminal import show_text
+from pipelines.cli.terminal import show_lines
 from pipelines.cli.verb import Verb, in_words
 from pipelines.cli.verbs import VERBS
-from pipelines.runtime import session, standard_error
+from pipelines.runtime import session, standard_streams
 from pipelines.runtime.signals import Interrupted, raise_on_signals
+from pipelines.runtime.visible import visible
 from tagger import __version__
 from tagger.errors import CommandError, OptionError
 
@@ -30,11 +32,22 @@ _HELP: Final = ("-h", "--help")
 
 def run() -> NoReturn:
     """Carry out the command of this process and end it."""
-    standard_error.open_if_closed()
+    standard_streams.open_if_closed()
+    codes: list[int] = [Exit.DEFECT]
+    atexit.register(_leave, codes)  # what is registered first is called last
     raise_on_signals()
-    code = main()
-    standard_error.write("")  # what is left; whether somebody reads it must not change the code
-    sys.exit(code)
+    codes.append(main())
+    sys.exit(codes[-1])
+
+
+def _leave(codes: list[int]) -> NoReturn:
+    """End the process with the last code, before Python takes itself down.
+
+    Threads of Arrow may still be freeing what they have read out of Python's memory; they would
+    then abort the process.
+    """
+    standard_streams.flush()
+    os._exit(codes[-1])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if verb is None:
             return _without_verb(name)
         if set(_HELP) & {*words}:
-            show_text(_help(name, verb, words[1:]))
+            show_lines(_help(name, verb, words[1:]).splitlines())
             return Exit.DONE
         return verb.of(verb.parse(words[1:])).run(words)
     except Exception as error:  # the one place where everything is caught: to tell it in a line
@@ -62,10 +75,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _without_verb(word: str) -> Exit:
     if word in _HELP:
-        show_text(help_of_all(VERBS))
+        show_lines(help_of_all(VERBS).splitlines())
         return Exit.DONE
     if word == "--version":
-        show_text(f"archive-tagger {__version__}")
+        show_lines([f"archive-tagger {__version__}"])
         return Exit.DONE
     if not word or word.startswith("-"):
         raise CommandError(f"a command comes first: {', '.join(VERBS)}; see {program()} --help")
@@ -92,14 +105,14 @@ def _end(error: Exception, verb: type[Verb] | None, verbose: bool) -> Exit:
         kind = f"a defect of this program: {type(error).__name__}"
         text = f"{kind}: {error} ({Path(at.filename).name}:{at.lineno})"
         if verbose:
-            traceback.print_exception(error)
-    if code in (Exit.DEFECT, Exit.CLUSTER_LOST) and (logs := session.keep()):
-        text += f"; Ray's logs are kept in {logs}"
+            logs.tell_traceback(error)
+    if code in (Exit.DEFECT, Exit.CLUSTER_LOST) and (kept := session.keep()):
+        text += f"; Ray's logs are kept in {kept}"
     _say(text)
     return code
 
 
 def _say(text: str) -> None:
-    line = " ".join(text.split())
+    line = visible(" ".join(text.split()))
     end = " …" if len(line) >= LONGEST_LINE else ""
-    standard_error.write(f"error: {line[:LONGEST_LINE]}{end}\n")
+    standard_streams.tell(f"error: {line[:LONGEST_LINE]}{end}\n")

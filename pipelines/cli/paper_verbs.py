@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from pipelines.cli.exit_codes import Exit
-from pipelines.cli.terminal import show_json
+from pipelines.cli.terminal import show_figures
 from pipelines.cli.verb import Verb
 from pipelines.paper.jobs import BundleJob, ReproduceJob
 
@@ -27,7 +27,7 @@ class Reproduce(Verb):
     def run(self, command: list[str]) -> Exit:
         from pipelines.paper import reproduce
 
-        show_json(reproduce.run(self.job, command).metrics)
+        show_figures(reproduce.run(self.job, command).metrics)
         return Exit.DONE
 
 
@@ -50,5 +50,5 @@ class Bundle(Verb):
     def run(self, command: list[str]) -> Exit:
         from pipelines.paper import bundled_model
 
-        show_json(bundled_model.run(self.job, command).metrics)
+        show_figures(bundled_model.run(self.job, command).metrics)
         return Exit.DONE

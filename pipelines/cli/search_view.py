@@ -2,12 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from pipelines.cli.terminal import show_text, visible
+from pipelines.cli.terminal import show_json, show_lines
 from pipelines.storage.errors import AccessDenied
 from pipelines.storage.uris import is_local, local_path
 
@@ -16,14 +17,15 @@ def show_answers(answers: pa.Table, as_json: bool) -> None:
     """The answers, best first."""
     rows = answers.to_pylist()
     if as_json:
-        show_text(json.dumps(rows, indent=2, ensure_ascii=False))
-        return
-    for row in rows:
-        name = local_path(row["uri"]) if is_local(row["uri"]) else row["uri"]
-        span = f"{row['start_s']:.2f} to {row['end_s']:.2f} s"
-        show_text(f"{row['score']:.3f}  {span:<22}{visible(name)}")
-    if not rows:
-        show_text("nothing found")
+        show_json(rows)
+    else:
+        show_lines(map(_line, rows) if rows else ["nothing found"])
+
+
+def _line(row: dict[str, Any]) -> str:
+    name = local_path(row["uri"]) if is_local(row["uri"]) else row["uri"]
+    span = f"{row['start_s']:.2f} to {row['end_s']:.2f} s"
+    return f"{row['score']:.3f}  {span:<22}{name}"
 
 
 def write_answers(answers: pa.Table, path: Path) -> None:

@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Final
 
-from pipelines.cli.terminal import failure_lines, show_json, show_text
+from pipelines.cli.terminal import failure_lines, show_json, show_lines
 from pipelines.output.run_history import RunHistory
 from pipelines.output.run_records import RunState
 from pipelines.output.status import LAST_RUNS, ModelStatus, Status
+from pipelines.runtime import standard_streams
 from pipelines.runtime.progress import duration
 from pipelines.runtime.signals import Interrupted, handled
 from pipelines.storage.store import Store
@@ -26,15 +27,16 @@ def show_status(status: Status, as_json: bool) -> None:
         show_json(asdict(status))
         return
     for run in status.runs:
-        show_text("\n".join(_run_lines(run)))
+        show_lines(_run_lines(run))
     for model in status.models:
-        show_text("\n".join(_model_lines(model)))
-    for line in status.unreadable:
-        show_text(f"unreadable  {line}")
+        show_lines(_model_lines(model))
+    show_lines(f"unreadable  {line}" for line in status.unreadable)
     if status.n_to_erase:
-        show_text(
-            f"{status.n_to_erase:,} recordings are not yet erased, since a forget was interrupted; "
-            "the next tag, forget or compact completes it"
+        show_lines(
+            [
+                f"{status.n_to_erase:,} recordings are not yet erased, since a forget was "
+                "interrupted; the next tag, forget or compact completes it"
+            ]
         )
 
 
@@ -43,8 +45,10 @@ def watch(store: Store, interval_s: float = WATCH_S) -> None:
     shown = 0
     try:
         while lines := [line for run in _at_work(store) for line in _run_lines(run)]:
-            up = f"\x1b[{shown}F\x1b[J" if shown and sys.stdout.isatty() else ""
-            show_text(up + "\n".join(lines))
+            if shown and sys.stdout.isatty():
+                standard_streams.put(f"\x1b[{shown}F\x1b[J")
+            if not show_lines(lines):
+                return
             shown = len(lines)
             time.sleep(interval_s)
     except Interrupted as end:

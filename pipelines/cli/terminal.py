@@ -1,12 +1,19 @@
-"""What a terminal shows of a command's results, for people or as JSON."""
+"""What a terminal shows of a command's results, for people or as JSON.
+
+Every line is made visible here (``pipelines.runtime.visible``), and nowhere before. What a command
+was given for is shown or is an error; a job that has ended is not undone by what nobody reads.
+"""
 
 import json
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
+from pipelines.inputs.skipped import in_words
+from pipelines.runtime import standard_streams
 from pipelines.runtime.progress import duration
+from pipelines.runtime.visible import visible, visible_json
 
 if TYPE_CHECKING:  # a command that shows no results need not load what makes them
     from pipelines.housekeeping.compact import Compacted
@@ -19,6 +26,16 @@ if TYPE_CHECKING:  # a command that shows no results need not load what makes th
 MOST_NAMES: Final = 20
 
 
+@contextmanager
+def after_work() -> Iterator[None]:
+    """Around what is shown of a job that is done: a warning, where it cannot be shown."""
+    try:
+        yield
+    except standard_streams.OutputLost as error:
+        standard_streams.tell(f"warning: {error}\n")
+
+
+@after_work()
 def show_summary(record: "RunRecord", failed_clips: Sequence["FailedClip"], as_json: bool) -> None:
     """One clear summary of a run.
 
@@ -36,6 +53,7 @@ def show_summary(record: "RunRecord", failed_clips: Sequence["FailedClip"], as_j
         f"  listed    {record.n_listed:,} clips; {record.n_done_before:,} tagged before, "
         f"{record.n_given_up:,} given up before{forgotten}"
     )
+    _show_skipped(record.skipped)
     _print(
         f"  tagged    {found['n_tagged']:,} clips, {found['audio_hours']:.2f} h of audio "
         f"in {duration(found['wall_s'])}"
@@ -56,7 +74,7 @@ def failure_lines(clips: Sequence["FailedClip"], n_failed: int) -> Iterator[str]
     n_failed : failed clips in all
     """
     for clip in clips:
-        yield f"    {visible(clip.uri)}  {clip.reason}: {visible(clip.detail)}"
+        yield f"    {clip.uri}  {clip.reason}: {clip.detail}"
     if clips and n_failed > len(clips):
         yield f"    … and {n_failed - len(clips):,} more (status --json names all)"
 
@@ -72,11 +90,12 @@ def show_preview(preview: "Preview", as_json: bool) -> None:
         f"{preview.n_listed:,} listed; {preview.n_tagged:,} are tagged, "
         f"{preview.n_given_up:,} given up{forgotten}"
     )
+    _show_skipped(preview.skipped)
     _show_cost(preview.cost)
     if preview.gone:
         _print(f"{len(preview.gone):,} tagged recordings are gone; they stay in the tables:")
     for uri in preview.gone[:MOST_NAMES]:
-        _print(f"  {visible(uri)}")
+        _print(f"  {uri}")
     if len(preview.gone) > MOST_NAMES:
         _print("  … (all with --json)")
 
@@ -96,6 +115,12 @@ def _show_cost(cost: "Cost") -> None:
     _print(f"  rate of   {cost.rate}")
 
 
+def _show_skipped(skipped: Mapping[str, int]) -> None:
+    if skipped:
+        _print(f"  skipped   {in_words(skipped)}")
+
+
+@after_work()
 def show_forgotten(report: "ForgetReport", as_json: bool) -> None:
     """What ``forget`` did."""
     if as_json:
@@ -111,6 +136,7 @@ def show_forgotten(report: "ForgetReport", as_json: bool) -> None:
         )
 
 
+@after_work()
 def show_compacted(models: Sequence["Compacted"], as_json: bool) -> None:
     """What ``compact`` did."""
     if as_json:
@@ -134,34 +160,52 @@ def show_tags(rows: Iterable[dict[str, Any]], as_json: bool) -> tuple[int, int]:
     for row in rows:
         n_clips += 1
         n_failed += row["reason"] is not None
-        if as_json:
-            _print(json.dumps(row, ensure_ascii=False))
-            continue
-        _print(visible(row["uri"]))
-        failure = f"failed: {row['reason']} ({row['detail']})"
-        _print(f"  {failure if row['reason'] else _tags(row['tags'])}")
+        if not (_print_json(row, None) if as_json else _show_tags_of(row)):
+            break  # nobody reads any more
     return n_clips, n_failed
 
 
-def show_json(content: dict[str, Any]) -> None:
-    """Figures of a step of the training, or whatever else is for programs."""
-    _print(json.dumps(content, indent=2, ensure_ascii=False, default=str))
+def _show_tags_of(row: dict[str, Any]) -> bool:
+    failure = f"failed: {row['reason']} ({row['detail']})"
+    return _print(row["uri"]) and _print(f"  {failure if row['reason'] else _tags(row['tags'])}")
 
 
-def show_text(text: str) -> None:
-    """What a job has to say for itself."""
-    _print(text)
+def show_json(content: dict[str, Any] | list[Any]) -> None:
+    """Whatever is for programs."""
+    _print_json(content, 2)
+
+
+@after_work()
+def show_figures(content: dict[str, Any]) -> None:
+    """Figures of a step of the training, as JSON."""
+    _print_json(content, 2)
+
+
+@after_work()
+def show_report(text: str) -> None:
+    """What a job has to say for itself, in lines."""
+    show_lines(text.split("\n"))
+
+
+def show_lines(lines: Iterable[str]) -> bool:
+    """Show one line after the other; whether there still is a reader."""
+    return all(map(_print, lines))
+
+
+def show_note(text: str) -> None:
+    """What is told beside the results, on standard error."""
+    standard_streams.tell(f"{visible(text)}\n")
 
 
 def _tags(tags: list[dict[str, Any]]) -> str:
     return "  ".join(f"{tag['tag']} {tag['score']:.2f}" for tag in tags) or "no tag"
 
 
-def visible(name: str) -> str:
-    """The name in one line, without what would steer a terminal."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
+def _print(line: str) -> bool:
+    """Whether there still is a reader."""
+    return standard_streams.put(visible(line) + "\n")
 
 
-def _print(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+def _print_json(content: Any, indent: int | None) -> bool:
+    text = json.dumps(content, indent=indent, ensure_ascii=False, default=str)
+    return standard_streams.put(visible_json(text) + "\n")

@@ -1,6 +1,7 @@
 """The verbs that train: from a data set to a model that ``tag`` takes."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
@@ -8,9 +9,10 @@ from pipelines.assets.fetch import FetchJob
 from pipelines.assets.weights import WeightsJob
 from pipelines.cli.exit_codes import Exit
 from pipelines.cli.options import build
-from pipelines.cli.terminal import show_json, show_text
+from pipelines.cli.terminal import show_figures, show_json, show_lines, show_note, show_report
 from pipelines.cli.verb import Verb
 from pipelines.runtime.limits import TrainResources
+from pipelines.storage.store import open_store
 from pipelines.training.jobs import (
     SCRATCH,
     EmbedJob,
@@ -47,7 +49,7 @@ class Fetch(Verb):
     def run(self, command: list[str]) -> Exit:
         from pipelines.assets import fetch
 
-        show_text(fetch.run(self.job).text)
+        show_report(fetch.run(self.job).text)
         return Exit.DONE
 
 
@@ -69,7 +71,7 @@ class Weights(Verb):
     def run(self, command: list[str]) -> Exit:
         from pipelines.assets import weights
 
-        show_text(weights.run(self.job, command).text)
+        show_report(weights.run(self.job, command).text)
         return Exit.DONE
 
 
@@ -80,7 +82,8 @@ class Prepare(Verb):
     Needs a data set; it is the first step of a training.
 
     Leaves patches of all clips in the work folder, with those of pitch-shifted copies, and a list
-    of the clips that do not decode.
+    of the clips that do not decode. Tells first how many clips each class has in each part and
+    fold, and which are too few for what.
 
     Example::
 
@@ -92,12 +95,33 @@ class Prepare(Verb):
     def run(self, command: list[str]) -> Exit:
         from pipelines.training import prepare
 
-        show_json(prepare.run(self.job, command).metrics)
+        show_figures(prepare.run(self.job, command, show_note).metrics)
         return Exit.DONE
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finetune(Verb, InWorkFolder):
+class _Training(Verb, InWorkFolder):
+    """A verb that trains networks."""
+
+    tensorboard: bool = False
+    """Write the learning curves for TensorBoard too, below tensorboard/ in the work folder. The
+    package tensorboard must be there."""
+
+    def trained(self, train: Callable[[], dict[str, Any]]) -> Exit:
+        """Train, and show what came of it."""
+        from pipelines.training.tensorboard import require_tensorboard, write_curves
+
+        if self.tensorboard:
+            require_tensorboard()
+        networks = train()
+        if self.tensorboard:
+            write_curves(open_store(self.work), networks)
+        show_figures(networks)
+        return Exit.DONE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finetune(_Training, InWorkFolder):
     """Train an extractor (VGGish) on the prepared clips.
 
     Needs a work folder after prepare, and the result of weights or a model where --start is given.
@@ -135,8 +159,7 @@ class Finetune(Verb, InWorkFolder):
         from pipelines.training import finetune
 
         job = FinetuneJob(work=self.work, extractors=(self.extractor,), resources=self.resources)
-        show_json(finetune.run(job, command).metrics)
-        return Exit.DONE
+        return self.trained(lambda: finetune.run(job, command).metrics)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,12 +180,12 @@ class Embed(Verb):
     def run(self, command: list[str]) -> Exit:
         from pipelines.training import embed
 
-        show_json(embed.run(self.job, command).metrics)
+        show_figures(embed.run(self.job, command).metrics)
         return Exit.DONE
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fit(Verb, OnExtractors):
+class Fit(_Training, OnExtractors):
     """Train a head (attention or LSTM) upon the embeddings of each extractor.
 
     Needs a work folder after embed.
@@ -201,8 +224,7 @@ class Fit(Verb, OnExtractors):
             heads=(self.head,),
             resources=self.resources,
         )
-        show_json(fit.run(job, command).metrics)
-        return Exit.DONE
+        return self.trained(lambda: fit.run(job, command).metrics)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,9 +233,10 @@ class Evaluate(Verb):
 
     Needs a work folder after fit; with the head classifier, after finetune.
 
-    Leaves figures (MAP@3 and others), a report and a confusion matrix below evaluations/ in the
-    work folder, and, with --publish, a model for tag. Where all clips were trained on there is
-    nothing to measure, and the model is published without figures.
+    Leaves a report with figures (MAP@3, accuracy, what chance would reach), a confusion matrix, the
+    learning curves and the worst mistakes below evaluations/ in the work folder, the scores of
+    every clip in predictions.parquet and, with --publish, a model for tag. Where all clips were
+    trained on there is nothing to measure, and the model is published without figures.
 
     Example::
 
@@ -238,5 +261,35 @@ class Evaluate(Verb):
                 folder=self.publish, name=job.name, float16=self.float16, command=tuple(command)
             )
             job = replace(job, publish=publish)
-        show_json(evaluate.run(job, command).metrics)
+        show_figures(evaluate.run(job, command).metrics)
+        return Exit.DONE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runs(Verb, InWorkFolder):
+    """List the steps of a training: settings that differ, figures, seconds.
+
+    Needs a work folder after prepare.
+
+    Leaves nothing.
+
+    Example::
+
+        python -m pipelines runs --work work --format csv
+    """
+
+    format: Literal["table", "csv", "json"] = "table"
+    """How to write the list: a table for people, CSV, or JSON with an object for each step."""
+
+    def run(self, command: list[str]) -> Exit:
+        from pipelines.training.run_table import run_table
+
+        table = run_table(open_store(self.work))
+        if self.format == "csv":
+            show_lines(table.to_csv(index=False).rstrip().split("\n"))
+        elif self.format == "json":
+            show_json(json.loads(table.to_json(orient="records")))
+        else:
+            text = table.to_string(index=False, na_rep="", float_format="{:.4g}".format)
+            show_lines(text.split("\n"))
         return Exit.DONE

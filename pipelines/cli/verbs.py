@@ -5,6 +5,7 @@ from typing import Final
 from pipelines.cli.cluster_verbs import Submit
 from pipelines.cli.housekeeping_verbs import Compact, Forget
 from pipelines.cli.paper_verbs import Bundle, Reproduce
+from pipelines.cli.query_verbs import Query
 from pipelines.cli.search_verbs import Search
 from pipelines.cli.tagging_verbs import Demo, Status, Tag
 from pipelines.cli.training_verbs import (
@@ -14,6 +15,7 @@ from pipelines.cli.training_verbs import (
     Finetune,
     Fit,
     Prepare,
+    Runs,
     Weights,
 )
 from pipelines.cli.verb import Verb
@@ -22,6 +24,7 @@ VERBS: Final[dict[str, type[Verb]]] = {
     "tag": Tag,
     "submit": Submit,
     "status": Status,
+    "query": Query,
     "search": Search,
     "forget": Forget,
     "compact": Compact,
@@ -33,6 +36,7 @@ VERBS: Final[dict[str, type[Verb]]] = {
     "embed": Embed,
     "fit": Fit,
     "evaluate": Evaluate,
+    "runs": Runs,
     "reproduce": Reproduce,
     "bundle": Bundle,
 }

@@ -1,17 +1,19 @@
 """``make demo``: a small collection, tagged by the real job, and what the tables then answer."""
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import av
-import duckdb
 import numpy as np
 import numpy.typing as npt
 import soundfile
 
 from pipelines.demo.sounds import SOUNDS
+from pipelines.output.query import answer
+from pipelines.runtime import standard_streams
+from pipelines.runtime.text_table import text_table
+from pipelines.storage.store import open_store
 from pipelines.tagging.job import TagJob
 from pipelines.tagging.run import tag
 
@@ -51,18 +53,20 @@ def demo(audio: str | None = None) -> None:
     out = DEMO / "tables"
     record = tag(TagJob(inputs=(audio,), out=str(out), max_failed=1.0), ["demo", audio])
     _say(f"\nrun {record.run_id} with model {record.model_id}; tables in {out}\n")
-    with duckdb.connect() as database:
-        database.execute((out / "views.sql").read_text(encoding="utf-8"))
-        for title, query in _questions():
-            _say(f"{title}\n\n{query}\n")
-            _say(f"{database.sql(query)}\n")
+    for title, query in _questions():
+        _say(f"{title}\n\n{query}\n")
+        with answer(open_store(str(out)), query) as rows:
+            values = (row.values() for batch in rows for row in batch.to_pylist())
+            for line in text_table(rows.schema.names, values):
+                _say(line)
+        _say("")
 
 
 def _questions() -> Iterator[tuple[str, str]]:
     yield (
         "Tags of each recording:",
         """SELECT regexp_extract(c.uri, '[^/]*$') AS recording, round(duration_s, 1) AS seconds,
-       list(tag || ' ' || round(score, 2) ORDER BY rank) AS tags, damage
+       string_agg(tag || ' ' || round(score, 2), ', ' ORDER BY rank) AS tags, damage
 FROM current_clips c JOIN current_tags USING (clip_id) GROUP BY ALL ORDER BY 1""",
     )
     yield (
@@ -111,4 +115,4 @@ def _write_m4a(path: Path, samples: npt.NDArray[np.float32], recording: Recordin
 
 
 def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
+    standard_streams.put(text + "\n")

@@ -10,7 +10,7 @@ from pipelines.output.erasure import erase_pending, locked
 from pipelines.output.inventory import models, table_files
 from pipelines.output.log_entry import Run
 from pipelines.output.run_records import new_run_id
-from pipelines.output.settings import read_settings
+from pipelines.output.settings import mark_version
 from pipelines.output.views import write_views
 from pipelines.storage.store import Store, open_store
 
@@ -43,7 +43,7 @@ def compact(job: CompactJob) -> tuple[Compacted, ...]:
     AccessDenied, StoreUnavailable : a store gave out; the next command completes what was begun
     """
     store = open_store(job.out, job.store_patience_s)
-    read_settings(store)
+    mark_version(store)
     run = Run(new_run_id(), f"{datetime.now(UTC):%Y-%m-%d}")
     with locked(store, run):
         erase_pending(store, run)

@@ -13,7 +13,7 @@ from pipelines.output.inventory import models
 from pipelines.output.lock import Lock
 from pipelines.output.log_entry import Run
 from pipelines.output.run_records import new_run_id
-from pipelines.output.settings import read_settings
+from pipelines.output.settings import mark_version
 from pipelines.output.views import write_views
 from pipelines.storage.store import Store, open_store
 from pipelines.storage.uris import canonical
@@ -49,7 +49,7 @@ def forget(job: ForgetJob) -> ForgetReport:
     AccessDenied, StoreUnavailable : a store gave out; the next command completes what was begun
     """
     store = open_store(job.out, job.store_patience_s)
-    read_settings(store)
+    mark_version(store)
     run = Run(new_run_id(), f"{datetime.now(UTC):%Y-%m-%d}")
     if job.model is not None:
         _retire(store, run, job.model)

@@ -4,16 +4,14 @@ INPUT is any mixture of files, folders, globs, ``s3://`` prefixes (or another fs
 manifests (``.txt``, ``.csv``, ``.parquet``: see ``pipelines.inputs.manifests``).
 
 - A folder or prefix gives every file below it with a suffix of ``AUDIO_SUFFIXES``, whatever its
-  name begins with; the others are counted as skipped.
+  name begins with; what is passed over is counted (``pipelines.inputs.skipped``). Links and what
+  else lies in folders: ``pipelines.inputs.local_files``. A link named by itself is followed.
 - A file named by itself is taken whatever its suffix.
 - A glob gives the files it matches and those below the folders it matches: ``*``, ``?``, ``[...]``
   within a name, ``**`` across folders. Where it ends in a suffix of its own (``*.dat``) that
-  decides; else ``AUDIO_SUFFIXES`` does.
+  decides; else ``AUDIO_SUFFIXES`` does. A name with these letters that exists is that name:
+  ``rec [2024]/*.wav`` are files of the folder ``rec [2024]`` if there is one.
 - An empty folder or prefix gives nothing; a missing local path or bucket is a ``CommandError``.
-- Links: a link named by itself is followed. Below a folder, a link to a file is a clip of its own
-  if its target lies below that folder too, as a copy would be; any other link is skipped, so that
-  what an archive's writers put in it cannot lead out of it. Links to folders below a folder are
-  never followed, so loops do no harm.
 """
 
 import glob
@@ -21,23 +19,28 @@ import logging
 import os
 import re
 import stat
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
-from pipelines.inputs import object_stores
+from pipelines.inputs import object_stores, sidecars
+from pipelines.inputs.access import ANY, Access
+from pipelines.inputs.local_files import Walk
 from pipelines.inputs.manifests import is_manifest, read_manifest
+from pipelines.inputs.skipped import Skipped, in_words
 from pipelines.inputs.versions import Found, file_version
+from pipelines.storage.errors import AccessDenied
 from pipelines.storage.uris import (
     canonical,
     clip_id,
     is_local,
     local_path,
     local_uri,
+    named_path,
     refuse_credentials,
 )
 from tagger.errors import CommandError
@@ -46,44 +49,53 @@ from tagger.schema import LISTING
 
 CHUNK_ROWS: Final = 50_000
 
+_MAGIC: Final = re.compile(r"[*?\[]")
 _log = logging.getLogger(__name__)
 
 
-def gather(inputs: Sequence[str], skipped: Counter[str] | None = None) -> pa.Table:
+def gather(
+    inputs: Sequence[str],
+    skipped: Skipped | None = None,
+    follow_links: bool = False,
+    access: Access = ANY,
+) -> pa.Table:
     """Every clip that ``inputs`` name, once: a table of schema ``LISTING``.
 
     Parameters
     ----------
     inputs : paths, URIs, globs, manifests
-    skipped : counts what was passed over, by kind: suffix, link, special, duplicate
+    skipped : takes note of what was passed over
+    follow_links : below a folder, also where they lead out of it, and to folders
+    access : how much may be read, from where, and for how long a store is waited for
 
     Raises
     ------
     CommandError : an input that cannot be listed as given
-    AccessDenied, StoreUnavailable : an object store gave out
+    AccessDenied, StoreUnavailable : an object store gave out, or a folder may not be listed
     """
-    counts = Counter[str]() if skipped is None else skipped
-    clips = without_duplicates(list(list_clips(inputs, counts)), counts)
-    _log.info("listed %d clips; passed over %s", len(clips), dict(counts) or "nothing")
+    skipped = Skipped() if skipped is None else skipped
+    tables = list(list_clips(inputs, skipped, follow_links, access))
+    clips = without_duplicates(tables, skipped)
+    _log.info("listed %d clips; passed over: %s", len(clips), in_words(skipped))
     return clips
 
 
-def list_clips(inputs: Iterable[str], skipped: Counter[str]) -> Iterator[pa.Table]:
+def list_clips(
+    inputs: Iterable[str], skipped: Skipped, follow_links: bool = False, access: Access = ANY
+) -> Iterator[pa.Table]:
     """The clips of ``inputs`` as they are found, duplicates included: tables of ``CHUNK_ROWS``."""
-    found = (row for text in inputs for row in _find(text, skipped))
+    found = (row for text in inputs for row in _find(text, skipped, follow_links, access))
     while rows := list(islice(found, CHUNK_ROWS)):
-        uris, versions, sizes, extras = zip(*rows, strict=True)
+        uris, versions, sizes, extras, problems = zip(*rows, strict=True)
         ids = list(map(clip_id, uris, versions))
+        columns = (ids, uris, versions, sizes, extras, problems)
         yield pa.Table.from_arrays(
-            [
-                pa.array(column, field.type)
-                for column, field in zip((ids, uris, versions, sizes, extras), LISTING, strict=True)
-            ],
+            [pa.array(column, field.type) for column, field in zip(columns, LISTING, strict=True)],
             schema=LISTING,
         )
 
 
-def without_duplicates(tables: Sequence[pa.Table], skipped: Counter[str]) -> pa.Table:
+def without_duplicates(tables: Sequence[pa.Table], skipped: Skipped) -> pa.Table:
     """One table with each uri once: its first row, or the first that brings ``extra``."""
     table = pa.concat_tables([LISTING.empty_table(), *tables])
     uri: Any = table["uri"].dictionary_encode().combine_chunks()
@@ -97,59 +109,86 @@ def without_duplicates(tables: Sequence[pa.Table], skipped: Counter[str]) -> pa.
     return table.take(keep)
 
 
-def _find(text: str, skipped: Counter[str]) -> Iterator[Found]:
+def _find(text: str, skipped: Skipped, follow_links: bool, access: Access) -> Iterator[Found]:
     refuse_credentials(text, "INPUT")
     if not local_path(text):
         raise CommandError("INPUT is empty; name a file, a folder, a glob or a prefix")
     if is_local(text):
-        return _find_local(os.path.abspath(os.path.expanduser(local_path(text))), skipped)  # noqa: PTH100, PTH111
-    return _find_remote(canonical(text), skipped)
+        path = os.path.abspath(os.path.expanduser(named_path(text)))  # noqa: PTH100, PTH111
+        return _find_local(path, skipped, follow_links, access)
+    return _find_remote(canonical(text), skipped, access)
 
 
-def _find_local(path: str, skipped: Counter[str]) -> Iterator[Found]:
+def _find_local(path: str, skipped: Skipped, follow_links: bool, access: Access) -> Iterator[Found]:
     try:
         status = os.stat(path)  # noqa: PTH116 (Path would be slower and say no more)
     except PermissionError as error:
-        raise CommandError(f"{path!r} may not be read: check its permissions") from error
-    except OSError:
+        raise AccessDenied(f"{path!r} may not be read: check its permissions") from error
+    except (OSError, ValueError) as error:
         if glob.has_magic(path):
-            return _walk_glob(path, skipped)
-        raise CommandError(f"{path!r}: no such file or folder; check the path") from None
+            return _walk_glob(path, skipped, follow_links)
+        why = getattr(error, "strerror", None) or str(error)
+        raise CommandError(f"{path!r}: {why.lower()}; check the path") from None
     if stat.S_ISDIR(status.st_mode):
-        return _walk(path, skipped, _has_suffix)
+        return Walk(path, _has_suffix, skipped, follow_links).files()
     if not stat.S_ISREG(status.st_mode):
         raise CommandError(f"{path!r} is neither a file nor a folder; name one of these")
     uri = local_uri(path)
     if is_manifest(uri):
-        return read_manifest(uri)
+        return read_manifest(uri, access)
     return iter([Found(uri, file_version(status), status.st_size)])
 
 
-def _find_remote(uri: str, skipped: Counter[str]) -> Iterator[Found]:
-    if not uri.endswith("/") and (single := object_stores.look_up([uri])[0]).version:
-        return read_manifest(uri) if is_manifest(uri) else iter([single])
-    if glob.has_magic(uri):
-        matches, wanted = _glob(uri)
-        literal = re.split(r"[*?\[]", uri, maxsplit=1)[0]
-        found = (row for row in object_stores.find_from(literal) if matches(row.uri))
-        return _kept(found, skipped, wanted)
+def _find_remote(uri: str, skipped: Skipped, access: Access) -> Iterator[Found]:
+    single = Found(uri) if uri.endswith("/") else object_stores.look_up([uri], access)[0]
+    if single.version:
+        return read_manifest(uri, access) if is_manifest(uri) else iter([single])
+    is_folder = partial(object_stores.is_folder, access=access)
+    if glob.has_magic(uri) and not is_folder(uri):
+        folder, below = _split_glob(uri, is_folder)
+        matches, wanted = _glob(f"{glob.escape(folder)}/{below}")
+        literal = f"{folder}/{_MAGIC.split(below, maxsplit=1)[0]}"
+        found = (row for row in object_stores.find_from(literal, access) if matches(row.uri))
+        return _kept(found, skipped, wanted, access)
+    if single.problem:
+        raise CommandError(f"{uri!r} cannot be read: {single.problem.partition(': ')[2]}")
     if is_manifest(uri) or _has_suffix(uri):
         raise CommandError(f"{uri!r}: no such object; check the name")
-    return _kept(object_stores.find_below(uri), skipped, _has_suffix)
+    return _kept(object_stores.find_below(uri, access), skipped, _has_suffix, access)
 
 
 def _kept(
-    found: Iterable[Found], skipped: Counter[str], wanted: Callable[[str], bool]
+    found: Iterable[Found], skipped: Skipped, wanted: Callable[[str], bool], access: Access
 ) -> Iterator[Found]:
+    """The clips among the objects of a store; sidecars show when all others are known."""
+    doubtful = []
     for row in found:
-        if wanted(row.uri):
+        if not wanted(row.uri):
+            if not row.uri.endswith("/"):  # as S3 consoles mark a folder
+                skipped["suffix"] += 1
+        elif sidecars.owner(row.uri):
+            doubtful.append(row)
+        else:
             yield row
-        elif not row.uri.endswith("/"):  # as S3 consoles mark a folder
-            skipped["suffix"] += 1
+    owners = object_stores.look_up([sidecars.owner(row.uri) or "" for row in doubtful], access)
+    for row, owner in zip(doubtful, owners, strict=True):
+        if owner.version or sidecars.lies_among_sidecars(row.uri):
+            skipped.note("sidecar", row.uri)
+        else:
+            yield row
 
 
 def _has_suffix(name: str) -> bool:
     return name[name.rfind(".") :].lower() in AUDIO_SUFFIXES
+
+
+def _split_glob(pattern: str, is_folder: Callable[[str], bool]) -> tuple[str, str]:
+    """The folder that a glob starts from, whatever letters its name has, and the glob below it."""
+    parts = pattern.split("/")
+    n_literal = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+    while n_literal < len(parts) - 1 and is_folder("/".join(parts[: n_literal + 1])):
+        n_literal += 1
+    return "/".join(parts[:n_literal]), "/".join(parts[n_literal:])
 
 
 def _glob(pattern: str) -> tuple[Callable[[str], object], Callable[[str], bool]]:
@@ -167,13 +206,13 @@ def _glob(pattern: str) -> tuple[Callable[[str], object], Callable[[str], bool]]
     return expression.match, (lambda name: True) if decided else _has_suffix
 
 
-def _walk_glob(pattern: str, skipped: Counter[str]) -> Iterator[Found]:
-    parts = pattern.split("/")
-    n_literal = next(i for i, part in enumerate(parts) if glob.has_magic(part))
-    folder = "/".join(parts[:n_literal]) or "/"
-    if not os.path.isdir(folder):  # noqa: PTH112
+def _walk_glob(pattern: str, skipped: Skipped, follow_links: bool) -> Iterator[Found]:
+    folder, below = _split_glob(pattern, os.path.isdir)
+    if not os.path.isdir(folder or "/"):  # noqa: PTH112
         raise CommandError(f"{folder!r}: no such folder; check the path")
-    matches, wanted = _glob(pattern)
+    n_literal = folder.count("/") + 1
+    parts = f"{glob.escape(folder)}/{below}".split("/")
+    matches, wanted = _glob("/".join(parts))
     depth_open = parts.index("**") if "**" in parts else len(parts)
     level = {depth: _glob("/".join(parts[:depth]))[0] for depth in range(n_literal, depth_open + 1)}
 
@@ -181,57 +220,4 @@ def _walk_glob(pattern: str, skipped: Counter[str]) -> Iterator[Found]:
         depth = path.count("/") + 1
         return depth > depth_open or bool(level[depth](path))
 
-    return _walk(folder, skipped, wanted, enter, matches)
-
-
-def _walk(
-    top: str,
-    skipped: Counter[str],
-    wanted: Callable[[str], bool],
-    enter: Callable[[str], object] = bool,
-    matches: Callable[[str], object] = bool,
-) -> Iterator[Found]:
-    """Files below a folder, sorted within each folder; see the head of this module for links."""
-    real_top = os.path.realpath(top).rstrip("/") + "/"
-    folders = [top]
-    while folders:
-        below = []
-        for entry in _entries(folders.pop()):
-            if entry.is_dir(follow_symlinks=False):
-                if enter(entry.path):
-                    below.append(entry.path)
-            elif matches(entry.path):
-                kind = "" if wanted(entry.name) else "suffix"
-                if entry.is_symlink() and (entry.is_dir() or not _leads_below(entry, real_top)):
-                    kind = "link"
-                if not kind and (found := _file(entry)):
-                    yield found
-                else:
-                    skipped[kind or "special"] += 1
-        folders += reversed(below)
-
-
-def _entries(folder: str) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
-    except PermissionError as error:
-        raise CommandError(
-            f"{folder!r} may not be listed: give access to it, or name the folders beside it"
-        ) from error
-    except FileNotFoundError:  # removed while we walk
-        return []
-
-
-def _leads_below(link: os.DirEntry[str], real_top: str) -> bool:
-    return os.path.realpath(link).startswith(real_top)
-
-
-def _file(entry: os.DirEntry[str]) -> Found | None:
-    try:
-        status = entry.stat()
-    except OSError:  # removed while we walk, or a link to nothing
-        return None
-    if not stat.S_ISREG(status.st_mode):
-        return None
-    return Found(local_uri(entry.path), file_version(status), status.st_size)
+    return Walk(folder or "/", wanted, skipped, follow_links, matches, enter).files()

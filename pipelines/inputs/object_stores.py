@@ -7,19 +7,23 @@ longer than its page.
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import Any, Final, TypeVar
 
+from pipelines.inputs import web_folders
+from pipelines.inputs.access import ALLOW_PRIVATE, ANY, Access
 from pipelines.inputs.versions import Found, info_version, plain_etag
 from pipelines.storage.errors import (
     AccessDenied,
+    PrivateHost,
     StoreUnavailable,
     error_code,
     one_line,
     store_errors,
 )
 from pipelines.storage.filesystems import N_CONNECTIONS, filesystem, name_on
-from pipelines.storage.retry import with_retries
 from pipelines.storage.uris import is_s3, split_s3
+from pipelines.storage.web import is_web
 from tagger.errors import CommandError
 
 _PAGE_PER_HEADS: Final = 20  # a listing page may cost as much as this many single look-ups
@@ -30,38 +34,54 @@ _ELSEWHERE: Final = frozenset(
 _T = TypeVar("_T")
 
 
-def find_below(uri: str) -> Iterator[Found]:
+def find_below(uri: str, access: Access = ANY) -> Iterator[Found]:
     """Every object below a prefix that is meant as a folder, or in a whole bucket."""
     if is_s3(uri):
         bucket, key = split_s3(uri)
-        return _s3_objects(bucket, key if not key or key.endswith("/") else f"{key}/")
-    return _others(uri)
+        return _s3_objects(bucket, key if not key or key.endswith("/") else f"{key}/", access)
+    return _others(uri, access)
 
 
-def find_from(literal: str) -> Iterator[Found]:
+def is_folder(uri: str, access: Access = ANY) -> bool:
+    """Whether there is anything below a prefix that is meant as a folder, letter by letter."""
+    if is_s3(uri):
+        bucket, key = split_s3(f"{uri.rstrip('/')}/")
+        return next(_s3_objects(bucket, key, access, MaxKeys=1), None) is not None
+    if is_web(uri):
+        return web_folders.look_up([uri], access)[0].version != ""
+    fs = filesystem(uri)
+    return bool(_asked(lambda: fs.exists(uri), uri, access))
+
+
+def find_from(literal: str, access: Access = ANY) -> Iterator[Found]:
     """Every object whose URI begins with ``literal``; outside S3 all others of its folder too."""
     if is_s3(literal):
-        return _s3_objects(*split_s3(literal))
-    return _others(literal.rpartition("/")[0])
+        return _s3_objects(*split_s3(literal), access)
+    return _others(literal.rpartition("/")[0], access)
 
 
-def look_up(uris: Sequence[str]) -> list[Found]:
+def look_up(uris: Sequence[str], access: Access = ANY) -> list[Found]:
     """The versions and sizes of named objects, in order; version "" where there is none."""
     by_place = defaultdict(list)
+    of_web = [uri for uri in uris if is_web(uri)]
+    known = {found.uri: found for found in web_folders.look_up(of_web, access)}
     for uri in uris:
-        by_place["/".join(uri.split("/")[:3])].append(uri)
-    known: dict[str, Found] = {}
+        if not is_web(uri):
+            by_place["/".join(uri.split("/")[:3])].append(uri)
     for place, wanted in by_place.items():
-        known |= _s3_known(place[5:], wanted) if is_s3(place) else _others_known(wanted)
+        if is_s3(place):
+            known |= _s3_known(place[5:], wanted, access)
+        else:
+            known |= _others_known(wanted, access)
     return [known.get(uri, Found(uri)) for uri in uris]
 
 
-def _asked(call: Callable[[], _T], place: str) -> _T:
+def _asked(call: Callable[[], _T], place: str, access: Access) -> _T:
     """The store's answer, or in one line what is wrong with the place itself."""
     from botocore.exceptions import ParamValidationError
 
     try:
-        return with_retries(call, f"listing {place}")
+        return access.ask(call, place, f"listing {place}")
     except (AccessDenied, StoreUnavailable):
         raise
     except ParamValidationError as error:
@@ -80,25 +100,27 @@ def _asked(call: Callable[[], _T], place: str) -> _T:
         raise CommandError(f"{place} cannot be listed: {one_line(error)}") from error
 
 
-def _s3_objects(bucket: str, prefix: str, **options: Any) -> Iterator[Found]:
-    for page in _s3_pages(bucket, prefix, **options):
+def _s3_objects(bucket: str, prefix: str, access: Access, **options: Any) -> Iterator[Found]:
+    for page in _s3_pages(bucket, prefix, access, **options):
         for entry in page:
             uri = f"s3://{bucket}/{entry['Key']}"
             yield Found(uri, plain_etag(entry["ETag"]), entry["Size"])
 
 
-def _s3_pages(bucket: str, prefix: str, **options: Any) -> Iterator[list[dict[str, Any]]]:
+def _s3_pages(
+    bucket: str, prefix: str, access: Access, **options: Any
+) -> Iterator[list[dict[str, Any]]]:
     fs = filesystem("s3://")
     request = {"Bucket": bucket, "Prefix": prefix, **options}
     while True:
-        page = _asked(lambda: fs.call_s3("list_objects_v2", **request), f"s3://{bucket}")
+        page = _asked(lambda: fs.call_s3("list_objects_v2", **request), f"s3://{bucket}", access)
         yield page.get("Contents", [])
         if not page.get("IsTruncated"):
             return
         request["ContinuationToken"] = page["NextContinuationToken"]
 
 
-def _s3_known(bucket: str, uris: Sequence[str]) -> dict[str, Found]:
+def _s3_known(bucket: str, uris: Sequence[str], access: Access) -> dict[str, Found]:
     """Look up objects of one bucket: whole folders where many are wanted, else one by one."""
     folders = defaultdict(set)
     for uri in uris:
@@ -107,7 +129,7 @@ def _s3_known(bucket: str, uris: Sequence[str]) -> dict[str, Found]:
     rest: set[str] = set()
     for folder, wanted in folders.items():
         prefix = split_s3(f"{folder}/")[1]
-        pages = _s3_pages(bucket, prefix, Delimiter="/")
+        pages = _s3_pages(bucket, prefix, access, Delimiter="/")
         for _ in range(len(wanted) // _PAGE_PER_HEADS):
             page = next(pages, None)
             if page is None or not wanted:
@@ -118,10 +140,10 @@ def _s3_known(bucket: str, uris: Sequence[str]) -> dict[str, Found]:
                     wanted.remove(uri)
                     known[uri] = Found(uri, plain_etag(entry["ETag"]), entry["Size"])
         rest |= wanted
-    return known | _s3_heads(bucket, sorted(rest))
+    return known | _s3_heads(bucket, sorted(rest), access)
 
 
-def _s3_heads(bucket: str, uris: Sequence[str]) -> dict[str, Found]:
+def _s3_heads(bucket: str, uris: Sequence[str], access: Access) -> dict[str, Found]:
     """Look up objects one by one, many at a time.
 
     By a listing of length one, not HEAD: it needs the right to list only, and says why it fails.
@@ -129,31 +151,46 @@ def _s3_heads(bucket: str, uris: Sequence[str]) -> dict[str, Found]:
     """
 
     def one(uri: str) -> Found | None:
-        first = next(_s3_objects(bucket, split_s3(uri)[1], MaxKeys=1), None)
+        first = next(_s3_objects(bucket, split_s3(uri)[1], access, MaxKeys=1), None)
         return first if first and first.uri == uri else None
 
     return _looked_up(one, uris)
 
 
-def _others(uri: str) -> Iterator[Found]:
+def _others(uri: str, access: Access) -> Iterator[Found]:
+    if is_web(uri):
+        return _of_web(uri, access)
     fs = filesystem(uri)
-    found = _asked(lambda: fs.find(uri, detail=True), uri)
-    if not found and not _asked(lambda: fs.exists(uri), uri):
+    found = _asked(lambda: fs.find(uri, detail=True), uri, access)
+    if not found and not _asked(lambda: fs.exists(uri), uri, access):
         raise CommandError(f"{uri} does not exist; check the name")
     base, base_name = uri.rstrip("/"), name_on(fs, uri).rstrip("/")
     infos = {base + name[len(base_name) :]: found[name] for name in sorted(found)}
-    unknown = [name for name, info in infos.items() if info.get("size") is None]  # as of http
-    known = {row.uri: row for row in look_up(unknown)}
-    for name, info in infos.items():
-        yield known.get(name) or _found(name, info)
+    return (_found(name, info) for name, info in infos.items())
 
 
-def _others_known(uris: Sequence[str]) -> dict[str, Found]:
+def _of_web(uri: str, access: Access) -> Iterator[Found]:
+    """The files below a folder of an http server; the first page is asked for at once."""
+    found = web_folders.find(uri, access)
+    try:
+        first = next(found, None)
+    except PrivateHost as error:
+        raise CommandError(f"{uri} {error}; {ALLOW_PRIVATE}") from error
+    except FileNotFoundError as error:
+        raise CommandError(f"{uri} does not exist; check the name") from error
+    except OSError as error:
+        if isinstance(error, StoreUnavailable):
+            raise
+        raise CommandError(f"{uri} cannot be listed: {one_line(error)}") from error
+    return chain([first] if first else [], found)
+
+
+def _others_known(uris: Sequence[str], access: Access) -> dict[str, Found]:
     fs = filesystem(uris[0])
 
     def one(uri: str) -> Found | None:
         try:
-            info = with_retries(lambda: fs.info(uri), f"looking up {uri}")
+            info = access.ask(lambda: fs.info(uri), uri, f"looking up {uri}")
         except (FileNotFoundError, IsADirectoryError):
             return None
         return _found(uri, info) if info.get("type") == "file" else None

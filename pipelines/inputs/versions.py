@@ -18,6 +18,7 @@ class Found(NamedTuple):
     version: str = ""
     size_bytes: int = 0
     extra: str | None = None  # further columns of a manifest, as JSON
+    problem: str | None = None  # why it cannot be read: "reason: detail", reason of the closed list
 
 
 _CHECKSUMS: Final = ("etag", "md5hash", "md5", "content_md5", "checksum", "crc32c")

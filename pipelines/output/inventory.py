@@ -21,17 +21,13 @@ def models_begun(store: Store) -> set[str]:
 def table_files(store: Store, model_id: str) -> list[str]:
     """The paths of all table files of a model."""
     folders = (layout.model_tables(table, model_id) for table in schema.tables("float32"))
-    return [path for folder in folders for path in store.list(folder) if _is_table(path)]
+    return [path for folder in folders for path in store.list(folder) if layout.is_table_file(path)]
 
 
 def table_files_by_model(store: Store) -> dict[str, list[str]]:
     """The paths of all table files of all models."""
     found: dict[str, list[str]] = defaultdict(list)
     for table in schema.tables("float32"):
-        for path in filter(_is_table, store.list(table)):
+        for path in filter(layout.is_table_file, store.list(table)):
             found[layout.model_of_table(path)].append(path)
     return found
-
-
-def _is_table(path: str) -> bool:
-    return path.endswith(".parquet")

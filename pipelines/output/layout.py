@@ -30,7 +30,9 @@ FORGOTTEN: Final = "_forgotten"
 FORGOTTEN_KEY: Final = f"{FORGOTTEN}/key"
 VIEWS: Final = "views.sql"
 
+_TOP: Final = frozenset({*schema.tables("float32"), VIEWS})
 _ENTRY: Final = ".json"
+_ROWS: Final = ".parquet"
 _MARKER: Final = ".published"
 
 
@@ -49,13 +51,13 @@ class TableFile(NamedTuple):
     @property
     def path(self) -> str:
         folder = f"{model_tables(self.table, self.model_id)}/run_date={self.run_date}"
-        return f"{folder}/{self.entry:08d}-{self.part}.parquet"
+        return f"{folder}/{self.entry:08d}-{self.part}{_ROWS}"
 
     @classmethod
     def parse(cls, path: str) -> Self:
         """Raises ValueError for a path that is not one of a table file."""
         table, model, date, name = path.split("/")
-        entry, part = map(int, name.removesuffix(".parquet").split("-"))
+        entry, part = map(int, name.removesuffix(_ROWS).split("-"))
         found = cls(
             table, model.removeprefix("model="), date.removeprefix("run_date="), entry, part
         )
@@ -64,9 +66,19 @@ class TableFile(NamedTuple):
         return found
 
 
+def is_foreign(name: str) -> bool:
+    """Whether a name right below an output, of a folder with a slash, is none of an output's."""
+    return not name.startswith(("_", ".")) and name.rstrip("/") not in _TOP
+
+
 def model_tables(table: str, model_id: str) -> str:
     """The folder of a table's files of one model."""
     return f"{table}/model={model_id}"
+
+
+def is_table_file(path: str) -> bool:
+    """Whether a path below a table's folder is one of its files."""
+    return path.endswith(_ROWS)
 
 
 def table_of(path: str) -> str:

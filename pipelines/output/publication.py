@@ -86,10 +86,12 @@ def _read_rows(
     store: Store, model_id: str, staged: Sequence[Staged], settings: Settings
 ) -> pa.Table:
     """Read the rows that count, in the order of the entry."""
-    tables = [schema.staged(settings.embedding_dtype).empty_table()]
+    fields = schema.staged(settings.embedding_dtype)
+    tables = [fields.empty_table()]
     for file, counting, _ in staged:
         data = store.read(layout.staged(model_id, file))
-        tables.append(pq.read_table(io.BytesIO(data)).take(pa.array(counting, pa.int64())))
+        rows = pq.read_table(io.BytesIO(data)).take(pa.array(counting, pa.int64()))
+        tables.append(schema.conformed(rows, fields))
     return pa.concat_tables(tables).combine_chunks()
 
 

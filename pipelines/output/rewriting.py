@@ -139,7 +139,7 @@ def _rows(
     for path in (path for source in sources for path in source.outputs.get(table, ())):
         with pq.ParquetFile(io.BytesIO(store.read(path))) as file:
             for group in range(file.num_row_groups):
-                rows = file.read_row_group(group).select(fields.names).cast(fields)
+                rows = schema.conformed(file.read_row_group(group), fields)
                 yield rows.filter(pc.invert(pc.is_in(rows["clip_id"], value_set=gone)))
 
 

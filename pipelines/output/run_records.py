@@ -30,6 +30,7 @@ class RunRecord:
 
     Attributes
     ----------
+    skipped : entries of the inputs that were passed over, by kind (``pipelines.inputs.skipped``)
     n_gpus : GPUs that the networks ran on
     to_do_s : seconds of audio that the clips to do are taken for, from their names and sizes
     under_way_s : seconds of audio that are done of batches which are not
@@ -45,6 +46,7 @@ class RunRecord:
     ended_at: str | None = None
     error: str | None = None
     n_listed: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)
     n_recovered_entries: int = 0
     n_done_before: int = 0
     n_given_up: int = 0

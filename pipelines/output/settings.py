@@ -58,18 +58,48 @@ def open_output(store: Store, settings: Settings) -> None:
         store.sweep()
         return
     check_settings(store, settings)
+    mark_version(store)
     store.sweep()
+
+
+def mark_version(store: Store) -> None:
+    """Have earlier versions refuse an output that files of this schema come into.
+
+    Raises CommandError as ``read_settings`` does.
+    """
+    settings = read_settings(store)
+    if json.loads(store.read(layout.SETTINGS))["schema_version"] < SCHEMA_VERSION:
+        store.write(layout.SETTINGS, settings.to_json())
 
 
 def check_settings(store: Store, settings: Settings) -> None:
     """CommandError where the output was begun with other settings, or by a newer version."""
     pinned = read_settings(store)
-    for name, value in asdict(pinned).items():
-        if getattr(settings, name) != value:
-            raise CommandError(
-                f"{store.root} was begun with {name}={_plain(value)}, this command asks for "
-                f"{_plain(getattr(settings, name))}: keep to the first, or give another output"
-            )
+    begun, asked = _flags(pinned), _flags(settings)
+    differ = [name for name in begun if begun[name] != asked[name]]
+    if differ:
+        first, second = (", ".join(flags[name] for name in differ) for flags in (begun, asked))
+        raise CommandError(
+            f"{store.root} was begun with other settings: {first} (now: {second}); give those it "
+            "was begun with, or another --out"
+        )
+    if settings.front_end != pinned.front_end:
+        raise CommandError(
+            f"{store.root} was begun by a version with another front end, whose embeddings differ: "
+            "give another --out"
+        )
+
+
+def _flags(settings: Settings) -> dict[str, str]:
+    """Each setting as a command line says it."""
+    tables = settings.tables
+    return {
+        "embeddings": f"{'not ' if 'embeddings' in tables else ''}--no-embeddings",
+        "embedding_dtype": f"--embedding-dtype {settings.embedding_dtype}",
+        "timeline": f"{'' if 'timeline' in tables else 'not '}--timeline",
+        "top_k": f"--top-k {settings.top_k}",
+        "threshold": f"--threshold {settings.threshold:g}",
+    }
 
 
 def read_settings(store: Store) -> Settings:
@@ -91,7 +121,3 @@ def _probe(store: Store) -> None:
             )
     finally:
         store.remove([path])
-
-
-def _plain(value: object) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,6 +1,5 @@
-"""The report of ``reproduce``: the paper's figures, ours, what it cost, and learning curves."""
+"""The report of ``reproduce``: the paper's figures, ours, and what it cost."""
 
-import io
 import json
 from collections import defaultdict
 from collections.abc import Sequence
@@ -167,26 +166,3 @@ def _cost(kind: str, records: list[dict[str, Any]]) -> str:
         f"| {kind} | {len(records)} | {n_epochs / len(records):.1f} | "
         f"{seconds / max(n_epochs, 1):.2f} | {n_examples / max(seconds, 0.01):.0f} |"
     )
-
-
-def curves(trained: Networks) -> bytes:
-    """Loss against epoch of every network, one panel per kind, as PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    n_columns = min(3, len(trained))
-    n_rows = -(-len(trained) // n_columns)
-    figure = Figure(figsize=(4 * n_columns, 2.6 * n_rows), layout="constrained")
-    for axes, (title, records) in zip(
-        figure.subplots(n_rows, n_columns, squeeze=False).flat, trained.items(), strict=False
-    ):
-        for history in (record["history"] for record in records):
-            epochs = [epoch["epoch"] for epoch in history]
-            axes.plot(epochs, [epoch["train_loss"] for epoch in history], "C0", lw=0.7)
-            if history and history[0]["validation_loss"] is not None:
-                axes.plot(epochs, [epoch["validation_loss"] for epoch in history], "C1", lw=0.7)
-        axes.set_title(f"{title}: loss, training blue, validation orange", fontsize=7)
-        axes.tick_params(labelsize=6)
-    sink = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(sink)  # type: ignore[no-untyped-call]
-    return sink.getvalue()

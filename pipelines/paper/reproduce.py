@@ -18,7 +18,7 @@ from pipelines.paper.jobs import ReproduceJob
 from pipelines.paper.recipes import EXTRACTORS, ROWS, Row
 from pipelines.paper.settings import SETTINGS, Setting, Start
 from pipelines.storage.store import Store, open_store
-from pipelines.training import embed, evaluate, finetune, fit, prepare
+from pipelines.training import embed, evaluate, finetune, fit, pictures, prepare
 from pipelines.training.evaluate import METRICS
 from pipelines.training.jobs import (
     SCRATCH,
@@ -142,7 +142,10 @@ def _write_report(store: Store, made_by: str, one_row: str) -> None:
     text = report.markdown(rows, figures, trained, _costs(store), made_by, one_row)
     store.write("report/report.md", text.encode())
     store.write("report/report.json", json.dumps(figures, indent=2, allow_nan=False).encode())
-    store.write("report/curves.png", report.curves(trained))
+    histories = {
+        kind: [record["history"] for record in records] for kind, records in trained.items()
+    }
+    store.write("report/curves.png", pictures.curves(histories))
 
 
 def _costs(store: Store) -> list[tuple[str, float]]:

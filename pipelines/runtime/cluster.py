@@ -5,14 +5,13 @@ import os
 import secrets
 import signal
 import socket
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pipelines.runtime import session, worker_logs
+from pipelines.runtime import session, standard_streams, worker_logs
 from pipelines.runtime.authentication import require_token
 from pipelines.runtime.growth import Capacity, await_nodes, most, there
 from pipelines.runtime.limits import Resources
@@ -158,7 +157,7 @@ def _init(address: str | None, options: dict[str, Any]) -> None:
 @contextmanager
 def _stderr_held_back() -> Iterator[None]:
     """Keep what C++ prints on standard error, and print it if the block fails."""
-    sys.stderr.flush()
+    standard_streams.tell("")
     kept = os.dup(2)
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)

@@ -8,10 +8,15 @@ keeps one child, and what the child does to itself becomes the clip's failure:
     MemoryError at the memory limit        OUT_OF_MEMORY
     SIGKILL, SIGTERM, SIGHUP from outside  OUT_OF_MEMORY   as killers of the kernel and others send
     any other end of the process           CRASHED
+    an answer that is none                 CRASHED         the child is killed
 
 Each of them is recorded only after one more try alone in a fresh child. ``ClipError`` arrives as
 itself; other exceptions too: they are defects and end the job, as does a child that cannot start.
 The child dies with its parent.
+
+Whoever made the recording may have taken the child over. So it has an environment without secrets,
+no file of the parent's but the recording, and gives up what ``pipelines.runtime.sandbox`` can take
+away; and the parent builds only plain values from its answers (``pipelines.runtime.channel``).
 
 Pools with time limits exist (pebble, loky), but they return one result for each call. Here a call
 yields its results one by one, so that hours of audio pass through in pieces, its time limit grows
@@ -19,6 +24,7 @@ with what it has found, and the child's memory is bounded.
 """
 
 import json
+import logging
 import os
 import pickle
 import signal
@@ -27,14 +33,19 @@ import subprocess
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from functools import cache
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from pipelines.runtime.isolation_child import ERROR, ITEM, MEMORY, Channel
+from pipelines.runtime.channel import GarbledError, GuardedChannel
+from pipelines.runtime.isolation_child import ERROR, ITEM, MEMORY
 from tagger.errors import ClipError, Reason
 
 START_LIMIT_S: Final = 120.0
 _FROM_OUTSIDE: Final = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP)
+_INHERITED: Final = ("LD_LIBRARY_PATH", "PYTHONHOME", "LANG", "LC_ALL", "LC_CTYPE")  # no secrets
 # A second BLAS thread spins while it waits, and costs more than it brings.
 _ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _OUT_OF_BAND_BYTES: Final = 64 << 10
@@ -43,6 +54,9 @@ _BOOT: Final = (
     "from pipelines.runtime.isolation_child import serve;"
     "serve(int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), sys.argv[5])"
 )
+
+
+_logger = logging.getLogger(__name__)
 
 
 class _LostError(Exception):
@@ -78,12 +92,19 @@ class Isolated:
         ----------
         function : importable by name, and deterministic: a second try runs it from the start and
             passes over the items already given
-        args : picklable; large ``bytes`` cross without being pickled
+        args : picklable; large ``bytes`` cross without being pickled, and a ``Path`` as the binary
+            file that it names, opened here
 
         Raises
         ------
         ClipError : the function's own, or TIMEOUT, CRASHED, OUT_OF_MEMORY after two tries
+        OSError : a path cannot be opened
         """
+        with ExitStack() as files:
+            sent = tuple(_sent(arg, files) for arg in args)
+            yield from self._two_tries(function, sent)
+
+    def _two_tries(self, function: Callable[..., Iterable[Any]], args: tuple[Any, ...]) -> Any:
         n_given = 0
         self._granted_s = 0.0
         for last_try in (False, True):
@@ -153,13 +174,13 @@ class _Child:
             numbers = [str(number) for number in (*fds, memory_limit_bytes)]
             command = [sys.executable, "-c", _BOOT, json.dumps(sys.path), *numbers, module]
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, pass_fds=fds, env=os.environ | _ONE_THREAD
+                command, stdin=subprocess.DEVNULL, pass_fds=fds, env=_environment()
             )
-        self.channel = Channel(sock, writable=True)
+        self.channel = GuardedChannel(sock, memory_limit_bytes)
         self.kill = weakref.finalize(self, _end, self._process, sock, lifeline)
         self.channel.patience_s = START_LIMIT_S
         try:
-            self.channel.receive()
+            _tell_once(*self.channel.receive()[1])
         except TimeoutError:
             raise _LostError(
                 Reason.TIMEOUT, f"no process to decode in within {START_LIMIT_S:g} s"
@@ -173,11 +194,16 @@ class _Child:
         """Yield the child's answers, the last of them (DONE, MEMORY or ERROR) included."""
         self.channel.patience_s = time_limit_s
         try:
-            self.channel.send((function, tuple(map(_out_of_band, args))))
+            self.channel.send((function, args))
             kind = ITEM
             while kind == ITEM:
-                kind, value = self.channel.receive()
+                answer = self.channel.receive()
+                if not (isinstance(answer, tuple) and len(answer) == 2):
+                    raise GarbledError("an answer that is none")
+                kind, value = answer
                 yield kind, value
+        except GarbledError as error:
+            raise _LostError(Reason.CRASHED, f"its process gave {error}") from None
         except TimeoutError:
             raise _LostError(
                 Reason.TIMEOUT, f"no result within {time_limit_s:g} s of work"
@@ -200,7 +226,22 @@ class _Child:
         raise _LostError(Reason.CRASHED, f"ended its process with {name}")
 
 
-def _out_of_band(arg: Any) -> Any:
+def _environment() -> dict[str, str]:
+    """What the child may know of the environment: how to find its libraries."""
+    return {name: os.environ[name] for name in _INHERITED if name in os.environ} | _ONE_THREAD
+
+
+@cache
+def _tell_once(*kept: str) -> None:
+    """Log what the kernel left to the processes that decode; the same on each start of one."""
+    if kept:
+        _logger.warning("this kernel does not let decoders be kept from %s", " and ".join(kept))
+
+
+def _sent(arg: Any, files: ExitStack) -> Any:
+    """An argument as it crosses; files stay open as long as ``files``."""
+    if isinstance(arg, Path):
+        return files.enter_context(arg.open("rb"))
     if isinstance(arg, bytes) and len(arg) >= _OUT_OF_BAND_BYTES:
         return pickle.PickleBuffer(arg)
     return arg

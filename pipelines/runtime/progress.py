@@ -14,7 +14,8 @@ from typing import Final, Self, TextIO
 
 from tqdm import tqdm
 
-from pipelines.runtime import standard_error
+from pipelines.runtime import standard_streams
+from pipelines.runtime.visible import visible
 
 ON_TERMINAL_S: Final = 1.0
 IN_LOG_S: Final = 10.0
@@ -89,10 +90,10 @@ class Progress:
             self.total,  # type: ignore[arg-type]  # which may be None, says tqdm's documentation
             elapsed_s,
             ncols=shutil.get_terminal_size().columns - 1 if self._in_place else 0,
-            prefix=self._what,
+            prefix=visible(self._what),
             unit="B" if is_size else f" {self._unit}",
             unit_scale=is_size,
-            postfix=note,
+            postfix=visible(note),
             initial=min(self._n_before, n_done),
         )
 
@@ -104,7 +105,7 @@ class Progress:
     def _write(self, end: str) -> None:
         line = self.line(time.monotonic() - self._start)
         text = (f"\r\x1b[K{line}" if self._in_place else line) + end
-        if not standard_error.write(text, self._stream):
+        if not standard_streams.tell(text, self._stream):
             self._ended.set()
 
 

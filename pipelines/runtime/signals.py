@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Final, NoReturn
 
 from pipelines.runtime.errors import ClusterLost
+from pipelines.runtime.visible import visible
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 GRACE_S: Final = 0.6
@@ -105,5 +106,5 @@ def end_process(end: End, limit_s: float, stderr: int = 2) -> NoReturn:
     for say in reversed(_when_interrupted):
         say(end)
     with suppress(OSError):  # nobody reads any more
-        os.write(stderr, _last_line[-1](str(end)).encode())
+        os.write(stderr, _last_line[-1](visible(str(end))).encode())
     os._exit(end.exit_code)

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from pipelines.output.forgotten import Forgotten
 from pipelines.searching.table_files import TableFiles
-from pipelines.storage.uris import canonical
+from pipelines.storage.uris import canonical, named_uri
 
 _COLUMNS: Final = ["clip_id", "uri", "processed_at"]
 
@@ -18,7 +18,8 @@ def clips_named(tables: TableFiles, text: str) -> pa.Table:
 
     Columns: clip_id, uri, processed_at, entry.
     """
-    by_uri = tables.rows_where("clips", "uri", pa.array([canonical(text)]), _COLUMNS)
+    uris = pa.array({canonical(text), named_uri(text)})
+    by_uri = tables.rows_where("clips", "uri", uris, _COLUMNS)
     if not len(by_uri):
         by_uri = tables.rows_where("clips", "clip_id", pa.array([text]), _COLUMNS)
     return by_uri.sort_by([("processed_at", "descending"), ("clip_id", "ascending")])

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.inputs import listing
+from pipelines.inputs.access import Access, InputLimits
+from pipelines.inputs.named import access_of
 from pipelines.searching.clips import clips_named
 from pipelines.searching.recordings import Times, embed_recordings
 from pipelines.searching.scan import vectors
@@ -16,7 +19,7 @@ from tagger.arrays import IndexArray, RealArray
 from tagger.card import ModelFiles
 from tagger.errors import CommandError, OptionError
 
-_COLUMNS = ["extractor", "segment", "start_s", "end_s", "embedding"]
+_COLUMNS: Final = ["extractor", "segment", "start_s", "end_s", "embedding"]
 
 
 @dataclass(frozen=True)
@@ -61,17 +64,16 @@ class QueryReader:
         AccessDenied, StoreUnavailable : a store gave out
         """
         clips = [clips_named(self.files, text) for text in texts]
-        recordings = [
-            self._recording(text) for text, rows in zip(texts, clips, strict=True) if not len(rows)
-        ]
-        embedded = self._embedded(recordings)
+        others = [text for text, rows in zip(texts, clips, strict=True) if not len(rows)]
+        access = access_of(others, InputLimits(), self.files.store.patience_s)
+        embedded = self._embedded([self._recording(text, access) for text in others], access)
         return [self._of_clip(rows) if len(rows) else next(embedded) for rows in clips]
 
-    def _recording(self, text: str) -> pa.Table:
+    def _recording(self, text: str, access: Access) -> pa.Table:
         """The one recording that a text names; schema ``LISTING``."""
         root = self.files.store.root
         try:
-            listed = listing.gather([text])
+            listed = listing.gather([text], access=access)
         except CommandError as error:
             raise CommandError(f"no clip of {root}, and no recording: {error}") from error
         if len(listed) != 1:
@@ -83,13 +85,12 @@ class QueryReader:
             )
         return listed
 
-    def _embedded(self, recordings: Sequence[pa.Table]) -> Iterator[Query]:
+    def _embedded(self, recordings: Sequence[pa.Table], access: Access) -> Iterator[Query]:
         if not recordings:
             return
         assert self.model is not None
         listed = pa.concat_tables(recordings)
-        patience_s = self.files.store.patience_s
-        embedded = embed_recordings(listed, self.model, self.extractor, patience_s)
+        embedded = embed_recordings(listed, self.model, self.extractor, access)
         for uri, (rows, times) in zip(listed["uri"].to_pylist(), embedded, strict=True):
             yield Query(rows[self._counting(times, uri)])
 

@@ -6,6 +6,7 @@ from contextlib import closing
 import numpy as np
 import pyarrow as pa
 
+from pipelines.inputs.access import Access
 from pipelines.runtime.limits import Limits
 from pipelines.tagging.stages import Preprocessor
 from tagger.arrays import DoubleArray, FloatArray
@@ -18,7 +19,7 @@ Times = tuple[DoubleArray, DoubleArray]
 
 
 def embed_recordings(
-    clips: pa.Table, model: ModelFiles, extractor: str, patience_s: float
+    clips: pa.Table, model: ModelFiles, extractor: str, access: Access
 ) -> Iterator[tuple[FloatArray, Times]]:
     """The embeddings (n, 128) of each recording, and where its segments begin and end.
 
@@ -35,7 +36,7 @@ def embed_recordings(
 
     tagger = Tagger(model, pick_device())
     which = [part.name for part in model.card.extractors].index(extractor)
-    with closing(Preprocessor(Limits(), patience_s)) as preprocess:
+    with closing(Preprocessor(Limits(), access)) as preprocess:
         for i in range(len(clips)):
             signal: Signal | None = None
             parts: list[FloatArray] = []

@@ -120,5 +120,5 @@ def _published(store: Store, model_id: str) -> tuple[list[int], list[layout.Tabl
             f"copy or restore {layout.log(model_id)}"
         )
     published = layout.LogFiles.parse(log).published
-    files = [layout.TableFile.parse(path) for path in paths if path.endswith(".parquet")]
+    files = [layout.TableFile.parse(path) for path in paths if layout.is_table_file(path)]
     return sorted(published), [file for file in files if file.entry in published]

@@ -9,6 +9,8 @@ import errno
 import http.client
 from typing import Any, Final
 
+from pipelines.storage.redaction import redacted
+
 _CREDENTIAL_CODES: Final = frozenset(
     {
         "AccountProblem",
@@ -28,6 +30,11 @@ _TRANSIENT_CODES: Final = frozenset(  # beside every answer with a status of _BU
     | {"BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch"}  # cut or garbled on its way
 )
 _BUSY: Final = (429, 500, *range(502, 600))  # 501 is what the store does not know at all
+MACHINE_TROUBLE: Final = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN}
+)
+"""Numbers of errors of the machine or its mounts, which no file is to blame for."""
+
 HOW_TO_LOG_IN: Final = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE"
 
 
@@ -37,6 +44,25 @@ class AccessDenied(OSError):  # noqa: N818
 
 class StoreUnavailable(OSError):  # noqa: N818
     """The store did not carry out an operation, after all retries."""
+
+
+class TooMuch(OSError):  # noqa: N818
+    """There is more than may be taken."""
+
+
+class NotAsAsked(OSError):  # noqa: N818
+    """The server answers, but not with what it was asked for; the same request will not help."""
+
+
+class BrokeOff(ConnectionError):  # noqa: N818
+    """The server answers, but its answer ends too early or comes too slowly."""
+
+
+class PrivateHost(Exception):  # noqa: N818
+    """A name that may lead to public hosts only leads to an address that is none.
+
+    No ``OSError``, since it is no failure of the network.
+    """
 
 
 def store_errors() -> tuple[type[Exception], ...]:
@@ -109,6 +135,6 @@ def is_transient(error: BaseException) -> bool:
 
 
 def one_line(error: BaseException) -> str:
-    """What an exception says, for a message."""
-    text = " ".join(str(error).split())
+    """What an exception says, for a message; without secrets that it may repeat."""
+    text = " ".join(redacted(str(error)).split())
     return text or type(error).__name__

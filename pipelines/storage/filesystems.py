@@ -1,14 +1,21 @@
 """The fsspec file systems that everything remote is read and written through."""
 
+import io
 import os
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final
 
-from pipelines.storage.uris import is_s3, scheme_of
+from pipelines.storage import web
+from pipelines.storage.bounds import ANSWER_S, take
+from pipelines.storage.errors import TooMuch
+from pipelines.storage.uris import is_s3, scheme_of, split_s3
+from pipelines.storage.web import ANYWHERE, Reach, is_web
 from tagger.errors import CommandError
 
 N_CONNECTIONS: Final = 32  # to one object store
-ANSWER_S: Final = 30  # without a byte from the store, after which a request is repeated
+MOST_BYTES: Final = 4 << 30  # of a file that is read into memory
+CHUNK_BYTES: Final = 256 << 10
 
 
 def filesystem(uri: str) -> Any:
@@ -41,15 +48,59 @@ def filesystem(uri: str) -> Any:
         ) from error
 
 
-def read_whole(uri: str) -> bytes:
+def read_whole(uri: str, most_bytes: int = MOST_BYTES, reach: Reach = ANYWHERE) -> bytes:
     """The bytes of the file at ``uri``, in one request.
 
     On S3 without a HEAD before it, as s3fs has it for reading in parts: the answer to a HEAD has no
     body, and so does not say why the store refuses.
+
+    Raises
+    ------
+    TooMuch : the file is larger than ``most_bytes``
     """
-    options = {"max_concurrency": 1} if is_s3(uri) else {}
-    data: bytes = filesystem(uri).cat_file(uri, **options)
+    if is_web(uri):
+        body = io.BytesIO()
+        web.fetch(uri, body.write, reach, size_bytes=None, most_bytes=most_bytes)
+        return body.getvalue()
+    if is_s3(uri):
+        bucket, key = split_s3(uri)
+        return read_s3(most_bytes, Bucket=bucket, Key=key)[1]
+    fs = filesystem(uri)
+    size_bytes = fs.info(uri).get("size")
+    if size_bytes is None or size_bytes > most_bytes:
+        raise TooMuch(f"more than {most_bytes:,} bytes")
+    data: bytes = fs.cat_file(uri, start=0, end=size_bytes) if size_bytes else b""
     return data
+
+
+def read_s3(most_bytes: int, **request: Any) -> tuple[dict[str, Any], bytes]:
+    """The answer of S3 to a GET, and its body.
+
+    Raises
+    ------
+    TooMuch : the body is larger than ``most_bytes``
+    """
+    from fsspec.asyn import sync
+
+    fs = filesystem("s3://")
+    answer = fs.call_s3("get_object", **request)
+    body = io.BytesIO()
+    sync(fs.loop, _take_s3, answer, most_bytes, body.write)
+    if body.tell() != answer["ContentLength"]:
+        raise ConnectionResetError(f"{body.tell()} of {answer['ContentLength']} bytes")
+    return answer, body.getvalue()
+
+
+async def _take_s3(
+    answer: dict[str, Any], most_bytes: int, write: Callable[[bytes], object]
+) -> None:
+    body = answer["Body"]
+    try:
+        if answer["ContentLength"] > most_bytes:
+            raise TooMuch(f"more than {most_bytes:,} bytes")
+        await take(body.iter_chunks(CHUNK_BYTES), most_bytes, write)
+    finally:
+        body.close()
 
 
 def name_on(fs: Any, uri: str) -> str:

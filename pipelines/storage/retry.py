@@ -5,6 +5,9 @@ pauses for about two minutes, then the job ends with ``StoreUnavailable``. Refus
 it at once with ``AccessDenied``. What concerns one object only (missing, changed, not permitted)
 passes through untouched. The retries of s3fs and botocore themselves are switched off
 (``pipelines.storage.filesystems.filesystem``), so that every repetition is counted here.
+
+A manifest may name thousands of hosts, some of which are gone for good: ``of_many_hosts`` waits for
+one host once, and for the next dead host half as long.
 """
 
 import logging
@@ -17,6 +20,7 @@ from typing import Final, TypeVar
 from pipelines.storage.errors import (
     HOW_TO_LOG_IN,
     AccessDenied,
+    BrokeOff,
     StoreUnavailable,
     is_transient,
     one_line,
@@ -27,6 +31,7 @@ from pipelines.storage.errors import (
 PATIENCE_S: Final = 120.0
 FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 10.0
+AWAY_S: Final = 600.0  # before a host that gave out is asked again
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
@@ -92,3 +97,42 @@ def with_retries(call: Callable[[], _T], what: str, patience_s: float = PATIENCE
         _total.add()
         time.sleep(pause_s * random.uniform(0.5, 1.0))
         pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+
+class _Away:
+    """Hosts that did not answer in all the time that they were given, and when that was seen."""
+
+    def __init__(self) -> None:
+        self._since: dict[str, float] = {}
+
+    def add(self, host: str) -> None:
+        self._since[host] = time.monotonic()
+
+    def holds(self, host: str) -> bool:
+        return time.monotonic() - self._since.get(host, -AWAY_S) < AWAY_S
+
+    def __len__(self) -> int:
+        return len(self._since)
+
+
+_away = _Away()
+
+
+def of_many_hosts(call: Callable[[], _T], host: str, what: str, patience_s: float) -> _T:
+    """``with_retries`` of a request to one of many hosts, of which some may be dead.
+
+    A host that gave out is not asked again for ``AWAY_S``. Each that did halves the patience with
+    the others, so that however many are dead, all of them take no longer than two.
+
+    Raises
+    ------
+    StoreUnavailable : the host does not answer, or did not a moment ago
+    """
+    if _away.holds(host):
+        raise StoreUnavailable(f"{what}: the host has not answered before")
+    try:
+        return with_retries(call, what, patience_s / 2 ** len(_away))
+    except StoreUnavailable as error:
+        if not isinstance(error.__cause__, BrokeOff):
+            _away.add(host)
+        raise

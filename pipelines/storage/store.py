@@ -21,6 +21,7 @@ import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Self, TypeVar
 
@@ -90,6 +91,10 @@ class Store(ABC):
         """Return the bytes of ``path``; raises ``FileNotFoundError``."""
         return self._run(lambda: self._read(path))
 
+    def read_range(self, path: str, start: int, end: int) -> bytes:
+        """Return the bytes from ``start`` up to ``end``; raises ``FileNotFoundError``."""
+        return self._run(lambda: self._read_range(path, start, end))
+
     def exists(self, path: str) -> bool:
         """Return whether there is such a file."""
         try:
@@ -139,6 +144,8 @@ class Store(ABC):
     @abstractmethod
     def _read(self, path: str) -> bytes: ...
     @abstractmethod
+    def _read_range(self, path: str, start: int, end: int) -> bytes: ...
+    @abstractmethod
     def _stat(self, path: str) -> object: ...
     @abstractmethod
     def _scan(self, path: str, reader: Callable[[BinaryIO], T]) -> T: ...
@@ -169,6 +176,11 @@ class LocalStore(Store):
 
     def _read(self, path: str) -> bytes:
         return Path(self.root, path).read_bytes()
+
+    def _read_range(self, path: str, start: int, end: int) -> bytes:
+        with Path(self.root, path).open("rb") as file:
+            file.seek(start)
+            return file.read(end - start)
 
     def _stat(self, path: str) -> object:
         return Path(self.root, path).stat()
@@ -214,13 +226,9 @@ class LocalStore(Store):
 
     def sweep(self, older_than_s: float = ABANDONED_S) -> None:
         for path in self.list("_tmp"):
-            file = Path(self.root, path)
-            try:
-                abandoned = time.time() - file.stat().st_mtime > older_than_s
-            except FileNotFoundError:  # its writer has finished
-                continue
-            if abandoned:
-                self.remove([path])
+            with suppress(FileNotFoundError):  # its writer has finished
+                if time.time() - Path(self.root, path).stat().st_mtime > older_than_s:
+                    self.remove([path])
 
 
 def _unless_missing(error: OSError) -> None:
@@ -258,6 +266,9 @@ class S3Store(Store):
 
     def _read(self, path: str) -> bytes:
         return read_whole(f"{self.root}/{path}")
+
+    def _read_range(self, path: str, start: int, end: int) -> bytes:
+        return bytes(self._fs.cat_file(self._key(path), start=start, end=end))
 
     def _stat(self, path: str) -> object:
         return self._fs.info(self._key(path))

@@ -5,18 +5,21 @@
     other    ``scheme://...``          as it was written, and below a folder as fsspec names it
 
 A local name that is not UTF-8 cannot be text; it becomes ``file+bytes://`` and the percent-encoded
-bytes of the path, so that it too is listed, read and reported.
+bytes of the path, so that it too is listed, read and reported. The bytes alone decide: a file has
+the same name in every locale, and names that look alike and differ in bytes (``é`` as one letter or
+as two) stay two.
 
 URIs that hold credentials are refused and never repeated in a message.
 """
 
+import glob
 import hashlib
 import os
 import re
 from typing import Final
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from tagger.errors import OptionError
+from tagger.errors import CommandError, OptionError
 
 FILE: Final = "file://"
 FILE_BYTES: Final = "file+bytes://"
@@ -65,16 +68,63 @@ def local_path(uri: str) -> str:
     """The path behind a plain path or a URI for which ``is_local`` holds."""
     if uri.startswith(FILE_BYTES):
         return os.fsdecode(unquote_to_bytes(uri[len(FILE_BYTES) :]))
-    return uri.partition("://")[2] if scheme_of(uri) in _LOCAL else uri
+    if scheme_of(uri) not in _LOCAL:
+        return uri
+    host, slash, path = uri.partition("://")[2].partition("/")
+    text = f"{'' if slash and host.lower() == 'localhost' else host}{slash}{path}"
+    return path_of_text(text)
+
+
+def path_of_text(text: str) -> str:
+    """The path that a text from a file or table names: its bytes in UTF-8, in any locale."""
+    return os.fsdecode(text.encode(errors="surrogateescape"))
+
+
+def named_path(text: str) -> str:
+    """The path that a person means by a plain path or a local URI.
+
+    A ``file:`` URI may be one of ours, which is plain text, or percent-encoded, as of
+    ``Path.as_uri()``. Where it can be read in both ways, the name that exists is meant.
+
+    Raises
+    ------
+    CommandError : there are files of both names
+    """
+    plain, decoded = both_paths(text)
+    if _firm(plain) == _firm(decoded) or not os.path.lexists(_firm(plain)):
+        return decoded
+    if os.path.lexists(_firm(decoded)):
+        raise CommandError(
+            f"{text!r} may mean {plain!r} or {decoded!r}, and there are both: give the path "
+            "without file://"
+        )
+    return plain
+
+
+def _firm(path: str) -> str:
+    """The path, or of a glob the folder that it starts from: what can be looked for."""
+    if os.path.lexists(path) or not glob.has_magic(path):
+        return path
+    return os.path.dirname(re.split(r"[*?[]", path, maxsplit=1)[0])  # noqa: PTH120
+
+
+def both_paths(text: str) -> tuple[str, str]:
+    """The path of a plain path or local URI as it is written, and as RFC 8089 reads it."""
+    if text[:6].lower() == "file:/" and not text[6:].startswith("/"):
+        text = f"{FILE}{text[5:]}"  # the short form of RFC 8089
+    plain = local_path(text)
+    if scheme_of(text) not in _LOCAL:
+        return plain, plain
+    return plain, os.fsdecode(unquote_to_bytes(os.fsencode(plain)))
 
 
 def local_uri(path: str) -> str:
     """The canonical URI of an absolute local path."""
+    data = os.fsencode(path)
     try:
-        path.encode()
-    except UnicodeEncodeError:
-        return FILE_BYTES + quote_from_bytes(os.fsencode(path))
-    return FILE + path
+        return FILE + data.decode()
+    except UnicodeDecodeError:
+        return FILE_BYTES + quote_from_bytes(data)
 
 
 def split_s3(uri: str) -> tuple[str, str]:
@@ -93,6 +143,11 @@ def canonical(text: str) -> str:
         return local_uri(os.path.abspath(local_path(text)))  # noqa: PTH100 (keeps links and bytes)
     scheme = "s3" if is_s3(text) else scheme_of(text)
     return f"{scheme}://{text.partition('://')[2]}"
+
+
+def named_uri(text: str) -> str:
+    """The canonical URI of what a person means by a path or URI; raises as ``named_path``."""
+    return canonical(named_path(text) if is_local(text) else text)
 
 
 def clip_id(uri: str, version: str) -> str:

@@ -35,7 +35,7 @@ class BatchTagger:
 
         torch.set_num_threads(n_threads)
         self._plan = plan
-        self._preprocess = Preprocessor(plan.limits, plan.store.patience_s, plan.most_patches)
+        self._preprocess = Preprocessor(plan.limits, plan.access, plan.most_patches)
         self._tag = clip_tagger(plan, model)
 
     def __call__(self, batch: int) -> Receipt:

@@ -5,7 +5,7 @@ from typing import Any
 
 from pipelines.storage.models import read_tagging_model
 from pipelines.tagging.job import TagJob
-from pipelines.tagging.selection import listed
+from pipelines.tagging.selection import input_access, listed
 from pipelines.tagging.staged_rows import RowSettings
 
 
@@ -22,12 +22,12 @@ def tagged_rows(job: TagJob) -> Iterator[dict[str, Any]]:
     AccessDenied, StoreUnavailable : a store gave out
     """
     model = read_tagging_model(job.model, job.store_patience_s)
-    clips = listed(job).slice(0, job.limit)
+    clips = listed(job).clips.slice(0, job.limit)
     from pipelines.tagging.stages import ClipTagger, Preprocessor
     from tagger.tagging import Tagger  # torch: seconds that a wrong command need not cost
 
     tagger = Tagger(model)
-    preprocess = Preprocessor(job.limits, job.store_patience_s)
+    preprocess = Preprocessor(job.limits, input_access(job))
     tag = ClipTagger(tagger, RowSettings.of(job, tagger.card.model_id, ""))
     try:
         for i in range(len(clips)):

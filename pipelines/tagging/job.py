@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pipelines.inputs.access import InputLimits
 from pipelines.runtime.limits import Limits, Resources
 from pipelines.storage.retry import PATIENCE_S
 from pipelines.storage.uris import refuse_credentials
@@ -39,11 +40,17 @@ class TagJob:
     sound by each extractor of the model. Without them the tables of tags are the same."""
 
     embedding_dtype: EmbeddingDtype = "float32"
-    """Type of the numbers in the embeddings table. With float16 it takes half the space."""
+    """Type of the numbers in the embeddings table. With float16 it takes half the space, and Spark
+    and Athena cannot read it."""
 
     timeline: bool = False
     """Also write the timeline table: tags over time, for one bag of 0.96 s segments after the
     other, with the weights of the attention."""
+
+    follow_links: bool = False
+    """Below a folder, take files that links lead to wherever they lie, and enter folders that links
+    lead to, each folder once: for archives whose files are links, as with DVC or git-annex. Without
+    it links that lead out of the folder, and links to folders, are passed over."""
 
     limit: int | None = None
     """Clips to work on in this run, at most. The next run goes on with the others."""
@@ -65,6 +72,9 @@ class TagJob:
     store_patience_s: float = PATIENCE_S
     """Longest time to try again when a store stops answering, before the run ends with exit code
     6."""
+
+    input_limits: InputLimits = InputLimits()
+    """Inputs."""
 
     limits: Limits = Limits()
     """Limits of a clip. One that exceeds them becomes a row of the table failures."""

@@ -27,6 +27,7 @@ import pyarrow as pa
 import ray
 import ray.data
 
+from pipelines.inputs.access import Access
 from pipelines.output.tally import Tally
 from pipelines.runtime.cluster import Workers
 from pipelines.runtime.growth import GPU_ACTOR_CPUS
@@ -42,7 +43,6 @@ from tagger.logmel import N_BANDS, PATCH_FRAMES
 
 GPU_TASKS_IN_FLIGHT: Final = 4
 CPU_TASKS_IN_FLIGHT: Final = 2
-MOST_BATCHES: Final = 10_000  # in the object store at a time: some thousand hours of audio
 WHOLE_PER_GPU: Final = 8  # actors that decode long recordings beside a GPU, which they share
 # Of two cores, two tasks of preprocessing leave room for a GPU actor and for staging.
 PREPROCESSING_CPUS: Final = 0.9
@@ -60,13 +60,9 @@ class Shared:
 
 
 def carry_out(plan: Plan, model: ModelFiles, workers: Workers) -> Iterator[Receipt]:
-    """Send the plan's batches through the operators; gives each receipt as it comes.
-
-    A part of a long plan after the other, so that no node has to hold all clips that were listed.
-    """
+    """Send the plan's batches through the operators; gives each receipt as it comes."""
     model_files = ray.put(model)
-    for first in range(0, len(plan.bounds) - 1, MOST_BATCHES):
-        part = plan.between(first, first + MOST_BATCHES)
+    for first, part in plan.parts():
         for receipt in _carry_out(part, Shared(ray.put(part), model_files), workers):
             yield replace(receipt, batch=first + receipt.batch)
 
@@ -166,7 +162,7 @@ def preprocess(row: pa.Table, shared: Shared) -> pa.Table:
     plan: Plan = ray.get(shared.plan)
     tally = Tally()
     with tally.timed("patches"):
-        preprocessor = _preprocessor(plan.limits, plan.store.patience_s, plan.most_patches)
+        preprocessor = _preprocessor(plan.limits, plan.access, plan.most_patches)
         events = preprocessor(plan.batch(_batch(row)))
         order, patches = pack(events, plan.patch_dtype, plan.most_packed_bytes)
     tally.n_retries = retries.n
@@ -226,9 +222,9 @@ def _large_binary(data: pa.Buffer) -> pa.Array:
 
 
 @cache
-def _preprocessor(limits: Limits, patience_s: float, most_patches: int) -> Preprocessor:
+def _preprocessor(limits: Limits, access: Access, most_patches: int) -> Preprocessor:
     """One per worker process, so that its decoding process outlives the task."""
-    return Preprocessor(limits, patience_s, most_patches)
+    return Preprocessor(limits, access, most_patches)
 
 
 def _batch(row: pa.Table) -> int:

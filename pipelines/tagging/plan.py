@@ -4,12 +4,14 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipelines.inputs.access import ANY, Access
+from pipelines.inputs.extras import Extras
 from pipelines.output.tally import Tally
 from pipelines.runtime.limits import Limits
 from pipelines.storage.store import Store
@@ -17,6 +19,9 @@ from pipelines.tagging.board import Board, LocalBoard
 from pipelines.tagging.staged_rows import RowSettings
 from pipelines.tagging.stages import MOST_PACKED_BYTES, MOST_PATCHES
 from tagger.configs import Precision
+
+MOST_BATCHES: Final = 10_000  # in the object store at a time: some thousand hours of audio
+MOST_EXTRAS_BYTES: Final = 128 << 20  # with them, further columns of manifests
 
 _log = logging.getLogger(__name__)
 
@@ -27,7 +32,7 @@ class Plan:
 
     Attributes
     ----------
-    clips : all clips to work on, schema ``LISTING``
+    clips : all clips to work on, schema ``LISTING``; ``KEPT`` where there are ``extras``
     bounds : (n_batches + 1,) int64; batch i is rows ``bounds[i]`` to ``bounds[i + 1]``
     precision : arithmetic of the extractors; None: what the hardware computes in
     most_patches : a batch ends with the clip that brings it to so many; its other clips are left
@@ -35,6 +40,8 @@ class Plan:
     most_packed_bytes : of the patches that travel to a GPU as one row
     whole : each batch is a recording that one worker takes from reading to staging
     board : where workers tell how far they are in a batch
+    access : how clips are read
+    extras : what the further columns of manifests hold; None: the clips have it themselves
     """
 
     clips: pa.Table
@@ -48,9 +55,14 @@ class Plan:
     most_packed_bytes: int = MOST_PACKED_BYTES
     whole: bool = False
     board: Board = field(default_factory=LocalBoard)
+    access: Access = ANY
+    extras: Extras | None = None
 
     def batch(self, number: int) -> pa.Table:
-        return self.clips.slice(self.bounds[number], self.bounds[number + 1] - self.bounds[number])
+        """The clips of a batch, schema ``LISTING``."""
+        begin, end = self.bounds[number], self.bounds[number + 1]
+        clips = self.clips.slice(begin, end - begin)
+        return clips if self.extras is None else self.extras.restored(clips)
 
     @property
     def patch_dtype(self) -> str:
@@ -62,6 +74,21 @@ class Plan:
         bounds = self.bounds[first : last + 1]
         clips = self.clips.slice(bounds[0], bounds[-1] - bounds[0])
         return replace(self, clips=clips, bounds=bounds - bounds[0])
+
+    def parts(self) -> Iterator[tuple[int, Self]]:
+        """Plans that can be shipped, each with the number of its first batch in this one.
+
+        A part after the other, so that no node has to hold all clips that were listed.
+        """
+        n_batches = len(self.bounds) - 1
+        size_bytes = self.extras.size_bytes(self.clips) if self.extras else 0
+        n_parts = max(-(-n_batches // MOST_BATCHES), -(-size_bytes // MOST_EXTRAS_BYTES), 1)
+        step = -(-n_batches // n_parts)
+        for first in range(0, n_batches, step):
+            part = self.between(first, first + step)
+            if self.extras is not None:
+                part = replace(part, clips=self.extras.restored(part.clips), extras=None)
+            yield first, part
 
     def of(self, batches: Sequence[Sequence[int]], whole: bool = False) -> Self:
         """The same for some of the clips, in other batches."""

@@ -1,6 +1,6 @@
 """``tag --dry-run``: what a run would do now; writes nothing."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,10 +11,11 @@ from pipelines.output.commit_log import CommitLog
 from pipelines.output.recovery import require_tables
 from pipelines.output.settings import check_settings
 from pipelines.storage.store import Store, open_store
-from pipelines.storage.uris import canonical
+from pipelines.storage.uris import named_uri
 from pipelines.tagging.cost import Cost, cost
 from pipelines.tagging.job import TagJob
 from pipelines.tagging.model import checked_model
+from pipelines.tagging.place import warn_of_place
 from pipelines.tagging.selection import listed, pending
 from pipelines.tagging.staged_rows import output_settings
 from tagger.errors import CommandError
@@ -29,6 +30,7 @@ class Preview:
     gone : URIs that are in ``clips`` and lie below the inputs, but are there no more; they stay
         in the tables
     n_forgotten : listed clips that stay out, because ``forget`` erased their recordings
+    skipped : entries of the inputs that were passed over, by kind
     """
 
     n_listed: int
@@ -39,18 +41,20 @@ class Preview:
     gone: list[str]
     n_forgotten: int
     cost: Cost
+    skipped: dict[str, int] = field(default_factory=dict)
 
 
 def preview(job: TagJob) -> Preview:
     """What ``tag`` would do; CommandError and NoAudioError as ``tag`` raises them."""
     card = checked_model(job).card
     model_id = card.model_id
-    clips = listed(job)
+    clips, skipped = listed(job)
     store = open_store(job.out, job.store_patience_s)
     try:
         begun = bool(store.list(layout.log(model_id))) or store.exists(layout.SETTINGS)
     except FileNotFoundError as error:
         raise CommandError(f"{store.root}: no such bucket: create it first") from error
+    warn_of_place(job, store)
     commit_log = None
     if begun:
         check_settings(store, output_settings(job))
@@ -60,7 +64,8 @@ def preview(job: TagJob) -> Preview:
     n_bytes = pc.sum(todo["size_bytes"]).as_py() or 0
     gone = _gone(job, store, model_id, clips)
     price = cost(todo, card, job, store)
-    return Preview(len(clips), n_tagged, n_given_up, len(todo), n_bytes, gone, n_forgotten, price)
+    counts = len(clips), n_tagged, n_given_up, len(todo), n_bytes
+    return Preview(*counts, gone, n_forgotten, price, skipped)
 
 
 def _gone(job: TagJob, store: Store, model_id: str, clips: pa.Table) -> list[str]:
@@ -71,5 +76,5 @@ def _gone(job: TagJob, store: Store, model_id: str, clips: pa.Table) -> list[str
     ]
     uris = pa.chunked_array(found, pa.string()).unique()
     missing = uris.filter(pc.invert(pc.is_in(uris, value_set=clips["uri"].combine_chunks())))
-    folders = tuple(f"{canonical(text).rstrip('/')}/" for text in job.inputs)
+    folders = tuple(f"{named_uri(text).rstrip('/')}/" for text in job.inputs)
     return sorted(uri for uri in missing.to_pylist() if uri.startswith(folders))

@@ -35,6 +35,7 @@ from pipelines.runtime.ray_errors import plain_errors
 from pipelines.runtime.signals import End, Interrupted, when_interrupted
 from pipelines.runtime.work import estimated_seconds, fits_one_process
 from pipelines.storage.errors import AccessDenied, StoreUnavailable
+from pipelines.storage.redaction import redacted
 from pipelines.storage.retry import RetryCount
 from pipelines.storage.store import Store, open_store
 from pipelines.tagging import batch_tagger
@@ -43,8 +44,9 @@ from pipelines.tagging.committer import Committer, DirectPublisher, Publisher
 from pipelines.tagging.estimate import estimate, useful_workers
 from pipelines.tagging.job import TagJob
 from pipelines.tagging.model import checked_model
+from pipelines.tagging.place import warn_of_place
 from pipelines.tagging.plan import Plan, Receipt, receipts
-from pipelines.tagging.selection import listed, pending
+from pipelines.tagging.selection import input_access, listed, pending
 from pipelines.tagging.staged_rows import RowSettings, output_settings
 from pipelines.tagging.watch import Watch
 from tagger.card import ModelFiles
@@ -64,15 +66,17 @@ def tag(job: TagJob, command: list[str]) -> RunRecord:
     """
     retries = RetryCount()
     model = checked_model(job)
-    clips = listed(job)
+    clips, skipped = listed(job)
     store = open_store(job.out, job.store_patience_s)
     open_output(store, output_settings(job))
+    warn_of_place(job, store)
     record = RunRecord(
         new_run_id(),
         command,
         asdict(job),
         model.card.model_id,
         n_listed=len(clips),
+        skipped=skipped,
         versions=package_versions(),
     )
     lock = Lock(store, record.model_id, record.run_id)
@@ -106,7 +110,7 @@ def _recorded(record: RunRecord, store: Store, max_failed: float) -> Iterator[No
         yield
     except BaseException as error:
         told = isinstance(error, (Interrupted, *NO_DEFECTS))
-        record.end(_state_of(error), str(error) if told else traceback.format_exc())
+        record.end(_state_of(error), str(error) if told else redacted(traceback.format_exc()))
         with suppress(AccessDenied, StoreUnavailable):
             record.write(store.with_patience(LAST_WRITE_S))
         raise
@@ -196,6 +200,7 @@ class _TagRun:
         how = self._job.resources
         plan = Plan(table, bounds, self._store, rows, self._job.limits, how.precision)
         plan = replace(plan, extractor_batch=how.extractor_batch, board=self._watch.board)
+        plan = replace(plan, access=input_access(self._job))
         committer = Committer(self._commit_log, self._run, self._record, publisher)
         self._record.begin_work(float(estimated_seconds(todo).sum()))
         with Progress("tagging", "clips", len(todo)) as progress:

@@ -1,25 +1,38 @@
 """Which clips a run works on: what its inputs name, less what the log of the output has done."""
 
-from collections import Counter
 from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.inputs import listing
+from pipelines.inputs.access import Access
+from pipelines.inputs.named import access_of
+from pipelines.inputs.skipped import Skipped, in_words
 from pipelines.output.commit_log import CommitLog
 from pipelines.tagging.job import TagJob
 from tagger.errors import NoAudioError
 
 
-def listed(job: TagJob) -> pa.Table:
-    """The clips that a job's inputs name, schema ``LISTING``; NoAudioError when there is none."""
-    skipped = Counter[str]()
-    clips = listing.gather(job.inputs, skipped)
+def input_access(job: TagJob) -> Access:
+    """How a job reads what its inputs name."""
+    return access_of(job.inputs, job.input_limits, job.store_patience_s)
+
+
+class Listed(NamedTuple):
+    """The clips that a job's inputs name, schema ``LISTING``, and what was passed over, by kind."""
+
+    clips: pa.Table
+    skipped: dict[str, int]
+
+
+def listed(job: TagJob) -> Listed:
+    """List the inputs of a job; NoAudioError when there is no audio in them."""
+    skipped = Skipped()
+    clips = listing.gather(job.inputs, skipped, job.follow_links, input_access(job))
     if not len(clips):
-        passed_over = ", ".join(f"{n:,} by {kind}" for kind, n in skipped.items()) or "nothing"
-        raise NoAudioError(f"no audio in {', '.join(job.inputs)}; passed over: {passed_over}")
-    return clips
+        raise NoAudioError(f"no audio in {', '.join(job.inputs)}; passed over: {in_words(skipped)}")
+    return Listed(clips, dict(skipped))
 
 
 class Pending(NamedTuple):

@@ -17,24 +17,23 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.inputs.access import ANY, Access
 from pipelines.inputs.reading import prefetch
 from pipelines.output.tally import MODEL_STAGE, Tally
 from pipelines.runtime.isolation import Isolated
 from pipelines.runtime.limits import Limits
 from pipelines.runtime.work import estimated_seconds
-from pipelines.storage.retry import PATIENCE_S
 from pipelines.tagging.staged_rows import RowSettings, TaggedClip, staged_rows
 from tagger import audio
 from tagger.arrays import FloatArray
 from tagger.errors import ClipError, Reason, Stage
-from tagger.logmel import N_BANDS, PATCH_FRAMES, stream_patches
+from tagger.logmel import N_BANDS, PATCH_FRAMES, SILENCE, stream_patches
 from tagger.schema import staged
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ MOST_PACKED_BYTES: Final = 256 << 20
 
 
 def decode_patches(
-    source: bytes | Path, max_hours: float
+    source: bytes | BinaryIO, max_hours: float
 ) -> Iterator[float | audio.Signal | FloatArray]:
     """Hours as they are decoded, then the signal, then the patches of one clip.
 
@@ -64,29 +63,33 @@ class Preprocessor:
 
     Parameters
     ----------
+    access : how clips are read
     most_patches : a batch ends after the clip with which it has so many
     """
 
     def __init__(
         self,
         limits: Limits,
-        patience_s: float = PATIENCE_S,
+        access: Access = ANY,
         most_patches: int = MOST_PATCHES,
     ) -> None:
         self._limits = limits
-        self._patience_s = patience_s
+        self._access = access
         self._most_patches = most_patches
         self._isolated = Isolated(limits.clip_timeout_s, limits.clip_memory_mb << 20)
 
     def __call__(self, clips: pa.Table) -> Iterator[Event]:
         """Events of a batch, a table of schema ``LISTING``, or of its first clips."""
         n_patches = 0
-        for row, clip in enumerate(prefetch(clips, patience_s=self._patience_s)):
+        n_bytes = 0
+        for row, clip in enumerate(prefetch(clips, access=self._access)):
             if n_patches >= self._most_patches:
                 return
             try:
                 with clip as source:
-                    items = self._isolated.run(decode_patches, source, self._limits.max_hours)
+                    n_bytes = len(source) if isinstance(source, bytes) else source.stat().st_size
+                    longest = self._limits.hours_of(n_bytes)
+                    items = self._isolated.run(decode_patches, source, longest)
                     for item in items:
                         if isinstance(item, float):
                             self._isolated.allow(item * self._limits.clip_timeout_s)
@@ -95,6 +98,9 @@ class Preprocessor:
                             n_patches += len(item)
                         yield row, item
             except ClipError as error:
+                if error.reason is Reason.TOO_LONG:
+                    detail = f"{error.detail} in {n_bytes:,} bytes"
+                    error = ClipError(error.reason, detail, error.stage)
                 yield row, error
 
     def close(self) -> None:
@@ -204,11 +210,24 @@ class ClipTagger:
         if not pool:
             return
         with tally.timed(MODEL_STAGE):
-            embeddings = self._tagger.embed(np.concatenate([patches for _, patches in pool]))
+            embeddings = self._embedded(np.concatenate([patches for _, patches in pool]))
         start = 0
         for row, patches in pool:
             yield row, embeddings[:, start : start + len(patches)]
             start += len(patches)
+
+    def _embedded(self, patches: FloatArray) -> FloatArray:
+        """Embeddings (n_extractors, n, 128) of patches, of digital silence computed once.
+
+        Its patches are all the same, and there may be a day of them.
+        """
+        silent = (patches == patches.dtype.type(SILENCE)).all(axis=(1, 2))
+        if silent.sum() < 2:
+            return self._tagger.embed(patches)
+        place = np.cumsum(~silent)  # of each patch in what is embedded: silence first
+        place[silent] = 0
+        first = patches[silent.argmax()]
+        return self._tagger.embed(np.concatenate([first[None], patches[~silent]]))[:, place]
 
 
 def _count(outcome: TaggedClip | ClipError, tally: Tally) -> None:

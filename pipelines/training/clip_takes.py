@@ -6,7 +6,7 @@ Nothing here knows a work folder or Ray.
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -44,7 +44,7 @@ def takes_of(name: str, n_copies: int, job: PrepareJob) -> list[Take]:
 
 
 def decode_takes(
-    source: bytes | Path, takes: Sequence[Take], max_hours: float
+    source: bytes | BinaryIO, takes: Sequence[Take], max_hours: float
 ) -> Iterator[FloatArray]:
     """Patches (n, 96, 64) float32 of each take, of one decoding; runs in the isolated process.
 

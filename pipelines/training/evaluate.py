@@ -1,17 +1,30 @@
 """``evaluate``: figures, report and picture of one ensemble, and its publication (section 3.5)."""
 
 import json
-from typing import Final
+import logging
+from collections.abc import Iterable
+from typing import Any, Final
 
-from pipelines.storage.store import open_store
-from pipelines.training import evaluation_report, publish_model
-from pipelines.training.jobs import EvaluateJob
-from pipelines.training.scores import score
+import numpy as np
+
+from pipelines.storage.store import Store, open_store
+from pipelines.training import evaluation_report, pictures, publish_model
+from pipelines.training.jobs import CLASSIFIER, EvaluateJob
+from pipelines.training.predictions import mistakes, predictions
+from pipelines.training.scores import Scored, score
 from pipelines.training.step_records import StepRecord, recorded
-from pipelines.training.workfolder.patches import open_prepared
+from pipelines.training.workfolder import extractors, heads
+from pipelines.training.workfolder.networks import read_history
+from pipelines.training.workfolder.patches import Prepared, open_prepared
+from pipelines.training.workfolder.shards import write_table
 from tagger.errors import CommandError
+from tagger.metrics import confusion
 
 METRICS: Final = "metrics.json"
+REPORT: Final = "report.md"
+PREDICTIONS: Final = "predictions.parquet"
+
+_log = logging.getLogger(__name__)
 
 
 def run(job: EvaluateJob, command: list[str]) -> StepRecord:
@@ -26,17 +39,56 @@ def run(job: EvaluateJob, command: list[str]) -> StepRecord:
     with recorded(store, "evaluate", command, job, prepared.fingerprint) as record:
         model = job.publish and publish_model.assemble(prepared, job.members, job.publish)
         scored = score(prepared, job.members)
-        if scored:
-            figures = evaluation_report.figures(prepared.dataset, scored)
-            record.metrics |= figures
-            for file, data in (
-                (METRICS, json.dumps(figures, indent=2, allow_nan=False).encode()),
-                ("report.md", evaluation_report.markdown(job.name, figures).encode()),
-                ("confusion.png", evaluation_report.picture(prepared.dataset, scored)),
-            ):
-                store.write(f"evaluations/{job.name}/{file}", data)
-        elif not model:
+        if not scored and not model:
             raise CommandError("none of the members' splits leaves clips to test on")
+        figures = _report(prepared, job, scored) if scored else {}
         if model:
-            publish_model.write(model, record.metrics)
+            publish_model.write(model, figures)
+        record.metrics |= figures
+        if scored:
+            record.metrics["report"] = f"{store.root}/{_folder(job)}/{REPORT}"
     return record
+
+
+def _report(prepared: Prepared, job: EvaluateJob, scored: list[Scored]) -> dict[str, Any]:
+    """Write the files of an evaluation; its figures."""
+    store, dataset = prepared.store, prepared.dataset
+    figures = evaluation_report.figures(dataset, scored)
+    if evaluation_report.is_at_chance(figures):
+        _log.warning(
+            "%s is no better than chance: accuracy %.3f, and %.3f for who always names the most "
+            "frequent class",
+            job.name,
+            figures["all"]["accuracy"],
+            figures["chance"]["accuracy"],
+        )
+    table = predictions(dataset, scored)
+    truth = dataset.truth()[np.concatenate([test.clips for test in scored])]
+    ranking = np.concatenate([test.ranking for test in scored])
+    counts = confusion(ranking, truth, len(dataset.labels))
+    report = evaluation_report.markdown(job.name, figures, mistakes(table))
+    for file, data in (
+        (METRICS, json.dumps(figures, indent=2, allow_nan=False).encode()),
+        (REPORT, report.encode()),
+        ("confusion.png", pictures.confusion(counts, dataset.labels.names)),
+        ("curves.png", pictures.curves(_histories(store, job.members))),
+    ):
+        store.write(f"{_folder(job)}/{file}", data)
+    write_table(store, f"{_folder(job)}/{PREDICTIONS}", table)
+    return figures
+
+
+def _folder(job: EvaluateJob) -> str:
+    return f"evaluations/{job.name}"
+
+
+def _histories(store: Store, members: Iterable[tuple[str, str]]) -> dict[str, list[Any]]:
+    """The epochs of the networks that the members are made of, extractors and heads apart."""
+    folders = {
+        "extractors": dict.fromkeys(extractors.folder(name) for _, name in members),
+        "heads": dict.fromkeys(
+            heads.folder(head, name) for head, name in members if head != CLASSIFIER
+        ),
+    }
+    found = {kind: [read_history(store, path) for path in some] for kind, some in folders.items()}
+    return {kind: histories for kind, histories in found.items() if histories}

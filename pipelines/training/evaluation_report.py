@@ -1,13 +1,12 @@
-"""Figures of an evaluation, as JSON, as a Markdown report, and as a picture."""
+"""Figures of an evaluation, as JSON and as a Markdown report."""
 
-import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from pipelines.training.scores import Scored, Scores
+from pipelines.training.scores import Scored
 from tagger import metrics
 from tagger.arrays import IndexArray
 from tagger.dataset import Dataset
@@ -17,27 +16,27 @@ def figures(dataset: Dataset, scored: Sequence[Scored]) -> dict[str, Any]:
     """Accuracy and MAP@3 of the ensemble and of each member, over all clips and in parts.
 
     ``tests`` has one entry per test set (one per fold, or one in all), with the members' own
-    figures; ``mean`` and ``spread`` (standard deviation) are over tests. ``usages`` are
-    FSDKaggle2018's public and private test clips.
+    figures; ``chance`` is what ``chance`` returns; ``mean`` and ``spread`` (standard deviation) are
+    over tests. ``usages`` are FSDKaggle2018's public and private test clips.
     """
     truth = dataset.truth()
     clips = np.concatenate([test.clips for test in scored])
-    ranking = np.concatenate([_ranking(test.ensemble, test.members) for test in scored])
+    ranking = np.concatenate([test.ranking for test in scored])
     usage = dataset.clips["usage"].fillna("").to_numpy()[clips]
     tests: dict[str, dict[str, Any]] = {
         test.test_name: {
-            "ensemble": _measured(_ranking(test.ensemble, test.members), truth[test.clips]),
+            "ensemble": _measured(test.ranking, truth[test.clips]),
             "members": {
-                f"{head} upon {extractor}": _measured(
-                    _ranking(scores, scores[None]), truth[test.clips]
-                )
-                for (head, extractor), scores in zip(test.names, test.members, strict=True)
+                f"{head} upon {extractor}": _measured(test.ranking_of(i), truth[test.clips])
+                for i, (head, extractor) in enumerate(test.names)
             },
         }
         for test in scored
     }
     return {
         "all": _measured(ranking, truth[clips]),
+        "balanced_accuracy": round(metrics.balanced_accuracy(ranking, truth[clips]), 4),
+        "chance": chance(truth[clips]),
         "usages": {
             name: _measured(ranking[usage == name], truth[clips][usage == name])
             for name in ("Public", "Private")
@@ -53,17 +52,29 @@ def figures(dataset: Dataset, scored: Sequence[Scored]) -> dict[str, Any]:
     }
 
 
+def chance(truth: IndexArray) -> dict[str, float]:
+    """The figures of one who has heard nothing, and always names the three most frequent classes.
+
+    Parameters
+    ----------
+    truth : (n_clips,) classes of the test clips
+    """
+    shares = np.sort(np.bincount(truth))[::-1][: metrics.PLACES] / len(truth)
+    points = shares / np.arange(1, len(shares) + 1)
+    return {"accuracy": round(float(shares[0]), 4), "map_at_3": round(float(points.sum()), 4)}
+
+
+def is_at_chance(found: dict[str, Any]) -> bool:
+    """Whether an ensemble is not clearly better than chance: by two standard errors."""
+    share, n_clips = found["chance"]["accuracy"], found["all"]["n_clips"]
+    error = float(np.sqrt(share * (1 - share) / n_clips))
+    return bool(found["all"]["accuracy"] <= share + 2 * error)
+
+
 def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as JSON has them: None for what is not a number."""
     rows = table.astype(object).where(table.notna(), None).to_dict("records")
     return [{str(name): value for name, value in row.items()} for row in rows]
-
-
-def _ranking(scores: Scores, members: Scores) -> IndexArray:
-    """The best classes; none for a clip that no member could score."""
-    ranking = metrics.rank(scores)
-    ranking[~members.any((0, 2))] = -1
-    return ranking
 
 
 def _measured(ranking: IndexArray, truth: IndexArray) -> dict[str, float]:
@@ -81,8 +92,13 @@ def _over(parts: list[dict[str, float]], summary: Callable[[list[float]], Any]) 
     return {name: round(float(summary([part[name] for part in parts])), 4) for name in names}
 
 
-def markdown(name: str, found: dict[str, Any]) -> str:
-    """The report of one evaluation."""
+def markdown(name: str, found: dict[str, Any], mistakes: pd.DataFrame) -> str:
+    """The report of one evaluation.
+
+    Parameters
+    ----------
+    mistakes : the worst, as ``predictions.mistakes`` returns them
+    """
     lines = [f"# {name}", "", "| clips | n | accuracy | MAP@3 |", "|---|---|---|---|"]
     lines.append(_row("all", found["all"]))
     lines += [_row(usage, part) for usage, part in found["usages"].items()]
@@ -94,37 +110,26 @@ def markdown(name: str, found: dict[str, Any]) -> str:
         lines += ["", f"Over the {len(found['tests'])} tests, mean and standard deviation: "]
         lines[-1] += f"accuracy {mean['accuracy']:.3f} ± {spread['accuracy']:.3f}, "
         lines[-1] += f"MAP@3 {mean['map_at_3']:.3f} ± {spread['map_at_3']:.3f}."
+    guess = found["chance"]
+    lines += ["", f"Balanced accuracy {found['balanced_accuracy']:.3f}. Who always names the most "]
+    lines[-1] += f"frequent classes has an accuracy of {guess['accuracy']:.3f} and a MAP@3 of "
+    lines[-1] += f"{guess['map_at_3']:.3f}."
     lines += ["", "| class | clips | MAP@3 | recall | precision |", "|---|---|---|---|---|"]
     for row in found["per_class"]:
         shares = [row[key] for key in ("map_at_3", "recall", "precision")]
         values = " | ".join("" if share is None else f"{share:.3f}" for share in shares)
         lines.append(f"| {row['label']} | {row['n_clips']} | {values} |")
-    return "\n".join([*lines, "", "![confusion matrix](confusion.png)", ""])
+    lines += ["", "![confusion matrix](confusion.png)", "", "![learning curves](curves.png)"]
+    if len(mistakes):
+        lines += ["", "The clips that it got most wrong; all are in predictions.parquet.", ""]
+        lines += ["| clip | label | first tag | score | score of the label |", "|---" * 5 + "|"]
+        lines += [
+            f"| [{row['name']}]({row['uri']}) | {row['label']} | {row['tag']} | "
+            f"{row['score']:.3f} | {row['label_score']:.3f} |"
+            for _, row in mistakes.iterrows()
+        ]
+    return "\n".join([*lines, ""])
 
 
 def _row(what: str, part: dict[str, float]) -> str:
     return f"| {what} | {part['n_clips']} | {part['accuracy']:.3f} | {part['map_at_3']:.3f} |"
-
-
-def picture(dataset: Dataset, scored: Sequence[Scored]) -> bytes:
-    """The confusion matrix as PNG: rows the label, columns the first tag."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    truth = dataset.truth()[np.concatenate([test.clips for test in scored])]
-    ranking = np.concatenate([_ranking(test.ensemble, test.members) for test in scored])
-    names = dataset.labels.names
-    counts = metrics.confusion(ranking, truth, len(names))
-    side = 2.5 + 0.28 * len(names)
-    figure = Figure(figsize=(side, side), layout="constrained")
-    axes = figure.subplots()
-    axes.imshow(counts / np.maximum(1, counts.sum(1, keepdims=True)), cmap="Blues", vmin=0, vmax=1)
-    axes.set(xlabel="first tag", ylabel="label")
-    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
-    axes.set_yticks(range(len(names)), names, fontsize=7)
-    for row, column in np.argwhere(counts):
-        text = str(counts[row, column])
-        axes.text(column, row, text, ha="center", va="center", fontsize=6, color="0.4")
-    sink = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(sink)  # type: ignore[no-untyped-call]
-    return sink.getvalue()

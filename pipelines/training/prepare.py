@@ -6,7 +6,9 @@ only what is missing. Ray Data maps them; less than a minute of work is done in 
 """
 
 import json
+import logging
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -25,6 +27,7 @@ from pipelines.runtime.ray_errors import plain_errors
 from pipelines.runtime.work import DECODE_CPU_S, estimated_seconds, fits_one_process
 from pipelines.storage.store import Store, open_store
 from pipelines.storage.uris import is_local, local_path, refuse_credentials
+from pipelines.training.class_table import class_table, too_small
 from pipelines.training.clip_takes import Take, decode_takes, takes_of
 from pipelines.training.jobs import PrepareJob
 from pipelines.training.step_records import StepRecord, recorded
@@ -45,6 +48,8 @@ from tagger.errors import ClipError, CommandError, Reason
 from tagger.logmel import SAMPLE_RATE_HZ
 
 TAKES_PER_SHARD: Final = 64  # some seconds of work
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -70,8 +75,12 @@ class ShardPlan:
         return len(self.bounds) - 1
 
 
-def run(job: PrepareJob, command: list[str]) -> StepRecord:
+def run(job: PrepareJob, command: list[str], tell: Callable[[str], None] = _log.info) -> StepRecord:
     """Carry out ``prepare``.
+
+    Parameters
+    ----------
+    tell : is given how many clips each class has in each part, and what that is too little for
 
     Raises
     ------
@@ -82,6 +91,10 @@ def run(job: PrepareJob, command: list[str]) -> StepRecord:
         refuse_credentials(uri, job.data)
     store = open_store(job.work)
     with recorded(store, "prepare", command, job, data.fingerprint()) as record:
+        table = class_table(data)
+        tell(table.to_string())
+        for line in too_small(table):
+            tell(line)
         plan = plan_shards(data, job, store)
         done = set(store.list(FOLDER))
         missing = [
@@ -125,6 +138,7 @@ def plan_shards(data: Dataset, job: PrepareJob, store: Store) -> ShardPlan:
             "uri": [row.uri for row in found],
             "version": [row.version for row in found],
             "size_bytes": pa.array([row.size_bytes for row in found], pa.int64()),
+            "problem": pa.array([row.problem for row in found], pa.string()),
         }
     )
     ends = np.cumsum([len(of_clip) for of_clip in takes])
@@ -230,7 +244,8 @@ def make_shard(
     for clip, opened, of_clip in zip(clips.to_pylist(), prefetch(clips), takes, strict=True):
         try:
             with opened as source:
-                made = list(isolated.run(decode_takes, source, of_clip, limits.max_hours))
+                longest = limits.hours_of(clip["size_bytes"])
+                made = list(isolated.run(decode_takes, source, of_clip, longest))
             rows += [_row(clip, *pair) for pair in zip(of_clip, made, strict=True)]
         except ClipError as error:
             why = {"stage": error.stage, "reason": error.reason, "detail": error.detail}

@@ -17,7 +17,7 @@ from pipelines.training.splits import Parts, parts
 from pipelines.training.workfolder import extractors, heads
 from pipelines.training.workfolder.patches import Prepared
 from pipelines.training.workfolder.shared_reads import SharedReads
-from tagger import ensemble
+from tagger import ensemble, metrics
 from tagger.arrays import IndexArray
 from tagger.prediction import predict
 
@@ -45,6 +45,15 @@ class Scored:
     def ensemble(self) -> Scores:
         """Scores (n, K) of the ensemble."""
         return ensemble.geometric_mean(self.members)
+
+    @property
+    def ranking(self) -> IndexArray:
+        """The best classes (n, 3) by the ensemble; -1 for a clip that no member could score."""
+        return _ranking(self.ensemble, self.members)
+
+    def ranking_of(self, member: int) -> IndexArray:
+        """The best classes (n, 3) by one member; -1 for a clip that it could not score."""
+        return _ranking(self.members[member], self.members[member : member + 1])
 
 
 def score(prepared: Prepared, members: tuple[Member, ...]) -> list[Scored]:
@@ -93,3 +102,9 @@ def member_scores(reads: SharedReads, member: Member, clips: IndexArray) -> Scor
         rows = slice(*np.searchsorted(examples.takes, [take, take + 1]))
         scores[place_of[int(loaded.clips[take])]] = ensemble.clip_mean(probabilities[rows])
     return scores
+
+
+def _ranking(scores: Scores, members: Scores) -> IndexArray:
+    ranking = metrics.rank(scores)
+    ranking[~members.any((0, 2))] = -1
+    return ranking

@@ -15,6 +15,7 @@ from pipelines.runtime.log_context import of_run
 from pipelines.runtime.packages import package_versions
 from pipelines.runtime.signals import Interrupted, when_interrupted
 from pipelines.storage.errors import AccessDenied, StoreUnavailable
+from pipelines.storage.redaction import redacted
 from pipelines.storage.store import Store
 
 LAST_WRITE_S: Final = 1.0  # for a store to accept the record of a step that has failed
@@ -64,7 +65,7 @@ def recorded(
         if isinstance(error, (Interrupted, *NO_DEFECTS)):
             record.error = f"{type(error).__name__}: {error}"
         else:
-            record.error = "".join(traceback.format_exception(error))
+            record.error = redacted("".join(traceback.format_exception(error)))
         with suppress(AccessDenied, StoreUnavailable):
             record.write(store.with_patience(LAST_WRITE_S))
 

@@ -1,5 +1,6 @@
 """A job too small for a cluster is done in its own process, and writes the same tables."""
 
+import json
 import subprocess
 import sys
 
@@ -62,3 +63,24 @@ def test_tables_equal_those_of_a_job_on_ray(collection, tmp_path, tiny_model, ta
                 )
             assert one == other
     assert main(["status", str(tmp_path / "here"), "--verify"]) == 0
+
+
+def test_bad_entries_beside_recordings_are_counted(collection, tmp_path, tiny_model, capsys):
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    write_sound(archive / "a.wav", seconds=1.0)
+    (archive / "loop.wav").symlink_to("loop.wav")
+    (archive / "._a.wav").write_bytes(b"\0\5\x16\7")
+    (archive / "all").symlink_to(collection)
+    command = ["tag", str(archive), "--model", str(tiny_model), "--out", str(tmp_path / "out")]
+    counted = {"link": 1, "broken_link": 1, "sidecar": 1}
+    assert main([*command, "--json", "--dry-run"]) == 0
+    assert json.loads(capsys.readouterr().out)["skipped"] == counted
+    assert main([*command, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["n_tagged"], told["skipped"]) == (1, counted)
+    (kept,) = (tmp_path / "out/_runs").iterdir()
+    assert json.loads(kept.read_bytes())["skipped"] == counted
+    assert main([*command, "--follow-links", "--max-failed", "1"]) == 0
+    assert "skipped   1 AppleDouble, 1 broken links\n" in capsys.readouterr().out
+    assert len(read_tables(str(tmp_path / "out"))["clips"]) == 1 + 6

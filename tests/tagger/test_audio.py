@@ -94,13 +94,6 @@ def test_unusable_samples(encode, samples, kind, reason):
     assert caught.value.reason is reason
 
 
-def test_channels_that_cancel_out_are_silent(encode):
-    left = _noise(4_000)
-    with pytest.raises(ClipError) as caught:
-        load(encode(np.stack([left, -left], axis=1), 8_000, "WAV:FLOAT"))
-    assert caught.value.reason is Reason.SILENT
-
-
 def test_rates_that_no_sound_has_are_unsupported(encode):
     assert load(encode(_noise(4_000), 1_000))[0].duration_s == 4.0
     for rate in (1, 999):

@@ -1,5 +1,6 @@
 """MAP@3 and the other scores (paper section 3.5) against a plain version and scikit-learn."""
 
+import warnings
 from functools import partial
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from sklearn.metrics import balanced_accuracy_score
 
 from tagger import metrics
 
@@ -162,6 +164,16 @@ def test_figures_equal_those_of_scikit_learn():
     # top_k_accuracy_score for k = 1, 2, 3: the clips that score at all
     for places, share in ((1, 0.5), (2, 0.625), (3, 0.75)):
         assert (metrics.average_precision(ranking, TRUTH, places) > 0).mean() == share
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_balanced_accuracy_is_that_of_scikit_learn(seed):
+    rng = np.random.default_rng(seed)
+    truth, first = rng.integers(0, 6, 40), rng.integers(0, 6, 40)
+    truth[truth == 2] = 3  # a class without clips, which is answered all the same
+    with warnings.catch_warnings(action="ignore"):
+        expected = balanced_accuracy_score(truth, first)
+    assert metrics.balanced_accuracy(first[:, None], truth) == pytest.approx(expected)
 
 
 def test_confusion_and_the_table_per_class():

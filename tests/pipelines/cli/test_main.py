@@ -170,7 +170,7 @@ def test_no_audio_has_an_exit_code_of_its_own(
         assert code == Exit.NO_AUDIO
         said = capsys.readouterr().err
         assert "no audio in" in said
-        assert "1 by suffix" in said
+        assert "passed over: 1 without a suffix of audio" in said
         assert said.count("\n") == 1
     assert not (tmp_path / "out").exists()
 

@@ -68,6 +68,19 @@ def test_a_preview_tells_what_would_be_done_and_what_is_gone(
     assert json.loads(capsys.readouterr().out)["gone"] == gone
 
 
+def test_what_was_passed_over_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    made = record()
+    made.skipped = {"unreadable": 1, "link": 1200}
+    report.show_summary(made, (), as_json=False)
+    cost = Cost(1.5, 0.25, 0.0, None, 3_000_000, None, "two earlier runs")
+    report.show_preview(Preview(10, 3, 1, 4, 0, [], 2, cost, made.skipped), as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+    told = [number for number, line in enumerate(lines) if line.startswith("  skipped ")]
+    assert len(told) == 2
+    assert {lines[number] for number in told} == {"  skipped   1,200 links, 1 unreadable"}
+    assert made.summary()["skipped"] == {"unreadable": 1, "link": 1200}
+
+
 def test_forgotten_recordings_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     made = record()
     made.n_forgotten = 7

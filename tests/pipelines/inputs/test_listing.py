@@ -1,7 +1,6 @@
 """What INPUT names, over real folders and a real S3 server."""
 
 import os
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.inputs.listing import gather, list_clips, without_duplicates
+from pipelines.inputs.skipped import Skipped
 from pipelines.storage.errors import AccessDenied
 from pipelines.storage.filesystems import filesystem
 from pipelines.storage.uris import clip_id, split_s3
@@ -36,7 +36,7 @@ def names(table: pa.Table, base: str | Path) -> set[str]:
 
 def test_a_folder_gives_its_audio_and_counts_the_rest(tmp_path: Path) -> None:
     fill(tmp_path, *ODD, "deep/er/c.m4a", "notes.txt", "wav", "deep/list.csv")
-    skipped = Counter[str]()
+    skipped = Skipped()
     table = gather([str(tmp_path)], skipped)
     assert names(table, tmp_path) == {*ODD, "deep/er/c.m4a"}
     assert skipped == {"suffix": 3}
@@ -99,7 +99,7 @@ def test_what_is_named_by_itself_is_taken_whatever_its_suffix(tmp_path: Path) ->
 def test_the_same_clip_listed_twice_counts_once(tmp_path: Path) -> None:
     fill(tmp_path, "a.wav", "b.wav")
     (tmp_path / "list.csv").write_text("uri,take\na.wav,7\n")
-    skipped = Counter[str]()
+    skipped = Skipped()
     inputs = [str(tmp_path), f"{tmp_path}/a.wav", f"{tmp_path}/*.wav", f"{tmp_path}/list.csv"]
     rows = gather(inputs, skipped).to_pylist()
     assert {row["uri"][-5:]: row["extra"] for row in rows} == {
@@ -137,10 +137,10 @@ def test_links(tmp_path: Path) -> None:
     (archive / "sub/loop").symlink_to(archive)
     (archive / "outside").symlink_to(outside)
     os.mkfifo(archive / "pipe.wav")
-    skipped = Counter[str]()
+    skipped = Skipped()
     wanted = {"a.wav", "sub/b.wav", "copy.wav"}
     assert names(gather([str(archive)], skipped), archive) == wanted
-    assert skipped == {"link": 3, "special": 2}
+    assert skipped == {"link": 3, "special": 1, "broken_link": 1}
     assert names(gather([f"{archive}/**/*.wav"]), archive) == wanted
     (tmp_path / "by-link").symlink_to(archive)
     assert names(gather([f"{tmp_path}/by-link"]), tmp_path / "by-link") == wanted
@@ -168,7 +168,7 @@ def test_nothing_there_is_nothing_or_an_error(tmp_path: Path) -> None:
 def test_other_fsspec_schemes(tmp_path: Path) -> None:
     fs = filesystem("memory://")
     fs.pipe({"/listing/a b.wav": b"abc", "/listing/deep/ü.ogg": b"d", "/listing/x.txt": b""})
-    skipped = Counter[str]()
+    skipped = Skipped()
     table = gather(["memory://listing", "memory://listing/a b.wav"], skipped)
     assert set(table["uri"].to_pylist()) == {
         "memory://listing/a b.wav",
@@ -179,6 +179,16 @@ def test_other_fsspec_schemes(tmp_path: Path) -> None:
     assert len(gather(["memory://listing/*.wav"])) == 1
     with pytest.raises(CommandError, match="check the name"):
         gather(["memory://missing"])
+
+
+def test_magic_letters_and_apple_double_in_other_stores() -> None:
+    folder = "memory://magic"
+    filesystem(folder).pipe({f"/magic/rec [2024]/{name}": b"abc" for name in ("a.wav", "._a.wav")})
+    for text in ("rec [2024]", "rec [2024]/", "rec [2024]/*.wav"):
+        skipped = Skipped()
+        rows = gather([f"{folder}/{text}"], skipped)
+        assert rows["uri"].to_pylist() == [f"{folder}/rec [2024]/a.wav"]
+        assert skipped == {"sidecar": 1}
 
 
 @pytest.mark.parametrize("text", ["", "file://"])
@@ -202,13 +212,50 @@ def test_a_folder_of_an_http_server(folder_server: Any) -> None:
 
 
 def test_chunks_are_bounded_and_join_to_one_table() -> None:
-    rows = [[f"{i}", f"s3://b/{i % 7}", "v", i, None] for i in range(20)]
+    rows = [[f"{i}", f"s3://b/{i % 7}", "v", i, None, None] for i in range(20)]
     tables = [pa.table(list(zip(*rows[i : i + 5], strict=True)), schema=LISTING) for i in (0, 5)]
-    skipped = Counter[str]()
+    skipped = Skipped()
     joined = without_duplicates(tables, skipped)
     assert joined["size_bytes"].to_pylist() == list(range(7))
     assert skipped == {"duplicate": 3}
     assert list(list_clips([], skipped)) == []
+
+
+def test_a_name_with_magic_letters_that_exists_is_that_name(tmp_path: Path) -> None:
+    fill(
+        tmp_path, "rec [2024]/a.wav", "rec [2024]/x[1]/b.wav", "rec 2/c.wav", "w*/d.wav", "w/e.wav"
+    )
+    wanted = {
+        "rec [2024]": {"rec [2024]/a.wav", "rec [2024]/x[1]/b.wav"},
+        "rec [2024]/*.wav": {"rec [2024]/a.wav"},
+        "rec [2024]/x[1]/?.wav": {"rec [2024]/x[1]/b.wav"},
+        "rec [2024]/**/b*": {"rec [2024]/x[1]/b.wav"},
+        "w*/*.wav": {"w*/d.wav"},
+        "rec [2]/*.wav": {"rec 2/c.wav"},
+    }
+    for text, found in wanted.items():
+        assert names(gather([f"{tmp_path}/{text}"]), tmp_path) == found, text
+
+
+def test_file_uris_as_other_programs_write_them(tmp_path: Path) -> None:
+    fill(tmp_path, "b c.wav", "ü/100%.wav", "x%20y.wav")
+    texts = {
+        (tmp_path / "b c.wav").as_uri(): "b c.wav",
+        (tmp_path / "ü/100%.wav").as_uri(): "ü/100%.wav",
+        (tmp_path / "ü").as_uri(): "ü/100%.wav",
+        f"file://localhost{tmp_path}/b%20c.wav": "b c.wav",
+        f"file:{tmp_path}/b%20c.wav": "b c.wav",
+        f"file://{tmp_path}/ü/100%.wav": "ü/100%.wav",
+        f"file://{tmp_path}/x%20y.wav": "x%20y.wav",
+        f"file://{tmp_path}/b%20*.wav": "b c.wav",
+        f"{tmp_path}/x%20y.wav": "x%20y.wav",
+    }
+    for text, name in texts.items():
+        assert names(gather([text]), tmp_path) == {name}, text
+    fill(tmp_path, "b%20c.wav")
+    assert names(gather([f"{tmp_path}/b%20c.wav"]), tmp_path) == {"b%20c.wav"}
+    with pytest.raises(CommandError, match="there are both: give the path without file://"):
+        gather([(tmp_path / "b c.wav").as_uri()])
 
 
 def put(prefix: str, *names: str) -> None:
@@ -223,7 +270,7 @@ def test_an_s3_prefix(s3) -> None:
     prefix = s3.new_prefix()
     put(prefix, *ODD, "deep/er/c.m4a", "notes.txt", "folder/")
     put(f"{prefix}-beside", "no.wav")
-    skipped = Counter[str]()
+    skipped = Skipped()
     table = gather([prefix], skipped)
     assert names(table, prefix) == {*ODD, "deep/er/c.m4a"}
     assert skipped == {"suffix": 1}
@@ -245,6 +292,35 @@ def test_s3_globs_and_single_objects(s3) -> None:
     assert names(gather([f"{prefix}/what?.wav"]), prefix) == {"what?.wav"}
     assert names(gather([f"{prefix}/1*"]), prefix) == {"1/a.wav", "1/2/b.wav", "12/c.ogg"}
     assert names(gather([f"{prefix}/**/b.*"]), prefix) == {"1/2/b.wav"}
+
+
+@pytest.mark.s3
+def test_an_s3_prefix_with_magic_letters_that_exists(s3) -> None:
+    prefix = s3.new_prefix()
+    put(prefix, "rec [2024]/a.wav", "rec [2024]/x?/b.wav", "rec 2/c.wav", "a[1].wav", "a1.wav")
+    wanted = {
+        "rec [2024]": {"rec [2024]/a.wav", "rec [2024]/x?/b.wav"},
+        "rec [2024]/": {"rec [2024]/a.wav", "rec [2024]/x?/b.wav"},
+        "rec [2024]/x?": {"rec [2024]/x?/b.wav"},
+        "rec [2024]/*.wav": {"rec [2024]/a.wav"},
+        "rec [2]/*": {"rec 2/c.wav"},
+        "a[1].wav": {"a[1].wav"},
+        "a[1]*": {"a1.wav"},
+    }
+    for text, found in wanted.items():
+        assert names(gather([f"{prefix}/{text}"]), prefix) == found, text
+
+
+@pytest.mark.s3
+def test_apple_double_files_on_s3(s3) -> None:
+    prefix = s3.new_prefix()
+    put(prefix, "a.wav", "._a.wav", "-b.wav", "._-b.wav", "__MACOSX/._c.wav", "__MACOSX/d.wav")
+    put(prefix, "._alone.wav", ".AppleDouble/a.wav")
+    skipped = Skipped()
+    found = names(gather([prefix], skipped), prefix)
+    assert found == {"a.wav", "-b.wav", "__MACOSX/d.wav", "._alone.wav"}
+    assert skipped == {"sidecar": 4}
+    assert names(gather([f"{prefix}/._a.wav"]), prefix) == {"._a.wav"}
 
 
 @pytest.mark.s3

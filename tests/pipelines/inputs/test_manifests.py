@@ -79,6 +79,18 @@ def test_csv(archive: Path) -> None:
     assert all(row["version"] for row in rows.values())
 
 
+def test_quotation_marks_within_a_csv_are_no_harm(archive: Path) -> None:
+    for ending in (
+        'a.wav,5" disc',
+        'a.wav,"5"" disc"\n',
+        'a.wav,""',
+        'a.wav,"""x"""\n',
+        "a.wav,\n",
+    ):
+        (archive / "list.csv").write_text(f"uri,n\n{ending}")
+        assert len(gather([f"{archive}/list.csv"])) == 1
+
+
 def test_parquet(archive: Path) -> None:
     table = pa.table(
         {
@@ -127,7 +139,15 @@ def test_a_folder_or_pipe_in_a_manifest_is_listed_as_not_there(archive: Path) ->
         ("e.csv", b"uri\n\xff\xfe\n", "UTF-8"),
         ("e.csv", b"s3://K:SECRET@b/a.wav\ns3://K:SECRET@b/b.wav\n", "column named uri"),
         ("e.csv", b"uri,caf\xe9\na.wav,1\n", "UTF-8"),
+        ("e.csv", b"uri,x,y,x\na.wav,1,2,3\n", "columns 2 and 4 have the same name"),
+        ("e.csv", b"uri,,\na.wav,1,2\n", "columns 2 and 3 have no name"),
+        ("e.csv", b"uri,n\na.wav,1\nb.wav\n", "1 fields in row 2 and 2 in its header line"),
+        ("e.csv", b"uri,t\na.wav," + b"x" * 3_000_000, "a row of more than 1 MiB: leave out"),
+        ("e.csv", b'uri,t\na.wav,"x\n' + b"b.wav,y\n" * 400_000, "mark is never closed"),
+        ("e.csv", b'uri,t\na.wav,"x\nb.wav,y\n', "mark is never closed"),
+        ("e.csv", b'uri,t\na.wav,1\nb.wav,"5""', "mark is never closed"),
         ("e.csv", b"uri\na.wav\nb\0.wav\n", "row 2.*save the manifest as UTF-8"),
+        ("e.txt", b"file:///x/a%00.wav\n", "row 1 has a NUL in it"),
         ("e.txt", b"a.wav\nb\0.wav\n", "row 2.*save the manifest as UTF-8"),
         ("e.txt", "a.wav\nb.wav\n".encode("utf-16-le"), "row 1.*save the manifest as UTF-8"),
         ("e.txt", b"\xff\xfea", "expected lines of UTF-8"),
@@ -152,6 +172,44 @@ def test_what_is_wrong_is_said_in_one_line(
         gather([f"{archive}/{name}"])
     assert "\n" not in str(caught.value)
     assert "SECRET" not in str(caught.value)
+
+
+def test_a_parquet_manifest_with_a_column_name_twice(archive: Path) -> None:
+    table = pa.table([["a b.wav"], ["1"], ["2"]], names=["uri", "x", "x"])
+    pq.write_table(table, archive / "list.parquet")
+    with pytest.raises(CommandError, match="columns 2 and 3 have the same name"):
+        gather([f"{archive}/list.parquet"])
+
+
+def test_file_uris_may_be_percent_encoded_and_paths_are_not(archive: Path) -> None:
+    for name in ("100%.wav", "ü.wav", "x%20y.wav"):
+        (archive / name).write_bytes(b"x")
+    Path(os.fsdecode(os.fsencode(archive) + b"/caf\xe9.wav")).write_bytes(b"abc")
+    as_uris = [(archive / name).as_uri() for name in ("a b.wav", "100%.wav", "ü.wav", "gone é.wav")]
+    as_uris[0] = as_uris[0].replace("file://", "file://localhost")
+    as_uris[1] = as_uris[1].replace("file://", "file:")
+    as_it_is = [f"file://{archive}/x%20y.wav", f"{archive}/x%20y.wav", "a%20b.wav"]
+    lines = [*as_uris, *as_it_is, f"file://{archive}/caf%E9.wav"]
+    for suffix, head in {"txt": "\ufeff", "csv": "\ufeffuri\r\n"}.items():
+        text = head + "".join(f"{line}\r\n" for line in lines)
+        (archive / f"list.{suffix}").write_text(text, newline="")
+        rows = gather([f"{archive}/list.{suffix}"]).to_pylist()
+        assert [row["uri"].rpartition("/")[2] for row in rows] == [
+            *("a b.wav", "100%.wav", "ü.wav", "gone é.wav", "x%20y.wav", "a%20b.wav", "caf%E9.wav")
+        ]
+        assert [bool(row["version"]) for row in rows] == [1, 1, 1, 0, 1, 0, 1]
+    (archive / "a%20b.wav").write_bytes(b"x")
+    with pytest.raises(CommandError, match=r"row 1: .* there are both: give the path"):
+        gather([f"{archive}/list.txt"])
+
+
+def test_what_is_to_be_forgotten_is_named_in_one_way(archive: Path) -> None:
+    (archive / "list.txt").write_text(f"{archive}/x%20y.wav\nfile://{archive}/100%.wav\n")
+    found = [*manifest_uris(f"file://{archive}/list.txt")]
+    assert found == [f"file://{archive}/x%20y.wav", f"file://{archive}/100%.wav"]
+    (archive / "list.txt").write_text((archive / "a b.wav").as_uri())
+    with pytest.raises(CommandError, match=r"row 1: .* may mean .*: give the path without file://"):
+        [*manifest_uris(f"file://{archive}/list.txt")]
 
 
 @pytest.mark.parametrize("kind", [pa.binary(), pa.string()])

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pytest
 
 from pipelines.inputs import reading
+from pipelines.inputs.access import Access
 from pipelines.inputs.listing import gather
 from pipelines.inputs.reading import open_clip, prefetch
 from pipelines.storage.errors import AccessDenied, StoreUnavailable
@@ -131,7 +132,7 @@ def test_an_http_server_that_is_down_is_no_clips_failure(folder_server: Any) -> 
     clip = clip_of(f"{folder_server.url}/a.wav")
     folder_server.server_close()
     with pytest.raises(StoreUnavailable, match="no answer in 1 s"):
-        open_clip(**clip, patience_s=1.0).__enter__()
+        open_clip(**clip, access=Access(patience_s=1.0)).__enter__()
 
 
 @pytest.mark.parametrize("size", [100, 5000])
@@ -298,7 +299,7 @@ def test_a_store_that_stays_away_ends_the_job(
     s3: Any, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clip = clip_of(put(s3.new_prefix(), "a.wav", b"abc"))
-    opened = partial(open_clip, **clip, patience_s=1.0)
+    opened = partial(open_clip, **clip, access=Access(patience_s=1.0))
     proxy.faults = ["503 SlowDown"] * 100
     with pytest.raises(StoreUnavailable, match="no answer in 1 s"), opened():
         pass

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import numpy as np
@@ -21,7 +20,6 @@ from pipelines.output.recovery import recover
 from pipelines.output.settings import Settings, open_output
 from pipelines.output.staging import stage
 from pipelines.output.status import status
-from pipelines.output.views import views_sql, write_views
 from pipelines.storage.store import Store, open_store
 from tagger import schema
 from tagger.errors import CommandError
@@ -208,7 +206,7 @@ def test_values_types_and_metadata(local: Store, staged_table: Build, settings: 
         assert file.schema_arrow.remove_metadata() == wanted
         assert file.metadata.row_group(0).column(0).compression == "ZSTD"
         described = file.schema_arrow.metadata
-        assert described[b"schema_version"] == b"1"
+        assert described[b"schema_version"] == b"2"
         assert (described[b"run_id"], described[b"entry"]) == (b"run-1", b"0")
     (path,) = local.list("embeddings")
     table = pq.read_table(io.BytesIO(local.read(path)))
@@ -266,71 +264,3 @@ def test_duckdb_reads_plain_types(local: Store, staged_table: Build) -> None:
             f"SELECT tag, count(*) FROM '{folder}/tags/**/*.parquet' WHERE rank = 1 GROUP BY tag"
         )
         assert count.fetchall() == [("Rain", 4)]
-
-
-def run_views(store: Store, *queries: str) -> list[list[Any]]:
-    with duckdb.connect() as database:
-        database.execute(store.read("views.sql").decode())
-        return [database.sql(query).fetchall() for query in queries]
-
-
-VIEWS = ["clips", "tags", "failures", "current_clips", "current_tags", "top_tags", "open_failures"]
-
-
-def test_views_run_on_an_empty_output(local: Store, staged_table: Build) -> None:
-    write_views(local)
-    assert run_views(local, *(f"FROM {view}" for view in VIEWS)) == [[]] * len(VIEWS)
-    empty = views_sql("x", [])
-    commit_and_publish(local, [staged_table([("a", None, "r")])])
-    full = views_sql("x", ["clips", "tags", "failures"])
-    assert "read_parquet" in full and "read_parquet" not in empty
-    with duckdb.connect() as database:  # a table has the same columns and types, empty or not
-        database.execute(empty)
-        before = database.sql("DESCRIBE clips").fetchall()
-    write_views(local)
-    with duckdb.connect() as database:
-        database.execute(local.read("views.sql").decode())
-        assert database.sql("DESCRIBE clips").fetchall() == before
-
-
-def test_views_show_the_newest_version_and_open_failures(local: Store, staged_table: Build) -> None:
-    def at(day: int, uri: str, rows: list[Any]) -> pa.Table:
-        table = staged_table(rows)
-        times = pa.array([day * 86_400_000_000] * len(rows), pa.timestamp("us", tz="UTC"))
-        for name, values in (("processed_at", times), ("uri", pa.array([uri] * len(rows)))):
-            index = table.schema.get_field_index(name)
-            table = table.set_column(index, table.schema.field(index), values)
-        return table
-
-    history = [
-        at(1, "u", [("u1", None, "r1")]),
-        at(2, "u", [("u2", None, "r2")]),
-        at(1, "mended", [("m1", "timeout", "r1")]),
-        at(2, "mended", [("m1", None, "r2")]),
-        at(1, "changed", [("c1", "decode_error", "r1")]),
-        at(2, "changed", [("c2", None, "r2")]),
-        at(1, "broken", [("b1", None, "r1")]),
-        at(2, "broken", [("b2", "timeout", "r2")]),
-        at(3, "broken", [("b2", "decode_error", "r3")]),
-    ]
-    for table in history:
-        commit_and_publish(local, [table])
-    write_views(local)
-    current, tags, top, failures = run_views(
-        local,
-        "SELECT clip_id FROM current_clips ORDER BY clip_id",
-        "SELECT clip_id, count(*) FROM current_tags GROUP BY clip_id ORDER BY clip_id",
-        "SELECT clip_id, tag FROM top_tags ORDER BY clip_id",
-        "SELECT clip_id, reason FROM open_failures",
-    )
-    assert current == [("b1",), ("c2",), ("m1",), ("u2",)]
-    assert tags == [(clip, 2) for (clip,) in current]
-    assert top == [(clip, "Rain") for (clip,) in current]
-    assert failures == [("b2", "decode_error")]
-
-
-def test_an_unchanged_views_file_is_not_written(local: Store) -> None:
-    write_views(local)
-    before = Path(local.root, "views.sql").stat().st_mtime_ns
-    write_views(local)
-    assert Path(local.root, "views.sql").stat().st_mtime_ns == before

@@ -18,10 +18,29 @@ def test_pins_the_first_settings(out_url: str, settings: Settings) -> None:
     open_output(store, settings)
     assert read_settings(store) == settings
     assert store.list("") == ["_output.json"]
-    for other in ({"top_k": 3}, {"tables": ("tags",)}, {"embedding_dtype": "float16"}):
-        (name,) = other
-        with pytest.raises(CommandError, match=name):
-            open_output(store, replace(settings, **other))
+    with pytest.raises(CommandError, match=r"another front end.*give another --out"):
+        open_output(store, replace(settings, front_end="other"))
+
+
+def test_all_settings_that_differ_are_told_as_flags(tmp_path: Path, settings: Settings) -> None:
+    store = open_store(str(tmp_path))
+    open_output(store, settings)
+    with pytest.raises(CommandError) as caught:
+        open_output(store, replace(settings, top_k=3))
+    assert str(caught.value) == (
+        f"{tmp_path} was begun with other settings: --top-k 5 (now: --top-k 3); give those it was "
+        "begun with, or another --out"
+    )
+    tables = ("tags", "failures", "clips")
+    other = Settings(tables, 3, 0.25, "float16", "other")
+    with pytest.raises(CommandError) as caught:
+        open_output(store, other)
+    assert str(caught.value) == (
+        f"{tmp_path} was begun with other settings: not --no-embeddings, --embedding-dtype "
+        "float32, --timeline, --top-k 5, --threshold 0 (now: --no-embeddings, --embedding-dtype "
+        "float16, not --timeline, --top-k 3, --threshold 0.25); give those it was begun with, or "
+        "another --out"
+    )
 
 
 def test_refuses_an_output_of_a_newer_version(tmp_path: Path, settings: Settings) -> None:

@@ -217,7 +217,7 @@ def test_each_verb_finds_what_reproduce_made_and_its_model_tags(
     fit = (
         *("fit", *work, "--extractors", "balanced-last", "--name", "F", "--hidden", "8"),
         *("--copies", "1000000", "--mixup", "0.2", "--epochs", "2", "--patience", "2"),
-        *("--batch-size", "64", "--seed", "3"),
+        *("--batch-size", "64", "--seed", "3", "--tensorboard"),
     )
     assert main([*fit]) == Exit.COMMAND
     assert "run embed" in capsys.readouterr().err
@@ -232,6 +232,7 @@ def test_each_verb_finds_what_reproduce_made_and_its_model_tags(
             atol=1e-5,
         )
     assert carry_out(*fit).keys() == {"heads/F/balanced-last"}
+    assert len(store.list("tensorboard/heads/F/balanced-last")) == 1
 
     model = tmp_path / "mine"
     metrics = carry_out(

@@ -1,12 +1,16 @@
 """Real child processes that hang, crash, eat memory and are killed."""
 
 import os
+import pickle
 import re
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,18 +68,61 @@ def leave() -> Iterator[int]:
 
 
 def first_time_crash(marker: str) -> Iterator[int]:
+    again = Path(marker).exists()  # the parent makes it when it has the first number
     yield 1
     yield 2
-    if not Path(marker).exists():
-        Path(marker).touch()
+    if not again:
         os.kill(os.getpid(), signal.SIGSEGV)
     yield 3
 
 
 def slow_then_crash_once(seconds: float, marker: str) -> Iterator[int]:
-    yield 1
+    numbers = first_time_crash(marker)
+    yield next(numbers)
     time.sleep(seconds)
-    yield from first_time_crash(marker)
+    yield from numbers
+
+
+def content(file: Any) -> Iterator[bytes]:
+    yield file.read()
+    file.seek(0)
+    yield file.read(2)
+
+
+def say(text: str) -> Iterator[int]:
+    for output in (1, 2):
+        os.write(output, text.encode())
+    yield 1
+
+
+def line() -> socket.socket:
+    """The child's end of the line to its parent."""
+    for number in range(3, 64):
+        with suppress(OSError):  # no file, or no socket
+            sock = socket.socket(fileno=os.dup(number))
+            sock.getpeername()
+            return sock
+    raise AssertionError
+
+
+def send(data: bytes) -> Iterator[int]:
+    line().sendall(data)
+    time.sleep(1000)
+    yield 1
+
+
+class Command:
+    """Runs a command where it is unpickled."""
+
+    def __init__(self, *words: str) -> None:
+        self.words = words
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, self.words
+
+
+def command(*words: str) -> Iterator[Any]:
+    yield Command(*words)
 
 
 def hold(n_bytes: int) -> Iterator[int]:
@@ -196,8 +243,8 @@ def test_the_callers_own_time_does_not_count() -> None:
 def test_a_long_clip_may_be_granted_more_time(tmp_path: Path) -> None:
     with Isolated(time_limit_s=0.5, memory_limit_bytes=600 * MIB) as isolated:
         for _ in isolated.run(slow_then_crash_once, 1.0, str(tmp_path / "marker")):
-            isolated.allow(10.0)
-        assert (tmp_path / "marker").exists()  # the second try kept what was granted
+            isolated.allow(10.0)  # which the second try keeps
+            (tmp_path / "marker").touch()
         assert failure(isolated, slow_then_crash_once, 1.0, "/").reason is Reason.TIMEOUT
 
 
@@ -243,7 +290,48 @@ def test_memory_below_the_limit_is_granted(isolated: Isolated) -> None:
 
 
 def test_a_second_try_passes_over_what_was_given(isolated: Isolated, tmp_path: Path) -> None:
-    assert list(isolated.run(first_time_crash, str(tmp_path / "marker"))) == [1, 2, 3]
+    got = []
+    for number in isolated.run(first_time_crash, str(tmp_path / "marker")):
+        (tmp_path / "marker").touch()
+        got.append(number)
+    assert got == [1, 2, 3]
+
+
+def test_a_path_arrives_as_the_file_that_it_names(isolated: Isolated, tmp_path: Path) -> None:
+    (tmp_path / "clip").write_bytes(b"a sound")
+    for _ in range(100):  # more than a process may have open, were they kept
+        assert list(isolated.run(content, tmp_path / "clip")) == [b"a sound", b"a "]
+    with pytest.raises(FileNotFoundError):
+        list(isolated.run(content, tmp_path / "other"))
+
+
+def test_nobody_hears_what_a_decoder_prints(
+    isolated: Isolated, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert list(isolated.run(say, "\033[2J")) == [1]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_nothing_runs_that_an_answer_names(isolated: Isolated, tmp_path: Path) -> None:
+    assert failure(isolated, command, str(tmp_path / "made")).reason is Reason.CRASHED
+    assert not [*tmp_path.iterdir()]
+    assert list(isolated.run(numbers, 2)) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        struct.pack("<3Q", 0, 5, 0) + b"hello",
+        struct.pack("<2Q", 0, 1 << 50),
+        struct.pack("<2Q", 1 << 40, 10),
+        struct.pack("<3Q", 1, 10, 1 << 50),
+        struct.pack("<2Q", 0, len(pickle.dumps(5))) + pickle.dumps(5),
+        struct.pack("<2Q", 0, len(pickle.dumps((1, 2, 3)))) + pickle.dumps((1, 2, 3)),
+    ],
+)
+def test_an_answer_that_is_none_is_a_crash(isolated: Isolated, data: bytes) -> None:
+    assert failure(isolated, send, data).reason is Reason.CRASHED
+    assert list(isolated.run(numbers, 2)) == [0, 1]
 
 
 def test_an_idle_child_that_was_killed_is_replaced(isolated: Isolated) -> None:

@@ -29,6 +29,7 @@ def test_reads_what_was_written(out_url: str) -> None:
     assert store.list("a") == ["a/1", "a/b/2"]
     assert store.read("a/1") == b"one again"
     assert store.scan("a/b/2", lambda file: (file.seek(1), file.read())[1]) == b"wo"
+    assert [store.read_range("a/1", 4, end) for end in (5, 9, 99)] == [b"a", b"again", b"again"]
     store.remove(["a/1", "a/missing"])
     store.remove([])
     assert store.list("a") == ["a/b/2"]
@@ -37,6 +38,8 @@ def test_reads_what_was_written(out_url: str) -> None:
             store.read(absent)
         with pytest.raises(FileNotFoundError):
             store.scan(absent, lambda file: file.read())
+        with pytest.raises(FileNotFoundError):
+            store.read_range(absent, 0, 1)
 
 
 def test_root_may_hold_special_characters(out_url: str) -> None:

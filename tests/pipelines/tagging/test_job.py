@@ -38,7 +38,9 @@ def test_a_value_out_of_range_names_its_option(option: str, value: object) -> No
     assert "secret" not in str(refused.value)
 
 
-@pytest.mark.parametrize("option", ["clip_timeout_s", "max_hours", "clip_memory_mb"])
+@pytest.mark.parametrize(
+    "option", ["clip_timeout_s", "max_hours", "max_hours_per_mb", "clip_memory_mb"]
+)
 @pytest.mark.parametrize("value", [0, -1, float("nan")])
 def test_limits_are_greater_than_zero(option: str, value: float) -> None:
     wrong: dict[str, Any] = {option: value}

@@ -1,5 +1,6 @@
 """What workers do to a batch of clips, called directly."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pytest
 import soundfile
 
-from pipelines.inputs import listing
+from pipelines.inputs import listing, reading
 from pipelines.output.tally import Tally
 from pipelines.runtime.limits import Limits
 from pipelines.tagging import stages
@@ -20,6 +21,8 @@ from tagger import schema
 from tagger.audio import Signal
 from tagger.errors import ClipError, Reason, Stage
 from tagger.tagging import Tagger
+from tests.support import compressed
+from tests.support.processes import below, decoders
 
 N_EXTRACTORS = 2
 
@@ -46,6 +49,89 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
 @pytest.fixture(scope="module")
 def events(clips: pa.Table) -> list[stages.Event]:
     return list(Preprocessor(Limits())(clips))
+
+
+def test_clips_that_come_as_files_give_the_same(
+    clips: pa.Table, events: list[stages.Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "IN_MEMORY_BYTES", 0)
+    found = list(Preprocessor(Limits())(clips))
+    for (row, what), (wanted_row, wanted) in zip(found, events, strict=True):
+        assert row == wanted_row
+        if isinstance(wanted, np.ndarray):
+            np.testing.assert_array_equal(what, wanted)
+        else:
+            assert str(what) == str(wanted)
+
+
+def test_clips_are_decoded_by_a_process_that_can_do_nothing_else(clips: pa.Table) -> None:
+    preprocess = Preprocessor(Limits())
+    events = preprocess(clips)
+    next(events)
+    processes = decoders(below(os.getpid()))
+    assert processes
+    for process in processes:
+        kernel = Path(f"/proc/{process.pid}")
+        assert "NoNewPrivs:\t1\nSeccomp:\t2\n" in (kernel / "status").read_text()
+        assert "HOME=" not in (kernel / "environ").read_text()
+    preprocess.close()
+
+
+def sound(path: Path, data: bytes) -> pa.Table:
+    path.write_bytes(data)
+    return listing.gather([str(path)])
+
+
+def test_a_day_in_few_bytes_is_refused(tmp_path: Path) -> None:
+    clips = sound(tmp_path / "day.flac", compressed.flac(24.0))
+    assert clips["size_bytes"][0].as_py() < 300_000
+    ((_, error),) = Preprocessor(Limits())(clips)
+    assert isinstance(error, ClipError)
+    assert error.reason is Reason.TOO_LONG
+    assert error.detail == "more than 6.24284 hours of audio in 156,071 bytes"
+
+
+@pytest.mark.parametrize(
+    ("name", "bytes_per_hour"),
+    [  # a dead line between two clicks, as these encoders write it
+        ("WavPack, 8 kHz", 25_565),
+        ("WavPack, 16 kHz", 49_865),
+        ("FLAC, 8 kHz, libsndfile", 91_183),
+        ("ALAC, 8 kHz", 162_822),
+        ("AAC, 8 kHz", 228_551),
+        ("Vorbis, 8 kHz", 240_202),
+        ("Speex with DTX", 500_296),
+        ("Opus at 6 kbit/s", 930_237),
+        ("Codec2 at 700 bit/s", 315_000),  # any sound
+    ],
+)
+def test_no_recording_is_refused_for_its_size(name: str, bytes_per_hour: int) -> None:
+    assert Limits().hours_of(24 * bytes_per_hour) == 24.0
+    assert Limits().hours_of(500) == 1.0
+
+
+def test_hours_of_silence_are_embedded_once(
+    tmp_path: Path, tagger: Tagger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips = sound(tmp_path / "silence.flac", compressed.flac(1.5, 4096))
+    found = list(Preprocessor(Limits())(clips))
+    patches = np.concatenate([what for _, what in found if isinstance(what, np.ndarray)])
+    assert len(patches) == 5625
+    wanted = tagger.embed(patches[-40:])
+    n_embedded = 0
+    embed = tagger.embed
+
+    def counting(patches: Any) -> Any:
+        nonlocal n_embedded
+        n_embedded += len(patches)
+        return embed(patches)
+
+    monkeypatch.setattr(tagger, "embed", counting)
+    rows, tally = ClipTagger(tagger, settings())(clips, found)
+    assert n_embedded < 200
+    assert tally.n_segments == 5625
+    values = np.array(rows["embedding_values"].to_pylist()[0]).reshape(N_EXTRACTORS, -1, 128)
+    np.testing.assert_allclose(values[:, -40:], wanted, atol=1e-5)
 
 
 def settings(**changes: Any) -> RowSettings:

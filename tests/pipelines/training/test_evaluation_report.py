@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from pipelines.training import evaluation_report as scoreboard
+from pipelines.training.predictions import mistakes, predictions
 from pipelines.training.scores import Scored
 from tagger.dataset import Dataset
 from tagger.labels import LabelSet
@@ -17,6 +18,7 @@ def dataset() -> Dataset:
     clips = pd.DataFrame(
         {
             "name": [f"{i}.wav" for i in range(5)],
+            "uri": [f"file:///{i}.wav" for i in range(5)],
             "label": ["a", "b", "c", "d", "a"],
             "fold": pd.array([1, 1, 2, 2, 2], "Int64"),
             "split": "train",
@@ -58,10 +60,43 @@ def test_figures(dataset, scored):
     json.dumps(found, allow_nan=False)
 
 
-def test_report_and_picture(dataset, scored):
+def test_chance_is_the_answer_that_needs_no_ears(dataset, scored):
+    # Labels a, b, c, d, a: who always says a, b, c is right first twice, second and third once.
     found = scoreboard.figures(dataset, scored)
-    report = scoreboard.markdown("x", found)
+    assert found["chance"] == {"accuracy": 0.4, "map_at_3": round((2 + 1 / 2 + 1 / 3) / 5, 4)}
+    assert found["balanced_accuracy"] == 0.375  # a: 1 of 2; b: none; c: all; d: none
+    assert scoreboard.is_at_chance(found)
+
+
+def test_many_right_answers_are_better_than_chance():
+    found = {"all": {"n_clips": 100, "accuracy": 0.2}, "chance": {"accuracy": 0.1}}
+    assert not scoreboard.is_at_chance(found)  # 0.1 + 2 * 0.03
+    assert scoreboard.is_at_chance(found | {"all": {"n_clips": 30, "accuracy": 0.2}})
+
+
+def test_report(dataset, scored):
+    found = scoreboard.figures(dataset, scored)
+    report = scoreboard.markdown("x", found, mistakes(predictions(dataset, scored)))
     assert "| all | 5 | 0.400 | 0.500 |" in report
     assert "| d | 1 | 0.000 | 0.000 |  |" in report  # never a first tag
     assert "MAP@3 0.542 ± 0.208" in report
-    assert scoreboard.picture(dataset, scored).startswith(b"\x89PNG")
+    assert "accuracy of 0.400 and a MAP@3 of 0.567" in report
+    assert "| [3.wav](file:///3.wav) | d | a | 0.500 | 0.050 |" in report
+
+
+def test_predictions_hold_every_clip_with_its_scores(dataset, scored):
+    table = predictions(dataset, scored).to_pylist()
+    assert [row["name"] for row in table] == [f"{i}.wav" for i in range(5)]
+    assert [row["test"] for row in table] == ["fold-1"] * 2 + ["fold-2"] * 3
+    assert [row["fold"] for row in table] == [1, 1, 2, 2, 2]
+    first, *_, last = table
+    assert (first["tag"], first["label"], first["score"]) == ("a", "a", first["score_a"])
+    scores = [first[f"score_{name}"] for name in "abcd"]
+    assert scores == pytest.approx([0.5, 0.3, 0.15, 0.05])
+    assert last["tag"] is last["score"] is last["score_a"] is None  # could not be prepared
+
+
+def test_the_worst_mistakes_come_first(dataset, scored):
+    worst = mistakes(predictions(dataset, scored))
+    assert list(worst["name"]) == ["3.wav", "1.wav"]  # their labels had 0.05 and 0.3
+    assert list(mistakes(predictions(dataset, scored), n=1)["name"]) == ["3.wav"]

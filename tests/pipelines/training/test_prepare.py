@@ -186,6 +186,7 @@ def test_a_clip_that_fails_has_no_take_at_all(tmp_path):
         "uri": f"file://{tmp_path}/bad.wav",
         "version": f"{status.st_size}-{status.st_mtime_ns}",
         "size_bytes": 4,
+        "problem": None,
     }
     takes = takes_of("bad.wav", 2, PrepareJob(data="", work=""))
     patches, failures = prepare.make_shard(pa.Table.from_pylist([clip]), [takes], Limits())

@@ -1,4 +1,4 @@
-"""A job whose standard error nobody reads ends with its own exit code."""
+"""Streams that are closed or full, or that nobody reads, harm nothing that a job does."""
 
 import subprocess
 import sys
@@ -6,13 +6,16 @@ from pathlib import Path
 
 import pytest
 
-CLOSED, READER_LEFT = "2>&-", "2> >(true)"
+CLOSED, READER_LEFT, FULL = "2>&-", "2> >(true)", "2> /dev/full"
+STREAMS = pytest.mark.parametrize(
+    "redirection", [CLOSED, READER_LEFT, FULL], ids=["closed", "reader left", "full"]
+)
 
 SAYS = """
 import logging, os, time
-from pipelines.runtime import standard_error
+from pipelines.runtime import standard_streams
 from pipelines.runtime.progress import Progress
-standard_error.open_if_closed()
+standard_streams.open_if_closed()
 time.sleep(0.2)
 with Progress("tagging", "clips", 1, interval_s=1e-3):
     time.sleep(0.1)
@@ -22,7 +25,7 @@ os.write(2, b"as a library does")
 with open(os.devnull) as file:
     assert file.fileno() > 2
 print("done")
-standard_error.write("")
+standard_streams.flush()
 """
 
 
@@ -36,13 +39,13 @@ def bash(command):
     )
 
 
-@pytest.mark.parametrize("redirection", [CLOSED, READER_LEFT], ids=["closed", "reader left"])
+@STREAMS
 def test_whatever_says_something_harms_nothing(redirection):
     done = bash(f"{sys.executable} -c '{SAYS}' {redirection}")
     assert (done.returncode, done.stdout) == (0, "done\n")
 
 
-@pytest.mark.parametrize("redirection", [CLOSED, READER_LEFT], ids=["closed", "reader left"])
+@STREAMS
 def test_a_command_that_cannot_be_carried_out_has_its_exit_code(redirection):
     done = bash(f"{sys.executable} -m pipelines tag /no/such/file --out /tmp/x {redirection}")
     assert done.returncode == 2

@@ -1,0 +1,79 @@
+"""Pictures of a training and of its evaluation, as PNG."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tagger.arrays import IndexArray
+
+if TYPE_CHECKING:  # matplotlib takes half a second
+    from matplotlib.figure import Figure
+
+History = Sequence[Mapping[str, Any]]
+"""The epochs of one network, as ``EpochMetrics`` are stored."""
+
+
+def curves(trained: Mapping[str, Sequence[History]]) -> bytes:
+    """Loss against epoch, a panel for each kind of network, a pair of lines for each network.
+
+    Parameters
+    ----------
+    trained : the histories of the networks of a kind, by its title
+    """
+    from matplotlib.figure import Figure
+
+    n_columns = min(3, len(trained))
+    n_rows = -(-len(trained) // n_columns)
+    figure = Figure(figsize=(4.2 * n_columns, 2.8 * n_rows), layout="constrained")
+    panels = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
+    for axes, (title, histories) in zip(panels, trained.items(), strict=False):
+        for number, history in enumerate(histories):
+            epochs = [epoch["epoch"] for epoch in history]
+            for part, colour in (("train", "C0"), ("validation", "C1")):
+                losses = [epoch[f"{part}_loss"] for epoch in history]
+                if None not in losses:
+                    label = {"train": "training", "validation": "validation"}[part]
+                    axes.plot(epochs, losses, colour, lw=0.8, label=None if number else label)
+        axes.set_title(title, fontsize=8)
+        axes.set_xlabel("epoch", fontsize=7)
+        axes.set_ylabel("loss", fontsize=7)
+        axes.tick_params(labelsize=6)
+        axes.legend(fontsize=6)
+    for axes in panels[len(trained) :]:
+        axes.remove()
+    return _png(figure)
+
+
+def confusion(counts: IndexArray, names: Sequence[str]) -> bytes:
+    """A confusion matrix: rows the label, columns the first tag; shade the share of its row.
+
+    Parameters
+    ----------
+    counts : (n_classes, n_classes)
+    """
+    from matplotlib.figure import Figure
+
+    side = 3.0 + 0.32 * len(names)
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.subplots()
+    shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set(xlabel="first tag", ylabel="label")
+    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    for row, column in np.argwhere(counts):
+        colour = "white" if shares[row, column] > 0.5 else "black"
+        text = str(counts[row, column])
+        axes.text(column, row, text, ha="center", va="center", fontsize=7, color=colour)
+    figure.colorbar(image, label="share of the label's clips", shrink=0.6)
+    return _png(figure)
+
+
+def _png(figure: "Figure") -> bytes:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    sink = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(sink)  # type: ignore[no-untyped-call]
+    return sink.getvalue()
