@@ -14,7 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: setup demo test test-faults check format bench soak lock
+.PHONY: setup demo test test-faults check format bench soak audit lock
 
 setup: $(READY)
 
@@ -59,6 +59,12 @@ bench: $(READY)
 soak: $(READY)
 	KILLS=5 $(BIN)/python -m pytest tests/e2e/test_kills.py
 	$(BIN)/python -m benchmarks.soak
+
+# Looks the pinned versions up among known vulnerabilities; needs the network.
+audit: $(READY)
+	$(BIN)/python -m venv build/audit
+	build/audit/bin/pip install --quiet pip-audit
+	build/audit/bin/pip-audit --requirement requirements.lock --no-deps --disable-pip
 
 # Renews the pinned versions from pyproject.toml; torch stays out, so that its build can be chosen.
 lock: $(READY)

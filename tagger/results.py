@@ -18,12 +18,18 @@ class Tag:
     rank : from 1, the best
     tag, mid : name and AudioSet identifier of the label; ``mid`` is None where it has none
     score : the ensemble's probability of the tag; over all labels they sum to 1
+    max_score : its score in the best bag
+    heard_s : seconds of the bags in which it is heard (``Event``)
+
+    The last two are None where the members' bags differ in size.
     """
 
     rank: int
     tag: str
     mid: str | None
     score: float
+    max_score: float | None = None
+    heard_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,25 @@ class Moment:
 
 
 @dataclass(frozen=True)
+class Event:
+    """A stretch of the recording in which a tag was heard (``tagger.events``).
+
+    Attributes
+    ----------
+    tag, mid : as of ``Tag``
+    start_s, end_s : where it lies in the recording, to the length of a bag
+    peak_score, mean_score : over its bags
+    """
+
+    tag: str
+    mid: str | None
+    start_s: float
+    end_s: float
+    peak_score: float
+    mean_score: float
+
+
+@dataclass(frozen=True)
 class Result:
     """Everything about one tagged recording.
 
@@ -75,6 +100,7 @@ class Result:
     embeddings : by name of the extractor (n_segments, 128) float32
     start_s, end_s : (n_segments,) float64, where each segment lies in the recording
     timeline : the tags of each bag
+    events : when each tag was heard
     prediction : scores of all labels and raw attention weights
     """
 
@@ -84,4 +110,5 @@ class Result:
     start_s: DoubleArray
     end_s: DoubleArray
     timeline: tuple[Moment, ...]
+    events: tuple[Event, ...]
     prediction: Prediction

@@ -11,7 +11,7 @@ the tables. A change here raises ``SCHEMA_VERSION`` and is told in the CHANGELOG
 versions stay as they are, and ``conformed`` reads them.
 
     1  the first
-    2  ``notes`` in clips and staged rows
+    2  ``notes`` in clips and staged rows; ``max_score`` and ``heard_s`` of tags; ``events``
 """
 
 from typing import Final
@@ -48,6 +48,8 @@ _TAG = [
     pa.field("tag", pa.string()),
     pa.field("mid", pa.string()),
     pa.field("score", pa.float32()),
+    pa.field("max_score", pa.float32()),  # of the best bag
+    pa.field("heard_s", pa.float64()),  # seconds of the bags that reach the threshold of events
 ]
 
 _TIMELINE = [
@@ -57,6 +59,15 @@ _TIMELINE = [
     pa.field("tag", pa.string()),
     pa.field("score", pa.float32()),
     pa.field("attention", pa.list_(pa.float32())),
+]
+
+_EVENT = [
+    pa.field("tag", pa.string()),
+    pa.field("mid", pa.string()),
+    pa.field("start_s", pa.float64()),
+    pa.field("end_s", pa.float64()),
+    pa.field("peak_score", pa.float32()),
+    pa.field("mean_score", pa.float32()),
 ]
 
 _FAILURE = [
@@ -115,6 +126,7 @@ def staged(embedding_dtype: str) -> pa.Schema:
             *_FAILURE,
             pa.field("tags", pa.list_(pa.struct(_TAG))),
             pa.field("timeline", pa.list_(pa.struct(_TIMELINE))),
+            pa.field("events", pa.list_(pa.struct(_EVENT))),
             pa.field("embedding_rows", pa.list_(pa.struct(rows))),
             pa.field("embedding_values", pa.list_(EMBEDDING_DTYPES[embedding_dtype])),
         ]
@@ -133,6 +145,7 @@ def tables(embedding_dtype: str) -> dict[str, pa.Schema]:
         "tags": pa.schema([*_CLIP_KEY, *_TAG]),
         "embeddings": pa.schema([clip_id, *_embedding(embedding_dtype)]),
         "timeline": pa.schema([clip_id, *_TIMELINE]),
+        "events": pa.schema([*_CLIP_KEY, *_EVENT]),
         "failures": pa.schema(
             [
                 *_CLIP_KEY,

@@ -20,13 +20,14 @@ import torch
 from torch import Tensor
 
 from tagger import audio, ensemble, segments
-from tagger.arrays import DoubleArray, FloatArray
+from tagger.arrays import FloatArray
 from tagger.attention import MultiLevelAttention
 from tagger.card import BUNDLED, Card, ModelFiles, read_model
 from tagger.checkpoint import build
 from tagger.configs import Precision, require_positive
 from tagger.logmel import stream_patches
-from tagger.results import Moment, Prediction, Result, Tag
+from tagger.readout import Readout
+from tagger.results import Prediction, Result
 from tagger.schema import EMBEDDING_SIZE
 from tagger.vggish import VGGish
 from tagger.winograd import FastVGGish
@@ -158,46 +159,6 @@ class Tagger:
         logits, attention = head.explain(bags.to(self.device))
         return logits.softmax(-1).cpu().numpy(), attention.cpu().numpy()
 
-    def tags(self, scores: FloatArray, top_k: int = 3, threshold: float = 0.0) -> tuple[Tag, ...]:
-        """The best tags of (K,) scores, best first."""
-        best = ensemble.top_k(scores, top_k, threshold)
-        return tuple(
-            Tag(rank, self.card.labels[k].name, self.card.labels[k].mid, float(scores[k]))
-            for rank, k in enumerate(best, 1)
-        )
-
-    def timeline(
-        self,
-        prediction: Prediction,
-        times: tuple[DoubleArray, DoubleArray],
-        top_k: int = 3,
-        threshold: float = 0.0,
-    ) -> tuple[Moment, ...]:
-        """The best tags of each bag; empty when the members' bags differ in size.
-
-        Parameters
-        ----------
-        prediction : of the clip
-        times : start and end of each segment, (n_segments,) seconds each
-        """
-        start_s, end_s = times
-        if not len(prediction.bag_scores):
-            return ()
-        weights = np.mean([member.mean(1) for member in prediction.attention], axis=0)
-        bags = segments.bags(len(start_s), weights.shape[1])
-        return tuple(
-            Moment(
-                bag,
-                float(start_s[bags[bag, 0]]),
-                float(end_s[bags[bag].max()]),
-                self.card.labels[k].name,
-                float(scores[k]),
-                np.bincount(bags[bag] - bags[bag, 0], weights[bag, :, k]).astype(np.float32),
-            )
-            for bag, scores in enumerate(prediction.bag_scores)
-            for k in ensemble.top_k(scores, top_k, threshold)
-        )
-
     def tag_waveform(
         self, samples: FloatArray, sample_rate_hz: int, top_k: int = 3, threshold: float = 0.0
     ) -> Result:
@@ -242,12 +203,14 @@ class Tagger:
         times = segments.segment_times(
             embeddings.shape[1], signal.content_start_s, signal.content_end_s
         )
+        readout = Readout(self.card.labels, top_k, threshold)
         return Result(
             signal,
-            self.tags(prediction.scores, top_k, threshold),
+            readout.tags(prediction, times),
             {part.name: rows for part, rows in zip(self.card.extractors, embeddings, strict=True)},
             *times,
-            self.timeline(prediction, times, top_k, threshold),
+            readout.timeline(prediction, times),
+            readout.events(prediction, times),
             prediction,
         )
 

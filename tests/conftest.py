@@ -147,6 +147,7 @@ def _staged_table(
             | {"size_bytes": 10, "duration_s": 2.88, "sample_rate_hz": 44100, "channels": 1}
             | {"content_start_s": 0.0, "content_end_s": 2.88, "peak": 1.0, "n_segments": 3}
             | {"extra": note, "tags": [_tag(1, "Rain", 0.75), _tag(2, "Dog", 0.25)]}
+            | {"events": [{"tag": "Rain", "start_s": 0.0, "end_s": 2.88, "peak_score": 0.75}]}
             | {"timeline": [{"bag": 0, "start_s": 0.0, "end_s": 2.88, "attention": [0.5] * 3}]}
             | {"embedding_rows": [{"extractor": e} | s for e in "ab" for s in spans]}
             | {"embedding_values": np.repeat(np.arange(6, dtype=dtype), 128)}
@@ -179,5 +180,5 @@ def read_table() -> Callable[[Store, str], pa.Table]:
 @pytest.fixture(scope="session")
 def settings() -> Settings:
     """Settings of an output with all tables."""
-    tables = ("tags", "embeddings", "timeline", "failures", "clips")
+    tables = tuple(schema.tables("float32"))
     return Settings(tables, 5, 0.0, "float32", "test")

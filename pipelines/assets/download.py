@@ -270,7 +270,8 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
 
 
 def _opened(url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
-    request = urllib.request.Request(url, headers={"User-Agent": "archive-tagger"} | headers)
+    headers = {"User-Agent": "archive-tagger"} | headers
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310 (its scheme was looked at)
     opener = urllib.request.build_opener(_SafeRedirects)
     response: http.client.HTTPResponse = opener.open(request, timeout=ANSWER_S)
     return response

@@ -20,6 +20,7 @@ from pipelines.runtime import standard_streams
 from pipelines.runtime.log_context import current_run
 from pipelines.runtime.signals import set_last_line
 from pipelines.runtime.visible import visible, visible_json
+from pipelines.storage.redaction import redacted
 
 LogFormat = Literal["text", "json"]
 
@@ -114,14 +115,20 @@ def _of_line(line: str) -> str:
 
 def _indented(text: str) -> str:
     """A traceback whose lines can be taken for none of ours, whatever a message in it holds."""
-    return "\n  ".join(map(visible, text.rstrip().split("\n")))
+    return "\n  ".join(map(visible, redacted(text).rstrip().split("\n")))
+
+
+def _said(record: logging.LogRecord, text: str) -> str:
+    """What a record says; a library's may repeat secrets, ours hold none."""
+    own = record.name.partition(".")[0] in ("pipelines", "tagger")
+    return visible(text if own else redacted(text))
 
 
 class _TextFormatter(logging.Formatter):
     """One line for a message, and one for each of a traceback."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
-        return visible(super().formatMessage(record))
+        return _said(record, super().formatMessage(record))
 
     def formatException(self, about: Any) -> str:  # noqa: N802
         return _indented(super().formatException(about))
@@ -129,8 +136,8 @@ class _TextFormatter(logging.Formatter):
 
 class _JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        message = visible(record.getMessage())
+        message = _said(record, record.getMessage())
         if record.exc_info:
-            message = f"{message}\n{self.formatException(record.exc_info)}"
+            message = f"{message}\n{redacted(self.formatException(record.exc_info))}"
         at = datetime.fromtimestamp(record.created, UTC)
         return json_line(record.levelname, record.name, message, at).rstrip("\n")

@@ -20,6 +20,7 @@ from pipelines.cli.verbs import VERBS
 from pipelines.runtime import session, standard_streams
 from pipelines.runtime.signals import Interrupted, raise_on_signals
 from pipelines.runtime.visible import visible
+from pipelines.storage.errors import one_line
 from tagger import __version__
 from tagger.errors import CommandError, OptionError
 
@@ -103,7 +104,7 @@ def _end(error: Exception, verb: type[Verb] | None, verbose: bool) -> Exit:
     elif code is Exit.DEFECT:
         at = traceback.extract_tb(error.__traceback__)[-1]
         kind = f"a defect of this program: {type(error).__name__}"
-        text = f"{kind}: {error} ({Path(at.filename).name}:{at.lineno})"
+        text = f"{kind}: {one_line(error)} ({Path(at.filename).name}:{at.lineno})"
         if verbose:
             logs.tell_traceback(error)
     if code in (Exit.DEFECT, Exit.CLUSTER_LOST) and (kept := session.keep()):

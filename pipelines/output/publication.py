@@ -106,6 +106,7 @@ def _take_apart(rows: pa.Table, settings: Settings) -> dict[str, pa.Table]:
         "tags": _unnest(tagged, _CLIP_KEY, "tags"),
         "embeddings": embeddings.append_column("embedding", vectors),
         "timeline": _unnest(tagged, ["clip_id"], "timeline"),
+        "events": _unnest(tagged, _CLIP_KEY, "events"),
         "failures": failed.append_column("attempted_at", failed["processed_at"]),
         "clips": tagged,
     }

@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 from pipelines.output import layout
@@ -22,6 +22,8 @@ class Settings:
     threshold : least score of a tag
     embedding_dtype : "float32" or "float16"
     front_end : names the way from bytes to patches and its constants
+    least_bags : bags that a clip has at least to be in the timeline
+    event_threshold, event_gap_s : what makes an event
     """
 
     tables: tuple[str, ...]
@@ -29,6 +31,27 @@ class Settings:
     threshold: float
     embedding_dtype: str
     front_end: str
+    least_bags: int = 1
+    event_threshold: float = 0.5
+    event_gap_s: float = 6.0
+
+    def on(self, pinned: "Settings") -> "Settings":
+        """These settings, upon an output that may have been begun before there were events.
+
+        Such an output goes on without them; and without a timeline, unless one is asked for.
+        """
+        if "events" in pinned.tables:
+            return self
+        left_out = {"events"}
+        if "timeline" not in pinned.tables and self.least_bags > 1:
+            left_out.add("timeline")
+        return replace(
+            self,
+            tables=tuple(name for name in self.tables if name not in left_out),
+            least_bags=pinned.least_bags if "timeline" in left_out else self.least_bags,
+            event_threshold=pinned.event_threshold,
+            event_gap_s=pinned.event_gap_s,
+        )
 
     def to_json(self) -> bytes:
         return json.dumps({"schema_version": SCHEMA_VERSION, **asdict(self)}, indent=1).encode()
@@ -75,7 +98,7 @@ def mark_version(store: Store) -> None:
 def check_settings(store: Store, settings: Settings) -> None:
     """CommandError where the output was begun with other settings, or by a newer version."""
     pinned = read_settings(store)
-    begun, asked = _flags(pinned), _flags(settings)
+    begun, asked = _flags(pinned), _flags(settings.on(pinned))
     differ = [name for name in begun if begun[name] != asked[name]]
     if differ:
         first, second = (", ".join(flags[name] for name in differ) for flags in (begun, asked))
@@ -93,12 +116,15 @@ def check_settings(store: Store, settings: Settings) -> None:
 def _flags(settings: Settings) -> dict[str, str]:
     """Each setting as a command line says it."""
     tables = settings.tables
+    has_all_bags = settings.least_bags == 1 and "timeline" in tables
     return {
         "embeddings": f"{'not ' if 'embeddings' in tables else ''}--no-embeddings",
         "embedding_dtype": f"--embedding-dtype {settings.embedding_dtype}",
-        "timeline": f"{'' if 'timeline' in tables else 'not '}--timeline",
+        "timeline": f"{'' if has_all_bags else 'not '}--timeline",
         "top_k": f"--top-k {settings.top_k}",
         "threshold": f"--threshold {settings.threshold:g}",
+        "event_threshold": f"--event-threshold {settings.event_threshold:g}",
+        "event_gap_s": f"--event-gap {settings.event_gap_s:g}",
     }
 
 

@@ -25,6 +25,7 @@ _COLUMNS: Final = {
     "tags": ["clip_id", "rank"],
     "embeddings": ["clip_id", "extractor", "segment"],
     "timeline": ["clip_id"],
+    "events": ["clip_id"],
     "failures": FAILED.names,
     "clips": ["clip_id", "n_segments"],
 }
@@ -117,7 +118,7 @@ def _of_published(
     yield from _not_as_logged("clips", clips["clip_id"].to_pylist(), entry.clip_ids)
     attempts = zip(*(failures[name].to_pylist() for name in FAILED.names), strict=True)
     yield from _not_as_logged("failures", map(Failed._make, attempts), entry.failed)
-    for table in ("tags", "embeddings", "timeline"):
+    for table in ("tags", "embeddings", "timeline", "events"):
         n = _not_in(found[table]["clip_id"], clips["clip_id"]) if table in found else 0
         if n:
             yield f"{table}: of {n} clips that are not in clips"

@@ -51,6 +51,8 @@ QUALIFY row_number() OVER (PARTITION BY uri ORDER BY processed_at DESC, clip_id)
 SELECT tags.* FROM tags SEMI JOIN current_clips USING (clip_id, model_id)""",
     "current_timeline": """
 SELECT timeline.* FROM timeline SEMI JOIN current_clips USING (clip_id, model_id)""",
+    "current_events": """
+SELECT events.* FROM events SEMI JOIN current_clips USING (clip_id, model_id)""",
     "current_embeddings": """
 SELECT embeddings.* FROM embeddings SEMI JOIN current_clips USING (clip_id, model_id)""",
     # one row per current clip; tag is NULL where no tag reached the threshold

@@ -172,8 +172,8 @@ class _Child:
         with its_sock, its_lifeline:
             fds = its_sock.fileno(), its_lifeline.fileno()
             numbers = [str(number) for number in (*fds, memory_limit_bytes)]
-            command = [sys.executable, "-c", _BOOT, json.dumps(sys.path), *numbers, module]
-            self._process = subprocess.Popen(
+            command = [sys.executable, "-P", "-c", _BOOT, json.dumps(sys.path), *numbers, module]
+            self._process = subprocess.Popen(  # noqa: S603 (nothing in it comes from outside)
                 command, stdin=subprocess.DEVNULL, pass_fds=fds, env=_environment()
             )
         self.channel = GuardedChannel(sock, memory_limit_bytes)

@@ -31,7 +31,7 @@ def begin() -> str:
     global _folder
     place = tempfile.gettempdir()
     if len(place) > LONGEST_PLACE or not _is_safe(place):
-        place = "/tmp"
+        place = "/tmp"  # noqa: S108 (mkdtemp makes a private folder in it)
     _sweep(Path(place))
     _folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
     atexit.register(_end)

@@ -95,7 +95,7 @@ def with_retries(call: Callable[[], _T], what: str, patience_s: float = PATIENCE
                 ) from error
             _log.info("%s: trying again after %s", what, one_line(error))
         _total.add()
-        time.sleep(pause_s * random.uniform(0.5, 1.0))
+        time.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 (a pause)
         pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
 

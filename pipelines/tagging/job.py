@@ -44,8 +44,16 @@ class TagJob:
     and Athena cannot read it."""
 
     timeline: bool = False
-    """Also write the timeline table: tags over time, for one bag of 0.96 s segments after the
-    other, with the weights of the attention."""
+    """Write the timeline of every clip: its tags over time, for one bag of 0.96 s segments after
+    the other, with the weights of the attention. Left out: of clips of two bags and more, with the
+    bundled model those of more than 5.8 s."""
+
+    event_threshold: float = 0.5
+    """Least score, from 0 to 1, of a bag of segments in which a tag is heard. Such bags in a row
+    are one row of the table events."""
+
+    event_gap_s: float = 6.0
+    """Longest gap in an event, in which its tag is not heard."""
 
     follow_links: bool = False
     """Below a folder, take files that links lead to wherever they lie, and enter folders that links
@@ -87,9 +95,11 @@ class TagJob:
             refuse_credentials(getattr(self, name), name)
         for name in ("top_k", "store_patience_s"):
             require_positive(name, getattr(self, name))
-        for name in ("threshold", "max_failed"):
+        for name in ("threshold", "max_failed", "event_threshold"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise OptionError(name, "must be from 0 to 1")
+        if not self.event_gap_s >= 0.0:
+            raise OptionError("event_gap_s", "must be 0 or more")
         for name in ("limit", "price_per_hour", "price_per_gpu_hour"):
             if getattr(self, name) is not None:
                 require_positive(name, getattr(self, name))

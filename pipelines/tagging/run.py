@@ -23,7 +23,7 @@ from pipelines.output.log_entry import Entry, Run
 from pipelines.output.publication import publish
 from pipelines.output.recovery import recover, require_tables
 from pipelines.output.run_records import RunRecord, RunState, new_run_id
-from pipelines.output.settings import open_output
+from pipelines.output.settings import open_output, read_settings
 from pipelines.output.views import write_views
 from pipelines.runtime import cluster
 from pipelines.runtime.errors import NO_DEFECTS
@@ -196,7 +196,7 @@ class _TagRun:
     ) -> None:
         """Tag ``todo``; commit and publish on the way."""
         table, bounds = divide(todo, n_workers)
-        rows = RowSettings.of(self._job, self._record.model_id, self._record.run_id)
+        rows = RowSettings(read_settings(self._store), self._record.model_id, self._record.run_id)
         how = self._job.resources
         plan = Plan(table, bounds, self._store, rows, self._job.limits, how.precision)
         plan = replace(plan, extractor_batch=how.extractor_batch, board=self._watch.board)

@@ -16,11 +16,12 @@ from tagger.arrays import FloatArray
 from tagger.audio import Signal
 from tagger.errors import ClipError
 from tagger.logmel import FRONT_END
+from tagger.readout import Readout
 from tagger.schema import EMBEDDING_SIZE, staged, tables
 from tagger.segments import segment_times
 
 if TYPE_CHECKING:
-    from tagger.results import Moment, Prediction
+    from tagger.results import Prediction
     from tagger.tagging import Tagger
 
 
@@ -34,15 +35,23 @@ class RowSettings:
 
     @classmethod
     def of(cls, job: TagJob, model_id: str, run_id: str) -> Self:
+        """For a new output."""
         return cls(output_settings(job), model_id, run_id)
 
 
 def output_settings(job: TagJob) -> Settings:
     """What a job asks of its output, in the words in which the output keeps it."""
-    optional = {"embeddings": job.embeddings, "timeline": job.timeline}
     names = tables(job.embedding_dtype)
-    wanted = tuple(name for name in names if optional.get(name, True))
-    return Settings(wanted, job.top_k, job.threshold, job.embedding_dtype, json.dumps(FRONT_END))
+    return Settings(
+        tables=tuple(name for name in names if job.embeddings or name != "embeddings"),
+        top_k=job.top_k,
+        threshold=job.threshold,
+        embedding_dtype=job.embedding_dtype,
+        front_end=json.dumps(FRONT_END),
+        least_bags=1 if job.timeline else 2,
+        event_threshold=job.event_threshold,
+        event_gap_s=job.event_gap_s,
+    )
 
 
 @dataclass(frozen=True)
@@ -101,19 +110,29 @@ def _row(
             "final": outcome.reason.final,
             "tags": [],
             "timeline": [],
+            "events": [],
         }
     signal = outcome.signal
     n_segments = outcome.embeddings.shape[1]
-    chosen = settings.output.top_k, settings.output.threshold
-    moments: Sequence[Moment] = ()
-    if "timeline" in settings.output.tables:
-        times = segment_times(n_segments, signal.content_start_s, signal.content_end_s)
-        moments = tagger.timeline(outcome.prediction, times, *chosen)
+    output = settings.output
+    readout = Readout(
+        tagger.card.labels,
+        output.top_k,
+        output.threshold,
+        output.event_threshold,
+        output.event_gap_s,
+    )
+    read = (
+        outcome.prediction,
+        segment_times(n_segments, signal.content_start_s, signal.content_end_s),
+    )
+    over_time = len(outcome.prediction.bag_scores) >= output.least_bags
     return {
         **asdict(signal),
         "n_segments": n_segments,
-        "tags": [asdict(tag) for tag in tagger.tags(outcome.prediction.scores, *chosen)],
-        "timeline": [vars(moment) for moment in moments],
+        "tags": [vars(tag) for tag in readout.tags(*read)],
+        "timeline": [vars(moment) for moment in readout.timeline(*read)] if over_time else [],
+        "events": [vars(event) for event in readout.events(*read)],
     }
 
 

@@ -9,6 +9,7 @@ number of workers.
 import hashlib
 import json
 import os
+import re
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
@@ -37,6 +38,7 @@ from pipelines.training.workfolder.networks import read_record
 from tagger.errors import CommandError, OptionError
 from tagger.training import EpochMetrics
 
+SNAPSHOT: Final = "checkpoint_manager_snapshot.json"
 MAX_FAILURES: Final = 3  # lost workers, after which a run ends; the next one continues
 
 
@@ -81,6 +83,7 @@ def _fit(tasks: Sequence[Task], store: Store, resources: TrainResources) -> None
     messages = Queue(actor_options={"num_cpus": 0})
     specs = json.dumps([[task.folder, task.spec()] for task in tasks], sort_keys=True)
     name = hashlib.sha256(f"{resources.together}{specs}".encode()).hexdigest()[:12]
+    check_snapshot(store, name)
     work = Work(tuple(tasks), store, resources.together, resources.checkpoint_s)
     trainer = TorchTrainer(
         train_loop,
@@ -102,6 +105,35 @@ def _fit(tasks: Sequence[Task], store: Store, resources: TrainResources) -> None
         trainer.fit()
     store.remove(store.list(f"_train/{name}"))  # a run of this name would think itself finished
     _tell_refusals([task.folder for task in tasks if not is_done(task, store)], store)
+
+
+def check_snapshot(store: Store, name: str) -> None:
+    """Refuse what Ray Train would read of an earlier run, where a stranger may have written it.
+
+    It is JSON, which runs nothing. But Ray Train reads the folders that it names, and removes them
+    later, wherever they lie.
+
+    Raises
+    ------
+    CommandError : it names other folders than checkpoints of this run, or cannot be read
+    """
+    path = f"_train/{name}/{SNAPSHOT}"
+    names: list[str] = []
+
+    def collect(found: dict[str, Any]) -> None:
+        names.extend(value for key, value in found.items() if key == "checkpoint_dir_name")
+
+    try:
+        json.loads(store.read(path), object_hook=collect)
+    except FileNotFoundError:
+        return
+    except ValueError:
+        names.append("")
+    if not all(re.fullmatch(r"checkpoint_[\w.-]+", str(name)) for name in names):
+        raise CommandError(
+            f"{store.root}/{path} is not as Ray Train writes it: remove the folder _train/{name} "
+            "there; networks that are finished are kept"
+        )
 
 
 def _tell_refusals(folders: list[str], store: Store) -> None:

@@ -14,6 +14,7 @@ three or more workers, so that a run that goes on would not be exactly one that 
 """
 
 import hashlib
+import pickle
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -247,8 +248,19 @@ def write_states(states: States, folder: Path) -> None:
 
 
 def read_states(folder: Path) -> States:
-    """Read the states that a folder holds."""
-    return {
-        path.name: torch.load(path, weights_only=True, map_location="cpu")
-        for path in folder.glob("*.pt")
-    }
+    """Read the states that a folder holds; nothing but tensors and plain values is unpickled.
+
+    Raises
+    ------
+    CommandError : a file that holds anything else, or is damaged
+    """
+    try:
+        return {
+            path.name: torch.load(path, weights_only=True, map_location="cpu")
+            for path in folder.glob("*.pt")
+        }
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        raise CommandError(
+            "the checkpoint in the folder _train of the work folder is not as it was written: "
+            "remove that folder; networks that are finished are kept"
+        ) from error

@@ -57,7 +57,8 @@ def test_tables_equal_those_of_a_job_on_ray(collection, tmp_path, tiny_model, ta
     }
     for name, found in here.items():
         for one, other in zip(found, on_ray[name], strict=True):
-            for column in ("score", "attention", "embedding"):
+            scores = ("score", "max_score", "peak_score", "mean_score")
+            for column in (*scores, "attention", "embedding"):
                 np.testing.assert_allclose(
                     one.pop(column, 0.0), other.pop(column, 0.0), rtol=0, atol=1e-6
                 )

@@ -187,7 +187,7 @@ def test_the_summary_and_the_record_say_the_same(tagged):
     assert store.list("_staging") == store.list("_lock") == []
     assert {p.split("/")[0] for p in store.list("")} == {
         *("_log", "_output.json", "_runs", "views.sql"),
-        *("clips", "tags", "embeddings", "timeline", "failures"),
+        *schema.tables("float32"),
     }
 
 

@@ -186,6 +186,11 @@ def assert_as_the_library(found, path, tagger):
     np.testing.assert_allclose(
         [t["score"] for t in tags], [t.score for t in expected.tags], atol=1e-5
     )
+    events = [e for e in found["events"] if e["clip_id"] == row["clip_id"]]
+    events.sort(key=lambda e: (e["start_s"], e["tag"]))
+    assert [(e["tag"], e["start_s"], e["end_s"]) for e in events] == [
+        (e.tag, e.start_s, e.end_s) for e in expected.events
+    ]
     for extractor, vectors in expected.embeddings.items():
         place = row["clip_id"], extractor
         rows = [e for e in found["embeddings"] if (e["clip_id"], e["extractor"]) == place]

@@ -33,7 +33,7 @@ s3_with_the_faults = pytest.mark.parametrize(
 )
 """For a long test: on a local output always, on S3 only with ``make test-faults``."""
 
-WHOLE = {"clips": 1, "tags": 2, "embeddings": 6, "timeline": 1}
+WHOLE = {"clips": 1, "tags": 2, "embeddings": 6, "timeline": 1, "events": 1}
 """Rows per tagged clip that ``staged_table`` builds."""
 
 

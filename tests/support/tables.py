@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.storage.store import open_store
+from tagger import schema
 
 Tables = dict[str, list[dict[str, Any]]]
 
@@ -18,7 +19,7 @@ def read_tables(out: str) -> Tables:
     """All rows of all tables of an output; tables without files are left out."""
     store = open_store(out)
     found: Tables = {}
-    for table in ("clips", "tags", "embeddings", "timeline", "failures"):
+    for table in schema.tables("float32"):
         files = [pq.read_table(io.BytesIO(store.read(path))) for path in store.list(table)]
         if files:
             found[table] = pa.concat_tables(files).to_pylist()

@@ -15,6 +15,7 @@ from tagger.card import read_model
 from tagger.configs import AttentionConfig, VGGishConfig
 from tagger.errors import ClipError, CommandError, Reason
 from tagger.labels import Label
+from tagger.readout import Readout
 from tagger.tagging import EXTRACTOR_BATCH, HEAD_BATCH, Tagger
 
 LABELS = [Label("Rain", "/m/06mb1"), Label("Dog"), Label("Bell"), Label("Saw", "/m/01b82r")]
@@ -126,13 +127,6 @@ def test_times_are_those_of_the_recording(tagger):
     np.testing.assert_allclose(result.end_s, expected + 0.96)
 
 
-def test_top_k_and_threshold_choose_tags(tagger):
-    scores = np.array([0.1, 0.6, 0.05, 0.25], np.float32)
-    assert [tag.tag for tag in tagger.tags(scores)] == ["Dog", "Saw", "Rain"]
-    assert [tag.tag for tag in tagger.tags(scores, top_k=9, threshold=0.2)] == ["Dog", "Saw"]
-    assert tagger.tags(scores, threshold=0.7) == ()
-
-
 @given(st.lists(st.integers(1, 20), max_size=6))
 @settings(max_examples=25, deadline=None)
 def test_clips_predicted_together_equal_clips_one_by_one(tagger, lengths):
@@ -186,7 +180,7 @@ def test_bfloat16_gives_nearly_the_same(build):
 def test_the_timeline_has_the_tags_of_each_bag(tagger, n):
     (prediction,) = tagger.predict([random_embeddings(n)])
     times = segments.segment_times(n, 0.5, 0.5 + 0.96 * n)
-    moments = tagger.timeline(prediction, times, top_k=2)
+    moments = Readout(LABELS, top_k=2).timeline(prediction, times)
     n_bags = -(-n // 3)
     assert [moment.bag for moment in moments] == [bag for bag in range(n_bags) for _ in range(2)]
     for moment in moments:
@@ -204,7 +198,7 @@ def test_attention_of_a_moment_is_the_mean_over_members_and_levels(tagger):
     """Four segments in bags of three: [0 1 2] and [3 3 3], whose copies are one segment."""
     (prediction,) = tagger.predict([random_embeddings(4)])
     times = segments.segment_times(4, 0, 4 * 0.96)
-    for moment in tagger.timeline(prediction, times, top_k=4):
+    for moment in Readout(LABELS, top_k=4).timeline(prediction, times):
         k = [label.name for label in LABELS].index(moment.tag)
         pairs = list(product(prediction.attention, (0, 1)))
         expected = [
@@ -229,7 +223,9 @@ def test_members_with_bags_of_different_sizes_have_no_common_timeline(build):
     assert prediction.scores.sum() == pytest.approx(1, abs=1e-6)
     assert [len(weights) for weights in prediction.attention] == [2, 2]
     assert len(prediction.bag_scores) == 0
-    assert tagger.timeline(prediction, segments.segment_times(4, 0, 4)) == ()
+    readout, times = Readout(LABELS), segments.segment_times(4, 0, 4)
+    assert readout.timeline(prediction, times) == readout.events(prediction, times) == ()
+    assert {tag.max_score for tag in readout.tags(prediction, times)} == {None}
 
 
 def test_no_clips_no_predictions(tagger):

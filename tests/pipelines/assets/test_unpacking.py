@@ -88,6 +88,57 @@ def test_too_many_and_too_large(tmp_path, target, bounds):
     assert not target.exists()
 
 
+def test_a_bomb_is_not_lit(tmp_path, target):
+    archive = zipped(tmp_path / "a.zip", *((f"{i}", bytes(40_000_000)) for i in range(3)))
+    assert archive.stat().st_size < 150_000
+    with pytest.raises(CommandError, match=r"0\.1 GB, more than 100 times its size"):
+        unpack(archive, target)
+    assert not everything(target)
+    unpack(archive, target, bounds=Bounds(ratio=1000))
+    assert len(everything(target)) == 3
+
+
+def test_files_that_share_their_bytes_count_each(tmp_path, target):
+    """As in the bombs whose directory names the same bytes again and again."""
+    path = zipped(tmp_path / "a.zip", ("0", bytes(40_000_000)))
+    with zipfile.ZipFile(path, "a") as archive:
+        (first,) = archive.infolist()
+        for i in range(1, 50):
+            again = zipfile.ZipInfo(f"{i}")
+            for name in ("header_offset", "CRC", "compress_size", "file_size", "compress_type"):
+                setattr(again, name, getattr(first, name))
+            archive.filelist.append(again)
+        archive._didModify = True
+    with pytest.raises(CommandError, match=r"2.0 GB, more than 100 times"):
+        unpack(path, target)
+    assert not everything(target)
+
+
+@pytest.mark.parametrize("names", [("a", "a/b"), ("a/b", "a"), ("x" * 300,), ("d/" * 3000 + "x",)])
+def test_names_that_no_disk_takes(tmp_path, target, names):
+    archive = zipped(tmp_path / "a.zip", *((name, b"1") for name in names))
+    with pytest.raises(CommandError, match=r"too long a name|a file and a folder") as caught:
+        unpack(archive, target)
+    assert len(str(caught.value)) < 400
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK])
+def test_devices_and_pipes(tmp_path, target, kind):
+    info = zipfile.ZipInfo("device")
+    info.external_attr = (kind | 0o666) << 16
+    with pytest.raises(CommandError, match="is a link or a device"):
+        unpack(zipped(tmp_path / "a.zip", (info, b"1")), target)
+
+
+@pytest.mark.parametrize("mode", [0o4755, 0o2755, 0o777])
+def test_no_rights_are_taken_over(tmp_path, target, mode):
+    info = zipfile.ZipInfo("x")
+    info.external_attr = (stat.S_IFREG | mode) << 16
+    unpack(zipped(tmp_path / "a.zip", (info, b"1")), target)
+    assert not (target / "x").stat().st_mode & 0o7111
+
+
 def lying(path: Path, n_files: int) -> Path:
     """An archive whose directory claims 4 GB for each of its files of one byte."""
     zipped(path, *((f"{i}", b"1") for i in range(n_files)))
@@ -108,7 +159,7 @@ def test_more_than_the_disk_holds(tmp_path, target):
 
 def test_a_size_that_is_not_the_true_one(tmp_path, target):
     with pytest.raises(CommandError, match="has not the size it claims"):
-        unpack(lying(tmp_path / "a.zip", 1), target)
+        unpack(lying(tmp_path / "a.zip", 1), target, bounds=Bounds(ratio=10**9))
     assert not everything(target)
 
 

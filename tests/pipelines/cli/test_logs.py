@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from pipelines.cli import logs
 from pipelines.cli.logs import JsonLines, configure, format_in
 from pipelines.cli.main import Exit, main
 from pipelines.runtime import signals
@@ -53,6 +54,20 @@ def test_log_records_and_other_lines(capsys: pytest.CaptureFixture[str], as_befo
     assert (progress["level"], progress["message"]) == ("INFO", "progress: 1 of 2")
     assert oh["message"].startswith("oh\nTraceback")
     assert {each["run_id"] for each in (info, progress, oh)} == {"r-1"}
+
+
+@pytest.mark.parametrize("formatter", [logs._TextFormatter(), logs._JsonFormatter()])
+def test_what_libraries_log_is_told_without_secrets(formatter: logging.Formatter) -> None:
+    try:
+        raise OSError("https://h/a?sig=" + "planted")
+    except OSError:
+        about = sys.exc_info()
+    said = "GET http://h/a?X-Amz-Signature=%s", ("planted",)
+    record = logging.LogRecord("aiohttp.client", logging.ERROR, "x.py", 1, *said, about)
+    told = formatter.format(record)
+    assert "GET http://h/a?" in told
+    assert "OSError: https://h/a?" in told
+    assert "planted" not in told.replace('"planted"', "").replace('\\"planted\\"', "")
 
 
 def test_lines_that_threads_write_in_pieces_stay_whole() -> None:

@@ -218,6 +218,26 @@ def test_a_defect_is_one_line_and_its_traceback_is_in_the_record(
     assert "Traceback" in record["error"]
 
 
+def test_a_defect_repeats_no_secret(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    sound: str,
+    tiny_model: Path,
+    local_output: Store,
+) -> None:
+    def broken(*arguments: Any) -> None:
+        raise KeyError("https://host/a.wav?X-Amz-Signature=planted")
+
+    monkeypatch.setattr("pipelines.tagging.run.pending", broken)
+    command = ["tag", sound, "--out", local_output.root, "--model", str(tiny_model), "--verbose"]
+    assert main(command) == Exit.DEFECT
+    said = capsys.readouterr().err
+    record = local_output.read(max(local_output.list("_runs"))).decode()
+    assert "https://host/a.wav?" in said
+    assert "https://host/a.wav?" in record
+    assert "planted" not in said + record
+
+
 @pytest.fixture
 def local_output(tmp_path: Path, sound: str, tiny_model: Path) -> Store:
     """An output that was opened with the default settings."""

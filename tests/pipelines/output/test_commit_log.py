@@ -22,6 +22,7 @@ from pipelines.output.recovery import recover
 from pipelines.output.settings import Settings, open_output
 from pipelines.output.staging import stage
 from pipelines.storage.store import Store, open_store
+from tagger import schema
 from tagger.errors import CommandError
 
 MODEL = "m-1"
@@ -61,7 +62,7 @@ def test_commit_takes_the_first_tagged_row(store: Store, staged_table: Build) ->
     assert [(s.file, s.rows) for s in entry.staged] == [(first, (0,)), (second, (0, 2))]
     assert sorted(entry.clip_ids) == ["a", "b"]
     assert entry.failed == (Failed("c", "empty", True, "r"),)
-    assert set(entry.outputs) == {"tags", "embeddings", "timeline", "failures", "clips"}
+    assert set(entry.outputs) == set(schema.tables("float32"))
     assert Entry.from_json(entry.to_json()) == entry
     again = CommitLog(store, MODEL)
     assert again.n_entries == 1

@@ -187,7 +187,7 @@ def test_verify_finds_files_that_the_log_does_not_name(published: Store) -> None
     assert only_model(published).broken == (f"{copy}: the log does not name it; remove it",)
     published.remove([copy, *published.list("_log")])
     assert not status(published).models
-    assert len(only_model(published).broken) == 5
+    assert len(only_model(published).broken) == 6
 
 
 def test_verify_finds_a_clip_that_the_log_counts_twice(published: Store) -> None:

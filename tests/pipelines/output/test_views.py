@@ -27,7 +27,7 @@ from tests.support.outputs import add
 VIEWS = (
     *TABLES,
     *("models", "chosen_model", "current_clips", "current_tags", "current_timeline"),
-    *("current_embeddings", "top_tags", "open_failures"),
+    *("current_events", "current_embeddings", "top_tags", "open_failures"),
 )
 ODD = 'it\'s [2024] *new*? 100% "x" 日本'
 Build = Callable[..., pa.Table]
@@ -106,13 +106,13 @@ def counts(store: Store, model: str | None = None) -> dict[str, int]:
 
 
 def test_two_models_do_not_count_twice(two_models: Store) -> None:
-    everything = {"clips": 5, "tags": 10, "timeline": 5, "embeddings": 30, "failures": 1}
+    everything = {"clips": 5, "tags": 10, "timeline": 5, "events": 5, "embeddings": 30}
     last = {"current_clips": 2, "current_tags": 4, "current_timeline": 2, "top_tags": 2}
-    last |= {"current_embeddings": 12, "open_failures": 1}
-    models = {"models": 2, "chosen_model": 1}
+    last |= {"current_events": 2, "current_embeddings": 12, "open_failures": 1}
+    models = {"failures": 1, "models": 2, "chosen_model": 1}
     assert counts(two_models) == everything | last | models
     first = {"current_clips": 3, "current_tags": 6, "current_timeline": 3, "top_tags": 3}
-    first |= {"current_embeddings": 18, "open_failures": 0}
+    first |= {"current_events": 3, "current_embeddings": 18, "open_failures": 0}
     assert counts(two_models, "m-1") == everything | first | models
     assert counts(two_models, "n-2") == everything | last | models
     by_model = "SELECT model_id, n_clips FROM models ORDER BY ALL"

@@ -67,10 +67,10 @@ for other_way in (on_gpu, here, in_rows):
     for one, other in zip(copy.deepcopy(on_cpu[1]), other_way[1], strict=True):
         values = one.pop("embedding_values"), other.pop("embedding_values")
         np.testing.assert_allclose(*values, 1e-5, 1e-5)
-        for kind in ("tags", "timeline"):
+        for kind in ("tags", "timeline", "events"):
             for a, b in zip(one.pop(kind), other.pop(kind), strict=True):
-                np.testing.assert_allclose(a.pop("score"), b.pop("score"), 1e-5)
-                np.testing.assert_allclose(a.pop("attention", 0), b.pop("attention", 0), 1e-5)
+                for name in ("score", "max_score", "peak_score", "mean_score", "attention"):
+                    np.testing.assert_allclose(a.pop(name, 0), b.pop(name, 0), 1e-5)
                 assert a == b
         assert one == other
 print(len(on_cpu[1]), "rows")

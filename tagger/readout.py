@@ -1,0 +1,105 @@
+"""What a prediction says in words and seconds: tags, timeline, events; needs no torch.
+
+Conventions: K is the number of classes; times are seconds in the original recording.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tagger import ensemble, segments
+from tagger.arrays import DoubleArray
+from tagger.events import heard_s, stretches
+from tagger.labels import Label
+from tagger.results import Event, Moment, Prediction, Tag
+
+Times = tuple[DoubleArray, DoubleArray]
+"""Start and end of each segment, (n_segments,) seconds each."""
+
+
+@dataclass(frozen=True)
+class Readout:
+    """Reads predictions.
+
+    Where the members of an ensemble have bags of different sizes there is a score for the whole
+    clip only: tags have neither ``max_score`` nor ``heard_s``, timeline and events are empty.
+
+    Parameters
+    ----------
+    labels : of the model, in the order of the class numbers
+    top_k : tags of a clip, or of a bag, at most
+    threshold : least score, in [0, 1], of a tag
+    event_threshold : least score of a bag in which a tag is heard
+    event_gap_s : longest gap within one event; by default a bag of six segments (5.76 s) without
+        the tag ends none
+    """
+
+    labels: Sequence[Label]
+    top_k: int = 3
+    threshold: float = 0.0
+    event_threshold: float = 0.5
+    event_gap_s: float = 6.0
+
+    def tags(self, prediction: Prediction, times: Times) -> tuple[Tag, ...]:
+        """The best tags of a clip, best first."""
+        best = ensemble.top_k(prediction.scores, self.top_k, self.threshold)
+        bag_scores = prediction.bag_scores
+        if len(bag_scores):
+            bag_times = _bag_times(prediction, times)
+            seconds = heard_s(bag_scores, *bag_times, self.event_threshold)[best].tolist()
+            most = bag_scores.max(axis=0)[best].tolist()
+        else:
+            seconds = most = [None] * len(best)
+        return tuple(
+            Tag(rank, self.labels[k].name, self.labels[k].mid, float(prediction.scores[k]), *over)
+            for rank, (k, *over) in enumerate(zip(best, most, seconds, strict=True), 1)
+        )
+
+    def timeline(self, prediction: Prediction, times: Times) -> tuple[Moment, ...]:
+        """The best tags of each bag."""
+        if not len(prediction.bag_scores):
+            return ()
+        start_s, end_s = _bag_times(prediction, times)
+        weights = np.mean([member.mean(1) for member in prediction.attention], axis=0)
+        bags = segments.bags(len(times[0]), weights.shape[1])
+        return tuple(
+            Moment(
+                bag,
+                float(start_s[bag]),
+                float(end_s[bag]),
+                self.labels[k].name,
+                float(scores[k]),
+                np.bincount(bags[bag] - bags[bag, 0], weights[bag, :, k]).astype(np.float32),
+            )
+            for bag, scores in enumerate(prediction.bag_scores)
+            for k in ensemble.top_k(scores, self.top_k, self.threshold)
+        )
+
+    def events(self, prediction: Prediction, times: Times) -> tuple[Event, ...]:
+        """When each tag was heard, in order of time."""
+        if not len(prediction.bag_scores):
+            return ()
+        start_s, end_s = _bag_times(prediction, times)
+        found = stretches(
+            prediction.bag_scores, start_s, end_s, self.event_threshold, self.event_gap_s
+        )
+        events = [
+            Event(
+                self.labels[label].name,
+                self.labels[label].mid,
+                float(start_s[first]),
+                float(end_s[last]),
+                peak,
+                mean,
+            )
+            for label, first, last, peak, mean in found
+        ]
+        return tuple(sorted(events, key=lambda event: (event.start_s, event.tag)))
+
+
+def _bag_times(prediction: Prediction, times: Times) -> Times:
+    """Start and end of each bag, (n_bags,) seconds each, from those of the segments."""
+    start_s, end_s = times
+    bags = segments.bags(len(start_s), prediction.attention[0].shape[2])
+    return start_s[bags[:, 0]], end_s[bags.max(axis=1)]
