@@ -57,6 +57,11 @@ N_KINDS: Final = 1000
 MANY: Final = 100_000_000
 MOST_INDEXED: Final = 50_000  # to index a million takes the better part of an hour
 TRUTHS: Final = "truths.json"
+IN_SQL: Final = """WITH best AS (
+        SELECT clip_id, start_s,
+            array_cosine_similarity(embedding::FLOAT[128], ?::FLOAT[128]) AS score
+        FROM embeddings WHERE extractor = ? ORDER BY score DESC LIMIT ?)
+    SELECT uri, start_s FROM best JOIN clips USING (clip_id)"""
 
 
 def main() -> None:
@@ -83,7 +88,7 @@ def of_output(folder: str, n_segments: int, peers: bool) -> Iterator[Row]:
     apart(find_truths, folder)
     for cores in dict.fromkeys((n_cores, 1)):
         row = apart(ours, folder, cores)
-        yield {"how": "search"} | row | {"segments per core and s": n_segments / cores / row["s"]}
+        yield {"how": "search"} | row | {"segments per CPU s": n_segments / row["CPU s"]}
     if peers:
         yield {"how": "DuckDB"} | apart(duckdbs, folder, n_cores)
         yield {"how": "usearch exact"} | apart(usearchs, folder, n_cores, False)
@@ -92,10 +97,10 @@ def of_output(folder: str, n_segments: int, peers: bool) -> Iterator[Row]:
 
 def of_many(rows: Sequence[Row]) -> Row:
     """What ``MANY`` segments take, from the rate of one core."""
-    found: Row = {"segments": MANY, "formula": "segments / segments per core and s / cores"}
+    found: Row = {"segments": MANY, "formula": "segments / segments per CPU s / cores"}
     for row in rows:
         if row["how"] == "search" and row["cores"] == 1:
-            core_s = MANY / row["segments per core and s"]
+            core_s = MANY / row["segments per CPU s"]
             found[f"{row['extractors']} extractors, {row['dtype']}"] = {
                 "s on 2 cores": core_s / 2,
                 "s on 64 cores": core_s / 64,
@@ -118,15 +123,12 @@ def duckdbs(folder: str, n_cores: int) -> Row:
     import duckdb
 
     connection = duckdb.connect(config={"threads": n_cores})
-    table = f"read_parquet('{folder}/{{}}/**/*.parquet', hive_partitioning=false)"
-    asked = f"""WITH best AS (
-            SELECT clip_id, start_s, array_cosine_similarity(
-                embedding::FLOAT[128], ?::FLOAT[128]) AS score
-            FROM {table.format("embeddings")} WHERE extractor = ? ORDER BY score DESC LIMIT {TOP})
-        SELECT uri, start_s FROM best JOIN {table.format("clips")} USING (clip_id)"""
+    for table in ("embeddings", "clips"):
+        files = connection.read_parquet(f"{folder}/{table}/**/*.parquet", hive_partitioning=False)
+        files.create_view(table)
 
     def ask(query: Vectors) -> Iterable[int]:
-        found = connection.execute(asked, [query.tolist(), EXTRACTORS[0]]).fetchall()
+        found = connection.execute(IN_SQL, [query.tolist(), EXTRACTORS[0], TOP]).fetchall()
         return [number_of(*row) for row in found]
 
     return measured(folder, n_cores, ask)
