@@ -307,9 +307,10 @@ def clips(first: int, n: int, run_id: str, extractors: Sequence[str] = EXTRACTOR
 
 
 def structs(kind: pa.DataType, n_each: int, **values: Any) -> pa.Array:
-    """A column of lists of ``n_each`` structs."""
+    """A column of lists of ``n_each`` structs; fields that are not given are null."""
     fields = [*kind.value_type]
-    arrays = [pa.array(values[field.name], field.type) for field in fields]
+    n = len(next(iter(values.values())))
+    arrays = [pa.array(values.get(field.name, [None] * n), field.type) for field in fields]
     content = pa.StructArray.from_arrays(arrays, fields=fields)
     offsets = pa.array(range(0, len(content) + 1, n_each), pa.int32())
     return pa.ListArray.from_arrays(offsets, content, type=kind)
