@@ -98,9 +98,11 @@ def load(path: str | Path, *, layout: str | None = None) -> Dataset:
     if raw.empty:
         raise CommandError(f"{path}: there is no audio in it")
     _refuse(path, "clips without a name", raw["uri"][raw["name"] == ""])
-    _refuse(path, "clips listed more than once", raw["name"][raw["name"].duplicated()])
+    places = _places(raw)
+    twice = raw["name"].duplicated()
+    _refuse(path, "clips listed more than once (a clip has one label)", places[twice])
     unlabelled = (raw["label"] == "") & (raw["usage"] != IGNORED)
-    _refuse(path, "clips without a label", raw["name"][unlabelled])
+    _refuse(path, "clips without a label", places[unlabelled])
     labels = of_layout or LabelSet.of(sorted(set(raw["label"]) - {""}))
     dataset = Dataset(layout, labels, _typed(raw, path))
     present = set(dataset.truth()[dataset.development()])
@@ -111,23 +113,28 @@ def load(path: str | Path, *, layout: str | None = None) -> Dataset:
 
 def _typed(raw: pd.DataFrame, path: Path) -> pd.DataFrame:
     """The raw table with types, nulls and sizes."""
-    names = raw["name"]
+    places = _places(raw)
     clips = raw.astype("string").replace("", pd.NA)
     clips["split"] = clips["split"].fillna("train")
     unknown = ~clips["split"].isin(_SPLITS)
-    _refuse(path, f"clips whose split is not one of {', '.join(_SPLITS)}", names[unknown])
+    _refuse(path, f"clips whose split is not one of {', '.join(_SPLITS)}", places[unknown])
     folds = clips["fold"].str.removesuffix(".0")  # as pandas writes columns with nulls
     broken = ~folds.str.fullmatch(r"\d+").fillna(True).astype(bool)
-    _refuse(path, "clips whose fold is not a whole number", names[broken])
+    _refuse(path, "clips whose fold is not a whole number", places[broken])
     clips["fold"] = folds.astype("Int64")
     verified = raw["manually_verified"].str.lower()
     unclear = ~verified.isin([*_YES_NO, ""])
-    _refuse(path, "clips whose manually_verified is neither 0 nor 1", names[unclear])
+    _refuse(path, "clips whose manually_verified is neither 0 nor 1", places[unclear])
     clips["manually_verified"] = verified.map(_YES_NO).astype("boolean")
     clips["size_bytes"] = pd.array([_size(uri) for uri in raw["uri"]], dtype="Int64")
     local = raw["uri"].str.startswith(_LOCAL) & (raw["usage"] != IGNORED)
-    _refuse(path, "clips that are missing", names[local & clips["size_bytes"].isna()])
+    _refuse(path, "clips that are missing", places[local & clips["size_bytes"].isna()])
     return clips
+
+
+def _places(raw: pd.DataFrame) -> "pd.Series[str]":
+    """Where clips are, for people: whole paths of local files."""
+    return raw["uri"].str.removeprefix(_LOCAL)
 
 
 def _size(uri: str) -> int | None:

@@ -11,25 +11,27 @@ default.
 
 import re
 from collections.abc import Generator, Iterator
-from contextlib import closing
 from itertools import chain
 from typing import Final
 
 import av
 import av.error
 import numpy as np
-from av import AudioFrame, AudioStream
+from av import AudioFrame, AudioStream, Packet
 from av.container import InputContainer
 
-from tagger import tracks
+from tagger import frames, tracks
 from tagger.arrays import FloatArray
 from tagger.errors import ClipError, Reason
-from tagger.recording import Decoded, Mix, Reader, block_length
+from tagger.recording import NOT_AUDIO, Decoded, Reader, block_length
 
 _CONTAINERS: Final = (
-    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dts,eac3,flac,flv,loas,matroska,mov,mp3,mpc,mpc8,mpeg,"
-    "mpegts,mxf,ogg,rm,tak,truehd,tta,voc,w64,wav,wv"
+    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,dss,dts,dtshd,eac3,flac,flv,gsm,iff,loas,matroska,mlp"
+    ",mov,mp3,mpc,mpc8,mpeg,mpegts,mxf,ogg,oma,rm,shn,tak,truehd,tta,voc,w64,wav,wv"
 )
+_STATE_LENGTH: Final = re.compile("mov|matroska|asf|flv|ape|mpc|tak|tta|wv")
+"""Containers whose length is written in them; of others ffmpeg guesses it from the bit rate."""
+_LONGEST_FRAME: Final = 2_880  # bytes of a frame of mp3
 _MAX_PLANES: Final = 8
 _SIGNATURES: Final = re.compile(
     rb"RIFF....(WAVE|AVI )|RF64....WAVE|FORM....AIF|caff|fLaC|OggS|ID3|\xff[\xe0-\xff]"
@@ -39,15 +41,14 @@ _SIGNATURES: Final = re.compile(
 """First bytes of wav, avi, aiff, caf, flac, ogg, mp3, mp4, matroska, asf: meant to hold audio."""
 
 
-def open_ffmpeg(reader: Reader, mix: Mix, track: int | None) -> Decoded:
-    """Open a recording with ffmpeg and decode it to mono, a block at a time.
+def open_ffmpeg(reader: Reader, track: int | None) -> Decoded:
+    """Open a recording with ffmpeg and decode it, (n, channels) a block.
 
     Rate and channels are those of the first frame, since headers err.
 
     Parameters
     ----------
-    reader : the recording; it is read from its start, and closed after the last block
-    mix : makes mono of the channels
+    reader : the recording; it is read from its start
     track : number, from 1, of the audio track to decode; None: the container's default
 
     Raises
@@ -58,17 +59,19 @@ def open_ffmpeg(reader: Reader, mix: Mix, track: int | None) -> Decoded:
     container = _container(reader)
     stream = tracks.choose(container, track)
     tracks.refuse_encrypted(container, stream, reader)
-    frames = _frames(container, stream, reader)
+    if stream.codec_context is None:
+        raise ClipError(Reason.UNSUPPORTED, "a codec that ffmpeg does not know")
+    decoded = _frames(container, stream, reader)
     try:
-        first = next(frames, None)
+        first = next(decoded, None)
     except ClipError:
         if tracks.looks_encrypted(reader):
             raise tracks.encrypted() from None
         raise
     if first is None:
         raise ClipError(Reason.EMPTY, f"no samples ({container.format.name})")
-    joined = _joined(chain([first], frames), first.sample_rate, container, reader)
-    return Decoded(first.sample_rate, first.layout.nb_channels, _mixed(joined, mix))
+    blocks = _blocks(chain([first], decoded), first.sample_rate, container)
+    return Decoded(first.sample_rate, first.layout.nb_channels, blocks)
 
 
 def count_tracks(reader: Reader) -> tuple[int, int]:
@@ -94,61 +97,86 @@ def _not_opened(reader: Reader, error: av.error.FFmpegError) -> ClipError:
     """Why ffmpeg could not open it: broken audio, or no audio at all."""
     if tracks.looks_encrypted(reader):
         return tracks.encrypted()
-    reader.seek(0)
-    if _SIGNATURES.match(reader.read(16)):
+    if _SIGNATURES.match(reader.read_at(0, 16)):
         return ClipError(Reason.DECODE_ERROR, f"broken header: {error.strerror}")
-    return ClipError(Reason.UNSUPPORTED, "not audio, or of an unknown kind")
+    return ClipError(Reason.UNSUPPORTED, NOT_AUDIO)
 
 
 def _frames(container: InputContainer, stream: AudioStream, reader: Reader) -> Iterator[AudioFrame]:
     """Frames of an audio stream.
 
-    Broken packets are left out; if there were any, or the stream is far shorter than its header
-    says, a ``ClipError`` ends it.
+    Broken packets are left out; if sound was lost with them, or the stream is far shorter than its
+    header says, a ``ClipError`` ends it.
     """
-    decoded_s, broken = 0.0, ""
+    decoded_s, stopped = 0.0, ""
+    losses = frames.Losses(container.format.name)
+    if stream.codec_context.name == "flac":  # which gives noise for a broken frame otherwise
+        stream.codec_context.options = {"err_detect": "crccheck+explode"}
     try:
         for packet in container.demux(stream):
             tracks.refuse_encrypted_packet(packet)
-            try:
-                frames = [frame for frame in packet.decode() if frame.samples]
-            except av.error.DecoderNotFoundError:
-                raise ClipError(Reason.UNSUPPORTED, "a codec that ffmpeg does not know") from None
-            except av.error.FFmpegError as error:
-                broken = broken or f"broken data at {decoded_s:.3f} s: {error.strerror}"
-                continue
-            yield from frames
-            decoded_s += sum(frame.samples / frame.sample_rate for frame in frames)
+            for frame in _decoded(packet, losses, f"broken data at {decoded_s:.3f} s"):
+                yield frame
+                decoded_s += frame.samples / frame.sample_rate
     except av.error.FFmpegError as error:
-        broken = broken or f"decoding stopped at {decoded_s:.3f} s: {error.strerror}"
+        stopped = f"decoding stopped at {decoded_s:.3f} s: {error.strerror}"
     except IndexError:  # PyAV, after the last packet: other streams that began on the way (mpegts)
         pass
+    broken = losses.told(reader) or stopped or _cut_short(container, stream, reader, decoded_s)
     reader.check()
-    broken = broken or _cut_short(container, stream, decoded_s)
     if broken:
         raise ClipError(Reason.DECODE_ERROR, broken)
 
 
-def _cut_short(container: InputContainer, stream: AudioStream, decoded_s: float) -> str:
+def _decoded(
+    packet: "Packet[AudioStream]", losses: frames.Losses, trouble: str
+) -> list[AudioFrame]:
+    """The frames of a packet, as far as they can be decoded."""
+    data, place = bytes(packet), packet.pos or 0
+    try:
+        found, part = packet.decode(), slice(0, len(data))
+    except av.error.FFmpegError as error:
+        trouble = f"{trouble}: {error.strerror}"
+        part = losses.frames_in(data)
+        found = _decoded_alone(data[part], packet.stream)
+        part = part if found else slice(0, 0)
+    losses.not_decoded(data[: part.start], place, trouble)
+    losses.decoded(data[part], place + part.start)
+    losses.not_decoded(data[part.stop :], place + part.stop, trouble)
+    return [frame for frame in found if frame.samples]
+
+
+def _decoded_alone(data: bytes, stream: AudioStream) -> list[AudioFrame]:
+    """The frames of a part of a packet; none where it is broken."""
+    try:
+        return stream.codec_context.decode(Packet(data)) if data else []
+    except av.error.FFmpegError:
+        return []
+
+
+def _cut_short(
+    container: InputContainer, stream: AudioStream, reader: Reader, decoded_s: float
+) -> str:
     """What is missing of the length in the header, or "" where so little that it means nothing.
 
-    Such lengths are the container's, not the codec's, so they need not be exact; in raw AAC they
-    are a guess.
+    Such lengths are the container's, not the codec's, so they need not be exact.
     """
-    promised_s = float((stream.duration or 0) * (stream.time_base or 0))
-    if container.format.name == "aac" or decoded_s > 0.9 * promised_s - 1.0:
+    if container.format.name == "mp3":
+        promised_s = frames.announced_s(reader.read_at(0, _LONGEST_FRAME))
+        missing = decoded_s < promised_s - 0.1
+    elif _STATE_LENGTH.match(container.format.name):
+        promised_s = float((stream.duration or 0) * (stream.time_base or 0))
+        if not promised_s and len(container.streams) == 1:
+            promised_s = (container.duration or 0) / av.time_base
+        missing = decoded_s <= 0.9 * promised_s - 1.0
+    else:
         return ""
-    return f"decoding stopped at {decoded_s:.3f} s: the header promises {promised_s:.3f} s"
+    end = f"decoding stopped at {decoded_s:.3f} s"
+    return f"{end}: the header promises {promised_s:.3f} s" if missing else ""
 
 
-def _mixed(blocks: Generator[FloatArray], mix: Mix) -> Generator[FloatArray]:
-    with closing(blocks):
-        for block in blocks:
-            yield mix(block)
-
-
-def _joined(
-    frames: Iterator[AudioFrame], sample_rate_hz: int, container: InputContainer, reader: Reader
+def _blocks(
+    decoded: Iterator[AudioFrame], sample_rate_hz: int, container: InputContainer
 ) -> Generator[FloatArray]:
     """Frames joined to blocks, (n, channels); a change of the sample rate ends the recording."""
     unpacker = _Unpacker()
@@ -156,7 +184,7 @@ def _joined(
     n = 0
     damage: ClipError | None = None
     try:
-        for frame in frames:
+        for frame in decoded:
             if frame.sample_rate != sample_rate_hz:
                 raise ClipError(Reason.DECODE_ERROR, "the sample rate changes on the way")
             samples = unpacker.samples(frame)
@@ -171,7 +199,6 @@ def _joined(
         damage = error
     finally:
         container.close()
-        reader.close()
     if n:
         yield np.concatenate(pieces)
     if damage:

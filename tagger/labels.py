@@ -4,6 +4,8 @@ The identifiers were compared with AudioSet's published label lists (``class_lab
 and the ontology); ``None`` stands where no class of AudioSet means the same.
 """
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +15,9 @@ import numpy as np
 
 from tagger.arrays import IndexArray
 from tagger.errors import CommandError
+
+_LIST: Final = re.compile(r"[;|\t\n]|,(?![\s\d])|^\s*\[.*\]\s*$", re.DOTALL)
+"""What is between labels of a list, or around them."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,25 @@ class LabelSet:
                 f"labels that are not in the list of {len(self)}: {', '.join(unknown[:5])}"
             )
         return np.array([self._index[name] for name in names], np.int64)
+
+
+def holds_several(texts: Iterable[str]) -> str | None:
+    """The first of the texts of a label column that lists several labels; None: none does.
+
+    ``dog;rain``, ``dog|rain`` and ``["dog", "rain"]`` do. A comma may belong to a name, as in
+    AudioSet's ``Male speech, man speaking``: it separates labels where no space follows, or where
+    all that it separates stands in other texts too, alone or in a list.
+    """
+    every = list(dict.fromkeys(texts))
+    parts = {text: [part.strip() for part in text.split(",")] for text in every}
+    n_texts = Counter(part for of_text in parts.values() for part in {*of_text})
+    for text in every:
+        if text in _KNOWN:
+            continue
+        among_others = len(parts[text]) > 1 and all(n_texts[part] > 1 for part in parts[text])
+        if among_others or _LIST.search(text):
+            return text
+    return None
 
 
 def _parsed(text: str) -> tuple[Label, ...]:

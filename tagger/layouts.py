@@ -10,11 +10,19 @@ from collections.abc import Callable
 from itertools import takewhile
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote
 
 import pandas as pd
 
 from tagger.errors import CommandError
-from tagger.labels import ESC_10, ESC_10_OF_ESC_50, ESC_50, FSDKAGGLE2018, LabelSet
+from tagger.labels import (
+    ESC_10,
+    ESC_10_OF_ESC_50,
+    ESC_50,
+    FSDKAGGLE2018,
+    LabelSet,
+    holds_several,
+)
 from tagger.recording import AUDIO_SUFFIXES
 
 RAW: Final = (
@@ -141,7 +149,12 @@ def _folders(root: Path) -> Table:
 def _csv(path: Path) -> Table:
     """A CSV of uri and label, and any other columns of ``RAW``; paths count from its folder."""
     table = read_csv(path, ["uri", "label"])
-    uris = [uri if "://" in uri or not uri else _uri(path.parent / uri) for uri in table["uri"]]
+    if several := holds_several(table["label"]):
+        raise CommandError(
+            f"{path}: column label: {several!r} is more than one label, and clips with several are "
+            "not supported; give each clip the label that fits best, or leave it out"
+        )
+    uris = [_located(uri, path.parent) for uri in table["uri"]]
     table["uri"] = uris
     folders = zip(*(uri.split("/")[:-1] for uri in uris), strict=False)
     depth = sum(1 for _ in takewhile(lambda parts: len(set(parts)) == 1, folders))
@@ -167,13 +180,19 @@ def read_csv(path: Path, required: list[str]) -> pd.DataFrame:
 
     Raises
     ------
-    CommandError : it cannot be read, or lacks a column
+    CommandError : it cannot be read, or lacks a column, or has one twice
     """
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        rows = pd.read_csv(
+            path, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig"
+        )
     except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         detail = " ".join(str(error).split())
         raise CommandError(f"{path}: cannot be read as CSV: {detail}") from error
+    header = list(rows.iloc[0])
+    table = rows[1:].reset_index(drop=True).set_axis(header, axis="columns")
+    if twins := sorted({name for name in header if header.count(name) > 1}):
+        raise CommandError(f"{path}: columns that stand twice: {', '.join(twins)}; rename one")
     missing = [column for column in required if column not in table]
     if missing:
         raise CommandError(
@@ -191,7 +210,20 @@ def _first(root: Path, places: tuple[str, ...]) -> Path | None:
 
 
 def _uri(path: Path) -> str:
-    return f"file://{os.path.normpath(path.absolute())}"
+    uri = f"file://{os.path.normpath(path.absolute())}"
+    if any("\udc80" <= letter <= "\udcff" for letter in uri):  # as Python escapes other bytes
+        raise CommandError(f"{str(path)!r}: the name is not UTF-8; rename it")
+    return uri
+
+
+def _located(uri: str, folder: Path) -> str:
+    """The URI of a clip by its path or URI; one of a file may be percent-encoded."""
+    if not uri or ("://" in uri and not uri.startswith("file://")):
+        return uri
+    if "://" not in uri:
+        return _uri(folder / uri)
+    path = uri.removeprefix("file://").removeprefix("localhost")
+    return _uri(Path(path if os.path.lexists(path) else unquote(path)))
 
 
 def _freesound(identifiers: "pd.Series[str]") -> "pd.Series[str]":

@@ -21,6 +21,9 @@ Source = bytes | str | Path | BinaryIO
 Mix = Callable[[FloatArray], FloatArray]
 """Makes (n,) float32 of (n, channels): called for each block, in order."""
 
+NOT_AUDIO: Final = "not audio, or of an unknown kind"
+"""The detail of a failure where a decoder knows nothing of a recording."""
+
 _BLOCK_S: Final = 10.0
 _MAX_BLOCK_VALUES: Final = 2**22  # samples times channels, 16 MiB
 
@@ -43,9 +46,9 @@ class Decoded(NamedTuple):
     Attributes
     ----------
     sample_rate_hz, channels : of the recording
-    blocks : yields (n,) float32, the channels as ``Mix`` makes one of them, about 10 s at a time.
-        Where the recording is damaged it ends with a ``ClipError`` for ``DECODE_ERROR``, after
-        everything that could be decoded.
+    blocks : yields (n,) float32, the channels as ``Mix`` makes one of them, about 10 s at a time;
+        (n, channels) inside the decoders. Where the recording is damaged it ends with a
+        ``ClipError`` for ``DECODE_ERROR``, after everything that could be decoded.
     """
 
     sample_rate_hz: int
@@ -56,12 +59,19 @@ class Decoded(NamedTuple):
 class Reader:
     """A source as the decoders read it: a binary file without a name, whose failures are kept.
 
+    What surrounds the recording can be left out (``narrow``), and a header that lies be read as it
+    should have been written (``patch``).
+
     An exception inside libsndfile's callbacks would be printed and forgotten, and the recording
     blamed for an outage of the store; ``check`` raises it where it can be seen.
 
     Parameters
     ----------
     source : read from its start; opened here if it is a path or bytes
+
+    Attributes
+    ----------
+    size : of the recording in bytes
 
     Raises
     ------
@@ -73,15 +83,42 @@ class Reader:
         self._file = _open(source)
         self.size = self._file.seek(0, os.SEEK_END)
         self._file.seek(0)
+        self._start = 0  # of the recording in the file
+        self._patches: list[tuple[int, bytes]] = []
         self._failure: OSError | None = None
+
+    def narrow(self, start: int, end: int) -> None:
+        """Leave out what lies before ``start`` and from ``end`` on; both in bytes."""
+        self._patches = [(at - start, data) for at, data in self._patches]
+        self._start += start
+        self.size = end - start
+        self.seek(0)
+
+    def part(self, start: int, end: int) -> "Reader":
+        """The bytes from ``start`` to ``end`` as a recording of their own."""
+        part = Reader(self._file)
+        part.narrow(self._start + start, self._start + end)
+        return part
+
+    def patch(self, at: int, data: bytes) -> None:
+        """Read ``data`` at a place instead of what is there."""
+        self._patches.append((at, data))
 
     def read(self, n: int = -1) -> bytes:
         """At most ``n`` bytes; none after a failure."""
+        at = self.tell()
+        left = max(0, self.size - at)
         try:
-            return self._file.read(n)
+            data = self._file.read(left if n < 0 else min(n, left))
         except OSError as error:
             self._failure = self._failure or error
             return b""
+        return self._patched(data, at) if self._patches else data
+
+    def read_at(self, at: int, n: int) -> bytes:
+        """At most ``n`` bytes from a place on."""
+        self.seek(at)
+        return self.read(n)
 
     def readinto(self, buffer: memoryview) -> int:
         """Fill a buffer as far as there are bytes; how many there were."""
@@ -93,11 +130,12 @@ class Reader:
         """Move to a place, or to the start or end where there is no such place."""
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self.tell(), os.SEEK_END: self.size}[whence]
         # Broken headers ask for places before the start and far beyond the end.
-        return self._file.seek(min(max(0, base + offset), self.size))
+        at = min(max(0, base + offset), self.size)
+        return self._file.seek(self._start + at) - self._start
 
     def tell(self) -> int:
         """The place that is read next, in bytes."""
-        return self._file.tell()
+        return self._file.tell() - self._start
 
     def check(self) -> None:
         """Raise the first ``OSError`` of the source, if it had one."""
@@ -108,6 +146,14 @@ class Reader:
         """Close what was opened here; a file object of the caller's stays open."""
         if self._opened:
             self._file.close()
+
+    def _patched(self, data: bytes, at: int) -> bytes:
+        end = at + len(data)
+        for place, new in self._patches:
+            if place < end and at < place + len(new):
+                first, last = max(place, at), min(place + len(new), end)
+                data = data[: first - at] + new[first - place : last - place] + data[last - at :]
+        return data
 
 
 def mono(samples: FloatArray) -> FloatArray:

@@ -44,13 +44,20 @@ def choose(container: InputContainer, track: int | None) -> AudioStream:
 def refuse_encrypted(container: InputContainer, stream: AudioStream, reader: Reader) -> None:
     """Raise ``ClipError`` where the header says that the track is encrypted."""
     is_asf = container.format.name == "asf"
-    context = stream.codec_context  # None where ffmpeg does not know the codec
     if (
-        (context and context.codec_tag in _PROTECTED_TAGS)
+        _codec_tag(stream) in _PROTECTED_TAGS
         or "enc_key_id" in stream.metadata  # Matroska
         or (is_asf and _ASF_PROTECTION.search(_header(reader)))
     ):
         raise encrypted()
+
+
+def _codec_tag(stream: AudioStream) -> str:
+    """The four letters of the codec; "" where ffmpeg does not know it, or they are no letters."""
+    try:
+        return stream.codec_context.codec_tag if stream.codec_context else ""
+    except UnicodeDecodeError:  # a number, as in wav
+        return ""
 
 
 def refuse_encrypted_packet(packet: "Packet[AudioStream]") -> None:

@@ -33,12 +33,23 @@ _HELP: Final = ("-h", "--help")
 
 def run() -> NoReturn:
     """Carry out the command of this process and end it."""
+    _begin_in_utf8()
     standard_streams.open_if_closed()
     codes: list[int] = [Exit.DEFECT]
     atexit.register(_leave, codes)  # what is registered first is called last
     raise_on_signals()
     codes.append(main())
     sys.exit(codes[-1])
+
+
+def _begin_in_utf8() -> None:
+    """Begin the process again in Python's UTF-8 mode, where the locale has another encoding.
+
+    The same words then name the same objects everywhere, and processes that this one starts follow.
+    """
+    if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, sys.orig_argv)  # noqa: S606 (this very command)
 
 
 def _leave(codes: list[int]) -> NoReturn:

@@ -114,7 +114,12 @@ class RunRecord:
     def _write(self, store: Store) -> None:
         self.heartbeat_at = _now()
         text = json.dumps(self.summary(), indent=2, ensure_ascii=False)
-        store.write(layout.run_record(self.run_id), text.encode())
+        store.write(layout.run_record(self.run_id), json_bytes(text))
+
+
+def json_bytes(text: str) -> bytes:
+    """JSON in UTF-8; of a name that is none, the bytes that are none as JSON's escapes."""
+    return text.encode(errors="backslashreplace")
 
 
 def new_run_id() -> str:

@@ -1,5 +1,6 @@
 """What ``tag`` is told, validated when it is made."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -10,6 +11,7 @@ from pipelines.storage.uris import refuse_credentials
 from tagger.card import BUNDLED
 from tagger.configs import require_positive
 from tagger.errors import OptionError
+from tagger.recorded_at import by_pattern
 
 EmbeddingDtype = Literal["float32", "float16"]
 
@@ -55,10 +57,21 @@ class TagJob:
     event_gap_s: float = 6.0
     """Longest gap in an event, in which its tag is not heard."""
 
+    track: str = "default"
+    """Which audio track is tagged of a recording that has several: default, the one that its
+    container marks so, else the first; a number, from 1; or all, each as a clip of its own: the
+    default one under the recording's name, the others as NAME#track=2."""
+
     follow_links: bool = False
     """Below a folder, take files that links lead to wherever they lie, and enter folders that links
     lead to, each folder once: for archives whose files are links, as with DVC or git-annex. Without
     it links that lead out of the folder, and links to folders, are passed over."""
+
+    recorded_at: str | None = field(default=None, metadata={"metavar": "PATTERN"})
+    """Where names hold the time of the recording, for the column recorded_at: %Y%m%d_%H%M%S finds
+    20240101_063000; %Y year, %m month, %d day, %j day of the year, %H hour, %M minute, %S second.
+    Left out: what a WAV file's header says (GUANO, bext), else a time in one of the usual ways in
+    the file's name."""
 
     limit: int | None = None
     """Clips to work on in this run, at most. The next run goes on with the others."""
@@ -98,8 +111,23 @@ class TagJob:
         for name in ("threshold", "max_failed", "event_threshold"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise OptionError(name, "must be from 0 to 1")
+        _require_pattern(self.recorded_at)
+        _require_track(self.track)
         if not self.event_gap_s >= 0.0:
             raise OptionError("event_gap_s", "must be 0 or more")
         for name in ("limit", "price_per_hour", "price_per_gpu_hour"):
             if getattr(self, name) is not None:
                 require_positive(name, getattr(self, name))
+
+
+def _require_pattern(pattern: str | None) -> None:
+    try:
+        if pattern is not None:
+            by_pattern(pattern)
+    except ValueError as error:
+        raise OptionError("recorded_at", str(error)) from error
+
+
+def _require_track(track: str) -> None:
+    if not re.fullmatch("default|all|[1-9][0-9]*", track):
+        raise OptionError("track", "must be default, all, or a number from 1")

@@ -196,7 +196,12 @@ class _TagRun:
     ) -> None:
         """Tag ``todo``; commit and publish on the way."""
         table, bounds = divide(todo, n_workers)
-        rows = RowSettings(read_settings(self._store), self._record.model_id, self._record.run_id)
+        rows = RowSettings(
+            read_settings(self._store),
+            self._record.model_id,
+            self._record.run_id,
+            self._job.recorded_at,
+        )
         how = self._job.resources
         plan = Plan(table, bounds, self._store, rows, self._job.limits, how.precision)
         plan = replace(plan, extractor_batch=how.extractor_batch, board=self._watch.board)
@@ -207,7 +212,7 @@ class _TagRun:
             for receipt in receipts(plan, carry_out):
                 self._record.tally = done = self._record.tally.plus(receipt.tally)
                 note = f"{done.audio_s / 3600:.2f} h of audio, {done.n_failed:,} failed"
-                progress.show(done.n_tagged + done.n_failed, note)
+                progress.show(done.n_recordings, note)
                 committer.add(receipt)
                 self._stop_if_lock_lost()
             committer.finish()

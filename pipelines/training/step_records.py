@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from pipelines.output import layout
-from pipelines.output.run_records import RunState, new_run_id
+from pipelines.output.run_records import RunState, json_bytes, new_run_id
 from pipelines.runtime.errors import NO_DEFECTS
 from pipelines.runtime.log_context import of_run
 from pipelines.runtime.packages import package_versions
@@ -47,7 +47,7 @@ class StepRecord:
     def write(self, store: Store) -> None:
         """Replace what the work folder holds of the step."""
         text = json.dumps(asdict(self), indent=2, ensure_ascii=False, allow_nan=False)
-        store.write(layout.run_record(self.run_id), text.encode())
+        store.write(layout.run_record(self.run_id), json_bytes(text))
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pipelines.cli.main import main
+from tests.support.commands import begin
 from tests.support.sounds import write_sound
 from tests.support.tables import read_tables
 
@@ -85,3 +86,22 @@ def test_bad_entries_beside_recordings_are_counted(collection, tmp_path, tiny_mo
     assert main([*command, "--follow-links", "--max-failed", "1"]) == 0
     assert "skipped   1 AppleDouble, 1 broken links\n" in capsys.readouterr().out
     assert len(read_tables(str(tmp_path / "out"))["clips"]) == 1 + 6
+
+
+def test_names_that_are_not_utf8_in_a_locale_that_is_not(tmp_path, tiny_model):
+    write_sound(tmp_path / "ü.wav", seconds=1.0)
+    odd = tmp_path / "caf\udce9.wav"
+    (tmp_path / "ü.wav").rename(odd)
+    write_sound(tmp_path / "ü.wav", seconds=1.0)
+    command = ["tag", str(odd), str(tmp_path / "ü.wav"), "--model", str(tiny_model)]
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    with begin(*command, "--out", str(tmp_path / "out"), **ascii_only) as process:
+        _, said = process.communicate()
+    assert process.returncode == 0, said
+    clips = read_tables(str(tmp_path / "out"))["clips"]
+    assert sorted(clip["uri"] for clip in clips) == [
+        f"file+bytes://{tmp_path}/caf%E9.wav",
+        f"file://{tmp_path}/ü.wav",
+    ]
+    (record,) = (tmp_path / "out/_runs").iterdir()
+    assert json.loads(record.read_bytes())["config"]["inputs"] == [command[1], command[2]]

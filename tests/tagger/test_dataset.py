@@ -22,14 +22,20 @@ def _csv(folder, rows, columns="uri,label"):
 @pytest.mark.parametrize(
     ("rows", "columns", "message"),
     [
-        (["a.wav,x", "b.wav,"], "uri,label", "without a label: b.wav"),
-        (["a.wav,x", "b.wav,y", "a.wav,y"], "uri,label", "more than once: a.wav"),
+        (["a.wav,x", "b.wav,"], "uri,label", r"without a label: /.*/b\.wav"),
+        (["a.wav,x", "b.wav,y", "a.wav,y"], "uri,label", r"more than once \(.*\): /.*/a\.wav"),
+        (
+            ["a.wav,x", "b.wav,x;y"],
+            "uri,label",
+            "column label: 'x;y' is more than one label, .*",
+        ),
+        (["a.wav,x,y"], "uri,label,label", "columns that stand twice: label; rename one"),
         (["a.wav,x", ",y"], "uri,label", "without a name"),
         (["a.wav,x,", "b.wav,y,test"], "uri,label,split", "without clips to train on: y"),
-        (["a.wav,x,", "b.wav,y,valid"], "uri,label,split", "split is not one of .*: b.wav"),
-        (["a.wav,x,1", "b.wav,y,one"], "uri,label,fold", "not a whole number: b.wav"),
-        (["a.wav,x,1", "b.wav,y,1.5"], "uri,label,fold", "not a whole number: b.wav"),
-        (["a.wav,x,1", "b.wav,y,?"], "uri,label,manually_verified", "neither 0 nor 1: b.wav"),
+        (["a.wav,x,", "b.wav,y,valid"], "uri,label,split", "split is not one of .*: /.*/b.wav"),
+        (["a.wav,x,1", "b.wav,y,one"], "uri,label,fold", "not a whole number: /.*/b.wav"),
+        (["a.wav,x,1", "b.wav,y,1.5"], "uri,label,fold", "not a whole number: /.*/b.wav"),
+        (["a.wav,x,1", "b.wav,y,?"], "uri,label,manually_verified", "neither 0 nor 1: /.*/b.wav"),
         ([], "uri,label", "no audio in it"),
     ],
 )
@@ -54,8 +60,26 @@ def test_missing_files_are_counted_and_named(tmp_path):
     csv = _csv(tmp_path, [f"{i}.wav,x" for i in range(9)])
     for i in range(2, 7):
         (tmp_path / f"{i}.wav").unlink()
-    with pytest.raises(CommandError, match=r"missing: 2.wav, 3.wav, 4.wav and 2 more"):
+    with pytest.raises(CommandError, match=rf"missing: {tmp_path}/2.wav, /.*/4.wav and 2 more"):
         dataset.load(csv)
+
+
+def test_paths_in_messages_are_whole(tmp_path):
+    csv = _csv(tmp_path, ["a.wav,x"])
+    with csv.open("a") as file:
+        file.write("\n/nope/x.wav,y\n")
+    with pytest.raises(CommandError, match=r"missing: /nope/x.wav$"):
+        dataset.load(csv)
+
+
+def test_uris_of_files_may_be_percent_encoded(tmp_path):
+    names = ["b c.wav", "x%20y.wav", "100%.wav"]
+    csv = _csv(tmp_path, [f"{name},x" for name in names])
+    plain = dataset.load(csv).clips["uri"].tolist()
+    as_uris = [(tmp_path / "b c.wav").as_uri(), f"file://{tmp_path}/x%20y.wav"]
+    as_uris.append((tmp_path / "100%.wav").as_uri().replace("file://", "file://localhost"))
+    csv.write_text("\n".join(["uri,label", *(f"{uri},x" for uri in as_uris)]))
+    assert dataset.load(csv).clips["uri"].tolist() == plain
 
 
 def test_an_unknown_layout(tmp_path):
@@ -101,3 +125,10 @@ def test_the_fingerprint_sees_sizes(tmp_path):
     before = dataset.load(csv).fingerprint()
     (tmp_path / "a.wav").write_bytes(bytes(61))
     assert dataset.load(csv).fingerprint() != before
+
+
+def test_names_that_are_not_utf8_are_refused(tmp_path):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x/caf\udce9.wav").write_bytes(b"x")
+    with pytest.raises(CommandError, match=r"/caf\\udce9.wav': the name is not UTF-8; rename it"):
+        dataset.load(tmp_path)

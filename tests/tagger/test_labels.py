@@ -46,6 +46,28 @@ def test_a_label_that_is_not_in_the_list():
         labels.ESC_10.indices(["Rain", "Dog", "Cat", "Dog"])
 
 
+@pytest.mark.parametrize(
+    ("texts", "several"),
+    [
+        (["dog", "rain", "dog;rain"], "dog;rain"),
+        (["x", "dog; rain"], "dog; rain"),
+        (["dog", "a|b"], "a|b"),
+        (["dog", "a,b"], "a,b"),
+        (["dog", "rain", "dog, rain"], "dog, rain"),
+        (["dog, rain", "dog, cat", "cat, rain"], "dog, rain"),
+        (["Electric_guitar,Guitar,Music"], "Electric_guitar,Guitar,Music"),
+        (['["dog", "rain"]', "cat"], '["dog", "rain"]'),
+        (["dog\nrain"], "dog\nrain"),
+        (["dog;"], "dog;"),
+        (["Inside, small room", "Inside, public space", "Male speech, man speaking"], None),
+        (["Fire crackling (wood)", "1,000 Hz", "Rock & roll", "a/b", "", "dog"], None),
+        ([*labels.FSDKAGGLE2018.names, *labels.ESC_50.names], None),
+    ],
+)
+def test_texts_that_list_several_labels(texts, several):
+    assert labels.holds_several(texts) == several
+
+
 @pytest.mark.parametrize("names", [[], ["a", ""], ["a", "b", "a"]])
 def test_impossible_label_sets(names):
     with pytest.raises(CommandError, match="label"):
