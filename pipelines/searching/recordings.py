@@ -48,7 +48,7 @@ def embed_recordings(
                     )
                 if isinstance(what, Signal):
                     signal = what
-                else:
+                elif isinstance(what, np.ndarray):
                     parts.append(tagger.embed(what)[which])
             assert signal is not None
             rows = np.concatenate(parts)

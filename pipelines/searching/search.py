@@ -86,18 +86,22 @@ def search(
     if direction is None:
         raise CommandError("the embedding is zero, or the same as what is to be unlike it")
     store = open_store(tables, store_patience_s)
-    known = models_of(store)
-    if model_id is None and len(known) > 1:
-        raise CommandError(f"{store.root} has several models, name one: {', '.join(known)}")
-    if model_id not in (None, *known):
-        raise CommandError(f"{store.root} has no model {model_id}; it has: {', '.join(known)}")
 
     def ask(files: TableFiles) -> pa.Table:
         name = chosen_extractor(files, extractor)
         excluded = dict.fromkeys(without)
         return answers(files, Asked(direction, name, top, per_clip, tag, excluded), resources)
 
-    return of_steady_tables(store, model_id or known[0], ask)
+    return of_steady_tables(store, _chosen_model(store, model_id), ask)
+
+
+def _chosen_model(store: Store, model_id: str | None) -> str:
+    known = models_of(store)
+    if model_id is None and len(known) > 1:
+        raise CommandError(f"{store.root} has several models, name one: {', '.join(known)}")
+    if model_id not in (None, *known):
+        raise CommandError(f"{store.root} has no model {model_id}; it has: {', '.join(known)}")
+    return model_id or known[0]
 
 
 def models_of(store: Store) -> list[str]:
