@@ -24,7 +24,7 @@ from pipelines.searching.scan import Asked, vectors
 from pipelines.searching.table_files import TableFiles, models_with, of_steady_tables
 from pipelines.storage.retry import PATIENCE_S
 from pipelines.storage.store import Store, open_store
-from tagger.arrays import RealArray
+from tagger.arrays import DoubleArray, RealArray
 from tagger.configs import require_positive
 from tagger.errors import CommandError
 from tagger.schema import EMBEDDING_SIZE
@@ -81,15 +81,12 @@ def search(
     AccessDenied, StoreUnavailable : the store gave out
     """
     require_positive("top", top)
-    examples = [_rows(embedding)]
-    direction = common_direction(examples, [] if unlike is None else [_rows(unlike)])
-    if direction is None:
-        raise CommandError("the embedding is zero, or the same as what is to be unlike it")
+    direction = _direction(embedding, unlike)
+    excluded = dict.fromkeys(without)
     store = open_store(tables, store_patience_s)
 
     def ask(files: TableFiles) -> pa.Table:
         name = chosen_extractor(files, extractor)
-        excluded = dict.fromkeys(without)
         return answers(files, Asked(direction, name, top, per_clip, tag, excluded), resources)
 
     return of_steady_tables(store, _chosen_model(store, model_id), ask)
@@ -155,6 +152,14 @@ def _extractors(files: TableFiles) -> list[str]:
 
     found = (read_parquet(files.store, path, of_first_rows) for path in files.paths("embeddings"))
     return next(filter(None, found), [])
+
+
+def _direction(embedding: Any, unlike: Any) -> DoubleArray:
+    unlikes = [] if unlike is None else [_rows(unlike)]
+    direction = common_direction([_rows(embedding)], unlikes)
+    if direction is None:
+        raise CommandError("the embedding is zero, or the same as what is to be unlike it")
+    return direction
 
 
 def _rows(embedding: Any) -> RealArray:
