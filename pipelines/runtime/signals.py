@@ -42,6 +42,7 @@ End = Interrupted | ClusterLost
 """What ends a process whose main thread may be out of reach."""
 
 _is_handled = threading.Event()
+_arrived: list[Interrupted] = []
 _when_interrupted: list[Callable[[End], None]] = []
 _last_line: list[Callable[[str], str]] = ["error: {}\n".format]  # the last one counts
 
@@ -76,7 +77,13 @@ def raise_on_signals() -> None:
 def _interrupt(number: int, frame: FrameType | None) -> None:
     for each in SIGNALS:
         signal.signal(each, signal.SIG_IGN)  # the end takes its two seconds whatever else arrives
-    raise Interrupted(number)
+    _arrived.append(Interrupted(number))
+    raise _arrived[-1]
+
+
+def arrived() -> Interrupted | None:
+    """The interruption of this process; libraries may have made another exception of it."""
+    return _arrived[-1] if _arrived else None
 
 
 def _end_in_time(arrivals: socket.socket, stderr: int) -> None:
