@@ -129,6 +129,7 @@ def test_the_folder_that_was_named_may_not_be_read(
     archive: Path, drop_root: Callable[[], None]
 ) -> None:
     let_others_in(archive)
+    assert len(gather([f"{archive}/*.wav"])) == 1
     archive.chmod(0o311)
     drop_root()
     for text in (str(archive), f"{archive}/*.wav"):
