@@ -212,12 +212,21 @@ def _by_soundfile(sound: soundfile.SoundFile, reader: Reader) -> Generator[Float
     if gave_up:
         n_decoded += yield from _goes_on(n_decoded, reader, rate, usable, gave_up)
     elif not n_decoded:
-        yield from _open_ffmpeg(reader, None).blocks
+        yield from _instead(reader)
     if n_decoded < n_promised < _NO_LENGTH:
         end = f"decoding stopped at {n_decoded / rate:.3f} s"
         raise ClipError(
             Reason.DECODE_ERROR, f"{end}: the header promises {n_promised / rate:.3f} s"
         )
+
+
+def _instead(reader: Reader) -> Generator[FloatArray]:
+    """What ffmpeg makes of a recording in which libsndfile finds no sample; it may know no such."""
+    try:
+        yield from _open_ffmpeg(reader, None).blocks
+    except ClipError as error:
+        if error.detail != NOT_AUDIO:
+            raise
 
 
 def _goes_on(

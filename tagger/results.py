@@ -1,9 +1,10 @@
 """What tagging a recording gives: tags, times, embeddings and attention; needs no torch.
 
-Conventions: K is the number of classes; times are seconds in the original recording.
+Conventions: K is the number of classes; times are seconds in the original recording. What is shown
+of a result (``repr``) is short: tags and seconds, and of arrays their shapes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tagger.arrays import DoubleArray, FloatArray
 from tagger.audio import Signal
@@ -32,7 +33,7 @@ class Tag:
     heard_s: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prediction:
     """What the ensemble says of one clip.
 
@@ -48,8 +49,12 @@ class Prediction:
     bag_scores: FloatArray
     attention: tuple[FloatArray, ...]
 
+    def __repr__(self) -> str:
+        weights = ", ".join(str(member.shape) for member in self.attention)
+        return f"<Prediction of {len(self.scores)} scores, attention {weights}>"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Moment:
     """One tag of one bag.
 
@@ -67,7 +72,7 @@ class Moment:
     end_s: float
     tag: str
     score: float
-    attention: FloatArray
+    attention: FloatArray = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ class Event:
     mean_score: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Result:
     """Everything about one tagged recording.
 
@@ -112,3 +117,8 @@ class Result:
     timeline: tuple[Moment, ...]
     events: tuple[Event, ...]
     prediction: Prediction
+
+    def __repr__(self) -> str:
+        tags = ", ".join(f"{tag.tag} {tag.score:.2f}" for tag in self.tags) or "no tag"
+        lost = ", damaged" if self.signal.damage else ""
+        return f"<Result of {self.signal.duration_s:.2f} s{lost}: {tags}>"

@@ -3,6 +3,7 @@
     tagger = Tagger.load()                      # the bundled model
     result = tagger.tag("recording.flac")
     result.tags[0].tag, result.tags[0].score
+    tagger.tag_waveform(samples, 44_100)        # an array (n,) or (n, channels)
 
 Conventions: patches are (n, 96, 64) float32; the embeddings of a clip are (n_extractors, n, 128)
 float32, extractors in the order of the card; K is the number of classes; times are seconds in the
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 import numpy as np
-import soundfile
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -28,6 +29,7 @@ from tagger.configs import Precision, require_positive
 from tagger.logmel import stream_patches
 from tagger.readout import Readout
 from tagger.results import Prediction, Result
+from tagger.samples import recording_of
 from tagger.schema import EMBEDDING_SIZE
 from tagger.vggish import VGGish
 from tagger.winograd import FastVGGish
@@ -160,17 +162,26 @@ class Tagger:
         return logits.softmax(-1).cpu().numpy(), attention.cpu().numpy()
 
     def tag_waveform(
-        self, samples: FloatArray, sample_rate_hz: int, top_k: int = 3, threshold: float = 0.0
+        self,
+        samples: npt.ArrayLike,
+        sample_rate_hz: float,
+        top_k: int = 3,
+        threshold: float = 0.0,
     ) -> Result:
-        """Tag (n,) or (n, channels) float samples; the same as ``tag`` of a file that holds them.
+        """Tag an array of samples; the same as ``tag`` of a file that holds them.
+
+        Parameters
+        ----------
+        samples : (n,) or (n, channels); floating point, 1.0 for full scale, or int16, int32, int8
+            or uint8 as audio files hold them; in any byte order
 
         Raises
         ------
+        TypeError : samples of another type
+        CommandError : a shape or a rate that no recording has
         ClipError : the samples cannot be tagged, with the reason
         """
-        recording = io.BytesIO()
-        soundfile.write(recording, samples, sample_rate_hz, format="W64", subtype="FLOAT")
-        return self.tag(recording, top_k, threshold)
+        return self.tag(recording_of(samples, sample_rate_hz), top_k, threshold)
 
     def tag(
         self,
@@ -188,8 +199,10 @@ class Tagger:
         Raises
         ------
         ClipError : the recording cannot be tagged, with the reason
-        OSError : it cannot be read
+        OSError : it cannot be read, or is a folder
+        TypeError : none of these; for an array there is ``tag_waveform``
         """
+        _require_recording(source)
         if track is not None:
             require_positive("track", track)
         _, blocks = audio.load(source, track=track)
@@ -212,6 +225,22 @@ class Tagger:
             readout.timeline(prediction, times),
             readout.events(prediction, times),
             prediction,
+        )
+
+
+def _require_recording(source: object) -> None:
+    """Raise what tells in a line that this is not one recording."""
+    if isinstance(source, str | Path):
+        if Path(source).is_dir():
+            raise IsADirectoryError(f"{source} is a folder: tag each of its recordings")
+    elif isinstance(source, io.TextIOBase):
+        raise TypeError('tag takes a binary file: open it with mode "rb"')
+    elif not isinstance(source, bytes) and not (
+        hasattr(source, "read") and hasattr(source, "seek")
+    ):
+        raise TypeError(
+            f"tag takes a path, bytes or a binary file, not {type(source).__name__}; for an array "
+            "of samples there is tag_waveform(samples, sample_rate_hz)"
         )
 
 

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = (
     {"storage"},
     {"inputs", "output", "runtime"},
-    {"tagging", "training", "assets", "housekeeping"},
+    {"tagging", "training", "assets", "housekeeping", "exporting"},
     {"paper", "demo"},
     {"cli"},
 )

@@ -1,10 +1,11 @@
-"""The verb that asks an output: ``query``."""
+"""The verbs that ask an output: ``query`` and ``export``."""
 
 from dataclasses import dataclass, field
 from typing import Literal
 
 from pipelines.cli.exit_codes import Exit
 from pipelines.cli.verb import Verb
+from pipelines.exporting.jobs import ExportJob
 
 AnswerFormat = Literal["table", "csv", "json"]
 
@@ -45,4 +46,31 @@ class Query(Verb):
 
         with answer(open_store(self.out), self.sql, self.model) as rows:
             SHOW[self.format](rows)
+        return Exit.DONE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export(Verb):
+    """Write the events of an output as label files for Audacity, Raven, Praat, players, tables.
+
+    Needs the output of tag.
+
+    Leaves a file for each recording that has events, named as the recording, in the folders in
+    which the recordings lie below the one that holds them all; or one CSV file.
+
+    Example::
+
+        python -m pipelines export tables/ --format audacity --to labels --tag Dog_bark
+    """
+
+    job: ExportJob
+
+    json: bool = False
+    """Write what was done to standard output as JSON."""
+
+    def run(self, command: list[str]) -> Exit:
+        from pipelines.cli import terminal
+        from pipelines.exporting.export import export
+
+        terminal.show_exported(export(self.job), self.job.to, self.json)
         return Exit.DONE

@@ -73,8 +73,9 @@ def _run_lines(run: Mapping[str, Any]) -> Iterator[str]:
 
 def _how_far(run: Mapping[str, Any]) -> Iterator[str]:
     """What the last heartbeat of a run told."""
-    left = run["n_to_do"] - run["n_tagged"] - run["n_failed"]
-    yield f"{left:,} of {run['n_to_do']:,} clips to do"
+    # A run of the first version counts clips, of which a recording had one.
+    done = run.get("n_recordings") or run["n_tagged"] + run["n_failed"]
+    yield f"{run['n_to_do'] - done:,} of {run['n_to_do']:,} clips to do"
     if run["under_way_s"]:
         yield f"{run['under_way_s'] / 3600:.2f} h more under way"
     yield f"{run['clips_per_s']:.1f} clips/s"

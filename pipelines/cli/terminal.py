@@ -16,6 +16,7 @@ from pipelines.runtime.progress import duration
 from pipelines.runtime.visible import visible, visible_json
 
 if TYPE_CHECKING:  # a command that shows no results need not load what makes them
+    from pipelines.exporting.export import Exported
     from pipelines.housekeeping.compact import Compacted
     from pipelines.housekeeping.forget import ForgetReport
     from pipelines.output.failed_clips import FailedClip
@@ -190,6 +191,14 @@ def show_report(text: str) -> None:
 def show_lines(lines: Iterable[str]) -> bool:
     """Show one line after the other; whether there still is a reader."""
     return all(map(_print, lines))
+
+
+def show_exported(exported: "Exported", to: str, as_json: bool) -> None:
+    """What ``export`` did."""
+    if as_json:
+        show_json(asdict(exported))
+    else:
+        _print(f"{exported.n_events:,} events in {exported.n_files:,} files below {to}")
 
 
 def show_note(text: str) -> None:

@@ -5,7 +5,7 @@ from typing import Final
 from pipelines.cli.cluster_verbs import Submit
 from pipelines.cli.housekeeping_verbs import Compact, Forget
 from pipelines.cli.paper_verbs import Bundle, Reproduce
-from pipelines.cli.query_verbs import Query
+from pipelines.cli.query_verbs import Export, Query
 from pipelines.cli.tagging_verbs import Demo, Status, Tag
 from pipelines.cli.training_verbs import (
     Embed,
@@ -24,6 +24,7 @@ VERBS: Final[dict[str, type[Verb]]] = {
     "submit": Submit,
     "status": Status,
     "query": Query,
+    "export": Export,
     "forget": Forget,
     "compact": Compact,
     "demo": Demo,

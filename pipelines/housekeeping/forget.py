@@ -16,7 +16,7 @@ from pipelines.output.run_records import new_run_id
 from pipelines.output.settings import mark_version
 from pipelines.output.views import write_views
 from pipelines.storage.store import Store, open_store
-from pipelines.storage.uris import canonical
+from pipelines.storage.uris import canonical, is_track_uri
 from tagger.errors import CommandError, OptionError
 
 
@@ -67,7 +67,7 @@ def forget(job: ForgetJob) -> ForgetReport:
 
 def _named(job: ForgetJob) -> Iterator[str]:
     """The canonical URIs of the recordings."""
-    yield from map(canonical, job.uris)
+    yield from (uri if is_track_uri(uri) else canonical(uri) for uri in job.uris)
     if job.manifest is not None:
         uri = canonical(job.manifest)
         if not is_manifest(uri):

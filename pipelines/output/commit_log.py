@@ -221,9 +221,12 @@ class CommitLog:
         n_numbers = len(self._known) + len(self._dead)
         return n_numbers == self.next_number and self._known.keys() <= {*listed}
 
+    def _is_forgotten(self, row: StagedRow) -> bool:
+        return row.uri in self.forgotten or row.recording in self.forgotten
+
     def _choose(self, found: Sequence[StagedFile]) -> dict[str, StagedRow]:
         """Choose the rows that count, by clip_id."""
-        rows = [row for file in found for row in file.rows if row.uri not in self.forgotten]
+        rows = [row for file in found for row in file.rows if not self._is_forgotten(row)]
         ids = pa.array([row.clip_id for row in rows], pa.string())
         tagged = {
             clip_id

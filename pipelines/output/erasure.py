@@ -35,6 +35,7 @@ from pipelines.output.lock import Lock
 from pipelines.output.log_entry import Entry, Run, Staged, now, spans
 from pipelines.output.markers import mark, read_marker
 from pipelines.output.publication import publish
+from pipelines.output.recordings import COLUMNS, recordings
 from pipelines.output.recovery import recover, require_tables
 from pipelines.output.rewriting import rewrite
 from pipelines.storage.parallel import in_parallel
@@ -168,8 +169,9 @@ def _clips_of(commit_log: CommitLog, uris: pa.Array, number: int) -> pa.Array | 
     outputs = commit_log.entry(number).outputs
     found = [pa.array([], pa.string())]
     for path in (*outputs.get("clips", ()), *outputs.get("failures", ())):
-        rows = store.scan(path, lambda opened: pq.ParquetFile(opened).read(["clip_id", "uri"]))
-        hits = rows["clip_id"].filter(pc.is_in(rows["uri"], value_set=uris))
+        rows = store.scan(path, lambda opened: pq.ParquetFile(opened).read(COLUMNS))
+        named = (pc.is_in(of, value_set=uris) for of in (rows["uri"], recordings(rows)))
+        hits = rows["clip_id"].filter(pc.or_(*named))
         found.append(hits.combine_chunks())
     return pa.concat_arrays(found)
 

@@ -22,6 +22,7 @@ class Settings:
     threshold : least score of a tag
     embedding_dtype : "float32" or "float16"
     front_end : names the way from bytes to patches and its constants
+    track : which audio tracks are tagged
     least_bags : bags that a clip has at least to be in the timeline
     event_threshold, event_gap_s : what makes an event
     """
@@ -31,6 +32,7 @@ class Settings:
     threshold: float
     embedding_dtype: str
     front_end: str
+    track: str = "default"  # as in outputs that do not say
     least_bags: int = 1
     event_threshold: float = 0.5
     event_gap_s: float = 6.0
@@ -123,6 +125,7 @@ def _flags(settings: Settings) -> dict[str, str]:
         "timeline": f"{'' if has_all_bags else 'not '}--timeline",
         "top_k": f"--top-k {settings.top_k}",
         "threshold": f"--threshold {settings.threshold:g}",
+        "track": f"--track {settings.track}",
         "event_threshold": f"--event-threshold {settings.event_threshold:g}",
         "event_gap_s": f"--event-gap {settings.event_gap_s:g}",
     }

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from pipelines.output import layout
 from pipelines.output.log_entry import FAILED, Entry, Failed, Run, Staged, now
 from pipelines.output.parquet_files import encode
+from pipelines.output.recordings import recordings
 from pipelines.storage.store import Store
 
 PART_BYTES: Final = 128 << 20
@@ -33,7 +34,13 @@ def stage(table: pa.Table, store: Store, model_id: str) -> str:
 
 
 class StagedRow(NamedTuple):
-    """What of a staged row decides whether it counts; ``reason`` is None when it was tagged."""
+    """What of a staged row decides whether it counts.
+
+    Attributes
+    ----------
+    reason : None when it was tagged
+    recording : the URI of the recording that it is of, which ``uri`` may be a track of
+    """
 
     file: str
     row: int
@@ -42,6 +49,7 @@ class StagedRow(NamedTuple):
     final: bool | None
     run_id: str
     uri: str
+    recording: str
 
 
 class StagedFile(NamedTuple):
@@ -59,8 +67,9 @@ class StagedFile(NamedTuple):
             n_bytes = opened.seek(0, 2)
             opened.seek(0)
             columns = [*FAILED.names, "uri"]
-            table = pq.ParquetFile(opened).read(columns, use_threads=False)
-            values = zip(*(table[column].to_pylist() for column in columns), strict=True)
+            table = pq.ParquetFile(opened).read([*columns, "version"], use_threads=False)
+            lists = [table[column].to_pylist() for column in columns]
+            values = zip(*lists, recordings(table).to_pylist(), strict=True)
             return cls(
                 name, n_bytes, tuple(StagedRow(name, i, *row) for i, row in enumerate(values))
             )

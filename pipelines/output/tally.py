@@ -18,10 +18,12 @@ class Tally:
 
     Attributes
     ----------
+    n_tagged : clips; of a recording with several audio tracks it may count each
     n_retries : repeated calls to stores
     failures : failed clips by reason
     seconds : where the time went
     expected_s : seconds of audio that the clips were taken for before they were read
+    n_recordings : how many of those listed were gone through
     """
 
     n_tagged: int = 0
@@ -32,6 +34,7 @@ class Tally:
     failures: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     expected_s: float = 0.0
+    n_recordings: int = 0
 
     @property
     def n_failed(self) -> int:
@@ -60,6 +63,7 @@ class Tally:
     def add(self, other: "Tally") -> None:
         """Add another batch."""
         self.n_tagged += other.n_tagged
+        self.n_recordings += other.n_recordings
         self.audio_s += other.audio_s
         self.n_segments += other.n_segments
         self.size_bytes += other.size_bytes

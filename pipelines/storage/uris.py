@@ -5,7 +5,8 @@
     other    ``scheme://...``          as it was written, and below a folder as fsspec names it
 
 A local name that is not UTF-8 cannot be text; it becomes ``file+bytes://`` and the percent-encoded
-bytes of the path, so that it too is listed, read and reported. The bytes alone decide: a file has
+bytes of the path, so that it too is listed, read and reported. So does one that ends like the name
+of an audio track, ``file:///abs/path#track=2``. The bytes alone decide: a file has
 the same name in every locale, and names that look alike and differ in bytes (``é`` as one letter or
 as two) stay two.
 
@@ -26,6 +27,7 @@ FILE_BYTES: Final = "file+bytes://"
 
 _LOCAL: Final = ("file", "local")  # the two that fsspec's local file system answers to
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://", re.ASCII)
+_TRACK: Final = re.compile(r"#track=[0-9]+\Z")
 _IN_NAME: Final = r'[^=&?/"\s]*'  # of a query parameter
 SECRET_PATTERN: Final = (
     r"(?i)s3a?://[^/?#]*[:@]|https?://[^/?#]*@|://[^/?#]*:[^/?#]*@"
@@ -121,6 +123,8 @@ def both_paths(text: str) -> tuple[str, str]:
 def local_uri(path: str) -> str:
     """The canonical URI of an absolute local path."""
     data = os.fsencode(path)
+    if _TRACK.search(path):
+        return FILE_BYTES + quote_from_bytes(data)
     try:
         return FILE + data.decode()
     except UnicodeDecodeError:
@@ -143,6 +147,28 @@ def canonical(text: str) -> str:
         return local_uri(os.path.abspath(local_path(text)))  # noqa: PTH100 (keeps links and bytes)
     scheme = "s3" if is_s3(text) else scheme_of(text)
     return f"{scheme}://{text.partition('://')[2]}"
+
+
+def track_uri(uri: str, track: int) -> str:
+    """The name of one audio track of a recording."""
+    return f"{uri}#track={track}"
+
+
+def track_id(uri: str, version: str, track: int) -> str:
+    """The clip_id of one audio track of a recording; no file can have it, whatever its name."""
+    return hashlib.sha256(f"{uri}\0{version}\0track={track}".encode()).hexdigest()[:32]
+
+
+def is_track_uri(text: str) -> bool:
+    """Whether a text is how a track of a local file is named, as no local file is."""
+    return text.startswith(FILE) and bool(_TRACK.search(text))
+
+
+def recording_uri(clip_id: str, uri: str, version: str) -> str:
+    """The recording that a clip is of: its own URI, or that of which it is a track."""
+    base, _, track = uri.rpartition("#track=")
+    is_track = track.isdigit() and clip_id == track_id(base, version, int(track))
+    return base if is_track else uri
 
 
 def named_uri(text: str) -> str:

@@ -35,7 +35,9 @@ class BatchTagger:
 
         torch.set_num_threads(n_threads)
         self._plan = plan
-        self._preprocess = Preprocessor(plan.limits, plan.access, plan.most_patches)
+        self._preprocess = Preprocessor(
+            plan.limits, plan.access, plan.most_patches, plan.rows.output.track
+        )
         self._tag = clip_tagger(plan, model)
 
     def __call__(self, batch: int) -> Receipt:
@@ -83,4 +85,4 @@ def stage_batch(
     tally.n_retries += retries.n
     audio_min = tally.audio_s / 60
     _log.info("batch %d: %.1f min of audio, %d failed", batch, audio_min, tally.n_failed)
-    return Receipt(batch, file, len(table), tally)
+    return Receipt(batch, file, tally.n_recordings, tally)

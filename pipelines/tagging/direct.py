@@ -27,13 +27,12 @@ def tagged_rows(job: TagJob) -> Iterator[dict[str, Any]]:
     from tagger.tagging import Tagger  # torch: seconds that a wrong command need not cost
 
     tagger = Tagger(model)
-    preprocess = Preprocessor(job.limits, input_access(job))
+    preprocess = Preprocessor(job.limits, input_access(job), track=job.track)
     tag = ClipTagger(tagger, RowSettings.of(job, tagger.card.model_id, ""))
     try:
         for i in range(len(clips)):
             clip = clips.slice(i, 1)
             table, _ = tag(clip, preprocess(clip))
-            (row,) = table.select(["uri", "duration_s", "tags", "reason", "detail"]).to_pylist()
-            yield row
+            yield from table.select(["uri", "duration_s", "tags", "reason", "detail"]).to_pylist()
     finally:
         preprocess.close()

@@ -1,5 +1,6 @@
 """What ``tag`` is told, validated when it is made."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -55,6 +56,11 @@ class TagJob:
     event_gap_s: float = 6.0
     """Longest gap in an event, in which its tag is not heard."""
 
+    track: str = "default"
+    """Which audio track is tagged of a recording that has several: default, the one that its
+    container marks so, else the first; a number, from 1; or all, each as a clip of its own: the
+    default one under the recording's name, the others as NAME#track=2."""
+
     follow_links: bool = False
     """Below a folder, take files that links lead to wherever they lie, and enter folders that links
     lead to, each folder once: for archives whose files are links, as with DVC or git-annex. Without
@@ -98,8 +104,14 @@ class TagJob:
         for name in ("threshold", "max_failed", "event_threshold"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise OptionError(name, "must be from 0 to 1")
+        _require_track(self.track)
         if not self.event_gap_s >= 0.0:
             raise OptionError("event_gap_s", "must be 0 or more")
         for name in ("limit", "price_per_hour", "price_per_gpu_hour"):
             if getattr(self, name) is not None:
                 require_positive(name, getattr(self, name))
+
+
+def _require_track(track: str) -> None:
+    if not re.fullmatch("default|all|[1-9][0-9]*", track):
+        raise OptionError("track", "must be default, all, or a number from 1")

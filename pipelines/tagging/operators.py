@@ -162,7 +162,9 @@ def preprocess(row: pa.Table, shared: Shared) -> pa.Table:
     plan: Plan = ray.get(shared.plan)
     tally = Tally()
     with tally.timed("patches"):
-        preprocessor = _preprocessor(plan.limits, plan.access, plan.most_patches)
+        preprocessor = _preprocessor(
+            plan.limits, plan.access, plan.most_patches, plan.rows.output.track
+        )
         events = preprocessor(plan.batch(_batch(row)))
         order, patches = pack(events, plan.patch_dtype, plan.most_packed_bytes)
     tally.n_retries = retries.n
@@ -222,9 +224,9 @@ def _large_binary(data: pa.Buffer) -> pa.Array:
 
 
 @cache
-def _preprocessor(limits: Limits, access: Access, most_patches: int) -> Preprocessor:
+def _preprocessor(limits: Limits, access: Access, most_patches: int, track: str) -> Preprocessor:
     """One per worker process, so that its decoding process outlives the task."""
-    return Preprocessor(limits, access, most_patches)
+    return Preprocessor(limits, access, most_patches, track)
 
 
 def _batch(row: pa.Table) -> int:

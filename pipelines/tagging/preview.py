@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 
 from pipelines.output import layout
 from pipelines.output.commit_log import CommitLog
+from pipelines.output.recordings import COLUMNS, recordings
 from pipelines.output.recovery import require_tables
 from pipelines.output.settings import check_settings
 from pipelines.storage.store import Store, open_store
@@ -71,7 +72,7 @@ def preview(job: TagJob) -> Preview:
 def _gone(job: TagJob, store: Store, model_id: str, clips: pa.Table) -> list[str]:
     """Tagged recordings of the listed folders and prefixes that were not listed, sorted."""
     found = [
-        store.scan(path, lambda file: pq.ParquetFile(file).read(["uri"])["uri"].combine_chunks())
+        store.scan(path, lambda file: recordings(pq.ParquetFile(file).read(COLUMNS)))
         for path in store.list(layout.model_tables("clips", model_id))
     ]
     uris = pa.chunked_array(found, pa.string()).unique()

@@ -207,7 +207,7 @@ class _TagRun:
             for receipt in receipts(plan, carry_out):
                 self._record.tally = done = self._record.tally.plus(receipt.tally)
                 note = f"{done.audio_s / 3600:.2f} h of audio, {done.n_failed:,} failed"
-                progress.show(done.n_tagged + done.n_failed, note)
+                progress.show(done.n_recordings, note)
                 committer.add(receipt)
                 self._stop_if_lock_lost()
             committer.finish()

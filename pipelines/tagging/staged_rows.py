@@ -51,6 +51,7 @@ def output_settings(job: TagJob) -> Settings:
         least_bags=1 if job.timeline else 2,
         event_threshold=job.event_threshold,
         event_gap_s=job.event_gap_s,
+        track=job.track,
     )
 
 

@@ -4,10 +4,12 @@
     tag_events   events -> one staged row per clip (CPU or GPU)
 
 An *event* is (row of the batch, what happened): the ``Signal`` of the clip when its bounds are
-known, then its patches some at a time; or the ``ClipError`` that ended it. Events come in the order
-of the clips. On a CPU-only machine both run in one actor, and a recording of ten hours passes
-through in pieces; between machines ``pack`` makes one record of a batch's events and ``unpack``
-replays them. A recording that is larger than such a record does not travel.
+known, then its patches some at a time, and the ``Signal`` once more where these told more of it; or
+the ``ClipError`` that ended it. A number says which audio track the events of a row that follow are
+of (``tracks``). Events come in the order of the clips. On a CPU-only machine both run in one actor,
+and a recording of ten hours passes through in pieces; between machines ``pack`` makes one record of
+a batch's events and ``unpack`` replays them. A recording that is larger than such a record does not
+travel.
 
 How much audio a clip holds shows only when it is decoded: a few bytes may be a day. So a batch ends
 after the clip with which it has ``MOST_PATCHES``; its other clips have no events and no rows.
@@ -29,6 +31,7 @@ from pipelines.output.tally import MODEL_STAGE, Tally
 from pipelines.runtime.isolation import Isolated
 from pipelines.runtime.limits import Limits
 from pipelines.runtime.work import estimated_seconds
+from pipelines.tagging import tracks
 from pipelines.tagging.staged_rows import RowSettings, TaggedClip, staged_rows
 from tagger import audio
 from tagger.arrays import FloatArray
@@ -40,22 +43,34 @@ if TYPE_CHECKING:
     from tagger.tagging import Tagger
 
 T = TypeVar("T")
-Event = tuple[int, audio.Signal | FloatArray | ClipError]
+What = audio.Signal | FloatArray | ClipError
+Event = tuple[int, int | What]
 
 MOST_PATCHES: Final = 16_384  # more than four hours; 200 MB as float16
 MOST_PACKED_BYTES: Final = 256 << 20
 
 
 def decode_patches(
-    source: bytes | BinaryIO, max_hours: float
-) -> Iterator[float | audio.Signal | FloatArray]:
-    """Hours as they are decoded, then the signal, then the patches of one clip.
+    source: bytes | BinaryIO, max_hours: float, track: str
+) -> Iterator[int | float | audio.Signal | FloatArray | ClipError]:
+    """Hours as they are decoded, then the signal, then the patches of a recording.
 
-    Runs in the isolated process.
+    Of all audio tracks each begins with its number (``tracks.numbers``), the first apart, and may
+    end with the failure that its bytes cause. Runs in the isolated process.
     """
-    signal, blocks = yield from audio.loading(source, max_hours)
-    yield signal
-    yield from stream_patches(blocks)
+    for name, number in tracks.numbers(source, track):
+        if name:
+            yield name
+        try:
+            signal, blocks = yield from audio.loading(source, max_hours, number)
+            yield signal
+            yield from stream_patches(blocks)
+            if blocks.signal != signal:
+                yield blocks.signal
+        except ClipError as error:
+            if track != tracks.ALL or not error.reason.final:
+                raise
+            yield error
 
 
 class Preprocessor:
@@ -65,6 +80,7 @@ class Preprocessor:
     ----------
     access : how clips are read
     most_patches : a batch ends after the clip with which it has so many
+    track : which audio tracks of a recording are taken
     """
 
     def __init__(
@@ -72,10 +88,12 @@ class Preprocessor:
         limits: Limits,
         access: Access = ANY,
         most_patches: int = MOST_PATCHES,
+        track: str = tracks.DEFAULT,
     ) -> None:
         self._limits = limits
         self._access = access
         self._most_patches = most_patches
+        self._track = track
         self._isolated = Isolated(limits.clip_timeout_s, limits.clip_memory_mb << 20)
 
     def __call__(self, clips: pa.Table) -> Iterator[Event]:
@@ -85,27 +103,35 @@ class Preprocessor:
         for row, clip in enumerate(prefetch(clips, access=self._access)):
             if n_patches >= self._most_patches:
                 return
+            in_track = False
             try:
                 with clip as source:
                     n_bytes = len(source) if isinstance(source, bytes) else source.stat().st_size
                     longest = self._limits.hours_of(n_bytes)
-                    items = self._isolated.run(decode_patches, source, longest)
+                    items = self._isolated.run(decode_patches, source, longest, self._track)
                     for item in items:
                         if isinstance(item, float):
                             self._isolated.allow(item * self._limits.clip_timeout_s)
                             continue
                         if isinstance(item, np.ndarray):
                             n_patches += len(item)
-                        yield row, item
+                        in_track = in_track or isinstance(item, int)
+                        yield row, _with_size(item, n_bytes)
             except ClipError as error:
-                if error.reason is Reason.TOO_LONG:
-                    detail = f"{error.detail} in {n_bytes:,} bytes"
-                    error = ClipError(error.reason, detail, error.stage)
-                yield row, error
+                if in_track:
+                    yield row, 0  # whatever track it is of, it is one of the whole recording
+                yield row, _with_size(error, n_bytes)
 
     def close(self) -> None:
         """End the process that decodes."""
         self._isolated.close()
+
+
+def _with_size(item: T, n_bytes: int) -> T | ClipError:
+    """The same; a recording that is too long is told with its size."""
+    if isinstance(item, ClipError) and item.reason is Reason.TOO_LONG:
+        return ClipError(item.reason, f"{item.detail} in {n_bytes:,} bytes", item.stage)
+    return item
 
 
 def pack(
@@ -125,6 +151,8 @@ def pack(
             order.append((row, "error", (what.reason, what.detail, what.stage)))
         elif isinstance(what, audio.Signal):
             order.append((row, "signal", asdict(what)))
+        elif isinstance(what, int):
+            order.append((row, "track", what))
         elif patches.tell() + what.size * np.dtype(dtype).itemsize > most_bytes:
             return json.dumps(order[:n_before]), patches.getvalue().slice(0, bytes_before)
         else:
@@ -143,6 +171,8 @@ def unpack(order: str, data: pa.Buffer, dtype: str) -> Iterator[Event]:
             yield row, ClipError(Reason(reason), detail, Stage(stage))
         elif kind == "signal":
             yield row, audio.Signal(**what)
+        elif kind == "track":
+            yield row, what
         else:
             yield row, patches[start : start + what]
             start += what
@@ -156,46 +186,63 @@ class ClipTagger:
         self._settings = settings
 
     def __call__(self, clips: pa.Table, events: Iterable[Event]) -> tuple[pa.Table, Tally]:
-        """One row of schema ``staged`` per clip that has events, the first ones of the batch.
+        """One row of schema ``staged`` per clip that has events, of the first rows of the batch.
 
         Parameters
         ----------
         clips : the batch, schema ``LISTING``
         """
         tally = Tally()
-        signals: dict[int, audio.Signal] = {}
-        outcomes: dict[int, TaggedClip | ClipError] = {}
-        embedded: dict[int, list[FloatArray]] = defaultdict(list)
-        for row, what in self._embed(tally.waiting(events, "patches"), tally):
-            if isinstance(what, ClipError):
-                outcomes[row] = what
-            elif isinstance(what, audio.Signal):
-                signals[row] = what
-            else:
-                embedded[row].append(what)
-        tagged = [row for row in signals if row not in outcomes]
-        embeddings = [np.concatenate(embedded[row], axis=1) for row in tagged]
-        with tally.timed(MODEL_STAGE):
-            predictions = self._tagger.predict(embeddings)
-        for row, vectors, prediction in zip(tagged, embeddings, predictions, strict=True):
-            outcomes[row] = TaggedClip(signals[row], vectors, prediction)
+        outcomes = self._outcomes(events, tally)
         if not outcomes:
             return staged(self._settings.output.embedding_dtype).empty_table(), tally
-        ordered = [outcomes[row] for row in range(len(outcomes))]
-        done = clips.slice(0, len(outcomes))
+        keys = sorted(outcomes)
+        ordered = [outcomes[key] for key in keys]
+        tally.n_recordings = len({row for row, _ in keys})
+        done = clips.slice(0, tally.n_recordings)
         tally.size_bytes = pc.sum(done["size_bytes"]).as_py()
         tally.expected_s = float(estimated_seconds(done).sum())
         for outcome in ordered:
             _count(outcome, tally)
         with tally.timed("rows"):
-            return staged_rows(done, ordered, self._tagger, self._settings), tally
+            rows = tracks.rows_of(clips, keys)
+            return staged_rows(rows, ordered, self._tagger, self._settings), tally
 
-    def _embed(self, events: Iterable[Event], tally: Tally) -> Iterator[Event]:
+    def _outcomes(
+        self, events: Iterable[Event], tally: Tally
+    ) -> dict[tracks.Key, TaggedClip | ClipError]:
+        """What became of each clip; a failure of a recording is one of all its tracks."""
+        found: dict[int, dict[int, audio.Signal | ClipError]] = defaultdict(dict)
+        embedded: dict[tracks.Key, list[FloatArray]] = defaultdict(list)
+        for (row, track), what in self._embed(
+            tracks.keyed(tally.waiting(events, "patches")), tally
+        ):
+            if isinstance(what, np.ndarray):
+                embedded[row, track].append(what)
+                continue
+            if isinstance(what, ClipError) and track == 0:
+                found[row].clear()
+            found[row][track] = what
+        ends = {(row, track): end for row, of in found.items() for track, end in of.items()}
+        tagged = {key: end for key, end in ends.items() if isinstance(end, audio.Signal)}
+        outcomes = {key: end for key, end in ends.items() if isinstance(end, ClipError)}
+        embeddings = [np.concatenate(embedded[key], axis=1) for key in tagged]
+        with tally.timed(MODEL_STAGE):
+            predictions = self._tagger.predict(embeddings)
+        results = zip(tagged.items(), embeddings, predictions, strict=True)
+        return outcomes | {
+            key: TaggedClip(signal, vectors, prediction)
+            for (key, signal), vectors, prediction in results
+        }
+
+    def _embed(
+        self, events: Iterable[tuple[tracks.Key, What]], tally: Tally
+    ) -> Iterator[tuple[tracks.Key, What]]:
         """The events with embeddings (n_extractors, n, 128) in place of patches (n, 96, 64).
 
         Patches of several clips pass through the extractors together, as a batch of the tagger's.
         """
-        pool: list[tuple[int, FloatArray]] = []
+        pool: list[tuple[tracks.Key, FloatArray]] = []
         for row, what in events:
             if not isinstance(what, np.ndarray):
                 yield row, what
@@ -206,7 +253,9 @@ class ClipTagger:
                 pool = []
         yield from self._embed_pool(pool, tally)
 
-    def _embed_pool(self, pool: list[tuple[int, FloatArray]], tally: Tally) -> Iterator[Event]:
+    def _embed_pool(
+        self, pool: list[tuple[tracks.Key, FloatArray]], tally: Tally
+    ) -> Iterator[tuple[tracks.Key, FloatArray]]:
         if not pool:
             return
         with tally.timed(MODEL_STAGE):

@@ -11,6 +11,7 @@ from pipelines.runtime.work import estimated_seconds
 from pipelines.tagging.board import Done
 from pipelines.tagging.stages import Event
 from tagger.audio import Signal
+from tagger.errors import ClipError
 from tagger.logmel import SEGMENT_S
 
 TELL_S: Final = 5.0
@@ -33,15 +34,18 @@ def telling(
     """
     expected_s = estimated_seconds(clips)
     n_segments, content_s, passed_s = 0, SEGMENT_S, 0.0
+    of = -1
     due = time.monotonic() + interval_s
     for row, what in events:
         yield row, what
         if isinstance(what, Signal):
-            content_s, passed_s = max(what.content_end_s - what.content_start_s, SEGMENT_S), 0.0
+            if row != of:  # else of another track, or once more with all notes
+                content_s, passed_s = max(what.content_end_s - what.content_start_s, SEGMENT_S), 0.0
+            of = row
         elif isinstance(what, np.ndarray):
             n_segments += len(what)
             passed_s += len(what) * SEGMENT_S
-        else:
+        elif isinstance(what, ClipError):
             passed_s = content_s  # nothing more comes of a clip that fails
         if time.monotonic() >= due:
             part = min(passed_s / content_s, 1.0) * expected_s[row]

@@ -69,4 +69,4 @@ def _tell(told: RunMetrics, record: RunRecord, n_under_way: int) -> None:
         told.tell(metrics.FAILURES, n, reason)
     for stage, seconds in tally.seconds.items():
         told.tell(metrics.STAGE_SECONDS, seconds, stage)
-    told.tell(metrics.CLIPS_LEFT, record.n_to_do - tally.n_tagged - tally.n_failed)
+    told.tell(metrics.CLIPS_LEFT, record.n_to_do - tally.n_recordings)

@@ -2,7 +2,9 @@
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -113,6 +115,46 @@ def test_what_cannot_be_tagged_says_why(tagger, samples, reason):
     with pytest.raises(ClipError) as caught:
         tagger.tag_waveform(samples, RATE)
     assert caught.value.reason is reason
+
+
+def test_integers_are_tagged_as_the_file_that_holds_them(tagger, encode):
+    samples = (noise(3) * 2**15).astype(np.int16)
+    of_file = tagger.tag(encode(samples, RATE, "WAV"))
+    for kind in ("<i2", ">i2"):
+        result = tagger.tag_waveform(samples.astype(kind), RATE)
+        assert (result.signal, result.tags) == (of_file.signal, of_file.tags)
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "said"),
+    [
+        (np.zeros(9, np.float32), TypeError, "tag_waveform"),
+        ([0.5], TypeError, "not list"),
+        (None, TypeError, "not NoneType"),
+        (io.StringIO("RIFF"), TypeError, '"rb"'),
+        (".", IsADirectoryError, "is a folder: tag each of its recordings"),
+        (Path(), IsADirectoryError, "is a folder"),
+    ],
+)
+def test_what_is_no_recording_is_told_in_a_line(tagger, source, kind, said):
+    with pytest.raises(kind, match=said) as caught:
+        tagger.tag(source)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_shown_of_a_result_is_short(tagger):
+    result = tagger.tag_waveform(noise(6), RATE, top_k=2)
+    (best, second) = result.tags
+    assert repr(result) == (
+        f"<Result of 6.00 s: {best.tag} {best.score:.2f}, {second.tag} {second.score:.2f}>"
+    )
+    assert repr(result.prediction) == (
+        "<Prediction of 4 scores, attention (2, 2, 3, 4), (2, 2, 3, 4)>"
+    )
+    assert "array" not in repr(result.timeline[0])
+    assert "damaged" in repr(replace(result, signal=replace(result.signal, damage="cut")))
+    assert result == result
+    assert len({result, replace(result)}) == 2  # by identity: arrays are neither equal nor not
 
 
 def test_times_are_those_of_the_recording(tagger):

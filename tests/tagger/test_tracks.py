@@ -2,7 +2,6 @@
 
 import io
 import struct
-from collections.abc import Sequence
 
 import av
 import numpy as np
@@ -13,38 +12,7 @@ from tagger import Tagger
 from tagger.audio import load, waveform
 from tagger.decoding import audio_tracks, decode_blocks
 from tagger.errors import ClipError, OptionError, Reason
-
-RATE = 16_000
-NONE, LOW, HIGH = 0, 440, 1_760
-"""Tracks: silence, and tones by their frequency."""
-
-
-def _container(
-    tracks: Sequence[int],
-    kind: str = "matroska",
-    codec: str = "pcm_s16le",
-    default: int | None = None,
-    title: str = "",
-) -> bytes:
-    """Two seconds of each track; ``default`` is the number of the one marked so."""
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format=kind) as output:
-        options = {"rate": RATE, "layout": "mono", "bit_rate": 64_000}
-        streams = [output.add_stream(codec, **options) for _ in tracks]
-        for number, stream in enumerate(streams, 1):
-            stream.disposition = int(number == default)
-            stream.metadata["title"] = title
-            stream.codec_context.open()
-        for stream, hz in zip(streams, tracks, strict=True):
-            tone = np.sin(2 * np.pi * hz * np.arange(2 * RATE) / RATE)
-            samples = (16_000 * tone).astype(np.int16).reshape(1, -1)
-            frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
-            frame.sample_rate = RATE
-            context = stream.codec_context
-            resampler = av.AudioResampler(context.format, "mono", RATE, context.frame_size or 1_024)
-            for part in (*resampler.resample(frame), *resampler.resample(None), None):
-                output.mux(stream.encode(part))
-    return buffer.getvalue()
+from tests.support.containers import HIGH, LOW, NONE, RATE, container
 
 
 def _hz(data: bytes, track: int | None = None) -> float:
@@ -67,7 +35,7 @@ def _hz(data: bytes, track: int | None = None) -> float:
     ],
 )
 def test_each_track_can_be_chosen(kind, codec):
-    data = _container([LOW, HIGH], kind, codec)
+    data = container([LOW, HIGH], kind, codec)
     assert audio_tracks(data) == (2, 1)
     assert _hz(data) == pytest.approx(LOW, abs=2)
     assert _hz(data, 1) == pytest.approx(LOW, abs=2)
@@ -76,7 +44,7 @@ def test_each_track_can_be_chosen(kind, codec):
 
 @pytest.mark.parametrize(("kind", "codec"), [("matroska", "pcm_s16le"), ("mp4", "aac")])
 def test_without_a_choice_the_default_track_is_taken(kind, codec):
-    data = _container([LOW, HIGH], kind, codec, default=2)
+    data = container([LOW, HIGH], kind, codec, default=2)
     assert audio_tracks(data) == (2, 2)
     assert _hz(data) == pytest.approx(HIGH, abs=2)
     assert _hz(data, 1) == pytest.approx(LOW, abs=2)
@@ -92,11 +60,11 @@ def test_a_track_that_is_not_there_is_told_with_how_many_there_are(kind, encode)
     assert caught.value.reason is Reason.UNSUPPORTED and caught.value.reason.final
     assert caught.value.detail == "no audio track 2: the recording has 1 audio track"
     with pytest.raises(ClipError, match="no audio track 4: the recording has 3 audio tracks"):
-        load(_container([LOW] * 3), track=4)
+        load(container([LOW] * 3), track=4)
 
 
 def test_silence_is_not_said_of_a_recording_of_which_another_track_sounds():
-    data = _container([NONE, LOW])
+    data = container([NONE, LOW])
     for track in (None, 1):
         with pytest.raises(ClipError) as caught:
             load(data, track=track)
@@ -104,13 +72,13 @@ def test_silence_is_not_said_of_a_recording_of_which_another_track_sounds():
         assert caught.value.detail == "audio track 1 of 2 is silent, but track 2 is not"
     assert waveform(data, track=2)[0].duration_s == 2.0
     with pytest.raises(ClipError, match="every sample is zero"):
-        load(_container([NONE, NONE]))
+        load(container([NONE, NONE]))
     with pytest.raises(ClipError, match="audio track 2 of 2 is silent, but track 1 is not"):
-        load(_container([LOW, NONE], default=2))
+        load(container([LOW, NONE], default=2))
 
 
 def test_the_tagger_takes_the_track_that_it_is_told():
-    data = _container([LOW, HIGH], default=2)
+    data = container([LOW, HIGH], default=2)
     tagger = Tagger.load()
 
     def embedding(track: int | None) -> np.ndarray:
@@ -158,14 +126,14 @@ def _encrypted_matroska() -> bytes:
     encoding = _element("5033", b"\x01") + _element("5035", encryption)
     added = _element("6d80", _element("6240", encoding))
     title = "x" * (len(added) - 3)
-    data = _container([LOW], title=title)
+    data = container([LOW], title=title)
     assert _element("536e", title.encode()) in data
     return data.replace(_element("536e", title.encode()), added)
 
 
 def _protected_asf() -> bytes:
     """The header has a content encryption object, between its own and the next."""
-    data = bytearray(_container([LOW], "asf", "wmav2"))
+    data = bytearray(container([LOW], "asf", "wmav2"))
     guid = bytes.fromhex("fbb3112223bdd211b4b700a0c955fc6e")
     added = guid + struct.pack("<Q", 16 + 8 + 16) + struct.pack("<IIII", 0, 0, 0, 0)
     size, count = struct.unpack_from("<QI", data, 16)
@@ -192,7 +160,7 @@ def test_encrypted_tracks_are_told(kind, encode):
 
 
 def test_sources_of_every_kind_have_tracks(tmp_path):
-    data = _container([NONE, LOW])
+    data = container([NONE, LOW])
     path = tmp_path / "a.mka"
     path.write_bytes(data)
     with path.open("rb") as file:

@@ -56,6 +56,43 @@ def test_log_records_and_other_lines(capsys: pytest.CaptureFixture[str], as_befo
     assert {each["run_id"] for each in (info, progress, oh)} == {"r-1"}
 
 
+LOGGED = r"""
+import logging, sys
+from pipelines.cli.logs import configure, tell_traceback
+hostile = "a\x1b[2J\nERROR forged: \u202e"
+configure(verbose=True, log_format=sys.argv[1])
+log = logging.getLogger("pipelines.x")
+log.warning("passed over %s", hostile)
+try:
+    raise ValueError(hostile)
+except ValueError as error:
+    log.exception("failed at %s", hostile)
+    tell_traceback(error)
+"""
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_names_in_messages_and_tracebacks_end_no_line(log_format: str) -> None:
+    command = [sys.executable, "-c", LOGGED, log_format]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "\x1b" not in done.stderr and "\u202e" not in done.stderr
+    shown = r"a\x1b[2J\nERROR forged: \u202e"
+    if log_format == "json":
+        messages = [each["message"] for each in objects(done.stderr)]
+        assert messages[0] == f"passed over {shown}"
+        assert messages[1].startswith(f"failed at {shown}\nTraceback")
+        assert not any("\x1b" in message or "\u202e" in message for message in messages)
+        return
+    lines = done.stderr.splitlines()
+    assert lines[:3] == [
+        f"WARNING pipelines.x: passed over {shown}",
+        f"ERROR pipelines.x: failed at {shown}",
+        "Traceback (most recent call last):",
+    ]
+    assert sum(line.startswith("ERROR") for line in lines) == 1
+
+
 @pytest.mark.parametrize("formatter", [logs._TextFormatter(), logs._JsonFormatter()])
 def test_what_libraries_log_is_told_without_secrets(formatter: logging.Formatter) -> None:
     try:

@@ -51,6 +51,14 @@ def test_a_total_may_be_unknown_and_become_known():
     assert progress.line(10.0) == "a.zip:  50% 1.00M/2.00M [00:10<00:10, 100kB/s]"
 
 
+def test_names_in_the_line_are_visible():
+    progress = Progress("a\x1b[2J\nb.zip", "clips", 2, stream=io.StringIO())
+    progress.show(1, "last: gpj\u202evaw")
+    line = progress.line(1.0)
+    assert line.startswith(r"a\x1b[2J\nb.zip: ")
+    assert r"last: gpj\u202evaw" in line
+
+
 def test_lines_come_while_nothing_gets_done():
     log = Watched(3)
     with Progress("tagging", "clips", 1, stream=log, interval_s=0.01):
