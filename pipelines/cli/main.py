@@ -18,7 +18,7 @@ from pipelines.cli.terminal import show_lines
 from pipelines.cli.verb import Verb, in_words
 from pipelines.cli.verbs import VERBS
 from pipelines.runtime import session, standard_streams
-from pipelines.runtime.signals import Interrupted, raise_on_signals
+from pipelines.runtime.signals import Interrupted, arrived, raise_on_signals
 from pipelines.runtime.visible import visible
 from pipelines.storage.errors import one_line
 from tagger import __version__
@@ -78,11 +78,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return Exit.DONE
         return verb.of(verb.parse(words[1:])).run(words)
     except Exception as error:  # the one place where everything is caught: to tell it in a line
+        if interrupt := arrived():
+            _end_interrupted(interrupt)
         return _end(error, verb, "--verbose" in words)
     except Interrupted as interrupt:
-        _say(str(interrupt))
-        # Ray's shutdown may take longer than a scheduler waits; its processes end with this one.
-        os._exit(interrupt.exit_code)
+        _end_interrupted(interrupt)
+
+
+def _end_interrupted(interrupt: Interrupted) -> NoReturn:
+    _say(str(interrupt))
+    # Ray's shutdown may take longer than a scheduler waits; its processes end with this one.
+    os._exit(interrupt.exit_code)
 
 
 def _without_verb(word: str) -> Exit:

@@ -11,7 +11,8 @@ What else there is to say of an option is in the field's ``metadata``:
     metavar     what stands for the value in the help
     positional  True: told by its place, without a flag
     default     the default in words, where the value itself tells a reader nothing
-    bare        the value of a flag that is given without one
+    bare        the value of a flag that is given without one; one of several choices is given
+                behind an equals sign: --verify=counts
     parse       makes the value from a text; of a tuple, each of its items
     only        of a dataclass: names of those of its fields that are options here
 """
@@ -91,7 +92,7 @@ class Option:
         if self.is_switch:
             return ""
         if "bare" in self.metadata:
-            return f"[{self.metavar}]"
+            return f"[={self.metavar}]" if self.choices else f"[{self.metavar}]"
         if not self.is_tuple:
             return self.metavar
         n = self.n_values

@@ -3,7 +3,7 @@
 from typing import Final
 
 from pipelines.cli.cluster_verbs import Submit
-from pipelines.cli.housekeeping_verbs import Compact, Forget
+from pipelines.cli.housekeeping_verbs import Compact, Forget, RebuildLog
 from pipelines.cli.paper_verbs import Bundle, Reproduce
 from pipelines.cli.query_verbs import Export, Query
 from pipelines.cli.tagging_verbs import Demo, Status, Tag
@@ -27,6 +27,7 @@ VERBS: Final[dict[str, type[Verb]]] = {
     "export": Export,
     "forget": Forget,
     "compact": Compact,
+    "rebuild-log": RebuildLog,
     "demo": Demo,
     "fetch": Fetch,
     "weights": Weights,
