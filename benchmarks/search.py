@@ -41,7 +41,7 @@ from pipelines.output import layout
 from pipelines.output.log_entry import Run
 from pipelines.output.publication import publish
 from pipelines.output.settings import Settings, open_output
-from pipelines.output.staging import StagedFile, entry_of, stage
+from pipelines.output.staging import entry_of, look_into, stage
 from pipelines.storage.store import open_store
 from pipelines.tagging.committer import COMMIT_CLIPS
 from tagger import schema
@@ -252,18 +252,17 @@ def fill(folder: str, n_segments: int, extractors: Sequence[str], dtype: str) ->
             type=fields.field(place).type,
         )
         rows = rows.set_column(place, fields.field(place), values)
-        file = StagedFile.read(store, MODEL, stage(rows, store, MODEL))
-        assert file is not None
-        entry = entry_of(number, MODEL, run, [file], file.rows, TABLES)
+        files, _ = look_into(store, MODEL, [stage(rows, store, MODEL)])
+        entry = entry_of(number, MODEL, run, files, files[0].rows, TABLES)
         store.create(layout.entry(MODEL, number), entry.to_json())
         publish(store, MODEL, entry)
-    files = [*Path(folder, "embeddings").rglob("*.parquet")]
+    tables = [*Path(folder, "embeddings").rglob("*.parquet")]
     return {
         "segments": n_segments,
         "extractors": len(extractors),
         "dtype": dtype,
-        "files": len(files),
-        "MB": sum(file.stat().st_size for file in files) / 1e6,
+        "files": len(tables),
+        "MB": sum(file.stat().st_size for file in tables) / 1e6,
     }
 
 
