@@ -22,6 +22,7 @@ from tagger.decoding import audio_tracks, decode_blocks
 from tagger.errors import ClipError, Reason, Stage
 from tagger.levels import NOTHING_BELOW_8_KHZ, Resampled, joined
 from tagger.logmel import SAMPLE_RATE_HZ
+from tagger.recorded_at import from_header
 from tagger.recording import Decoded, Mix, Source, mono
 from tagger.survey import Survey, survey
 
@@ -42,6 +43,7 @@ class Signal:
     peak : largest magnitude of the mono recording, which normalisation makes 1
     damage : None, or one line that tells what of the recording could not be decoded
     notes : None, or what readers of the tags should know, in phrases of ``tagger.levels``
+    recorded_at : None, or when it was made as its header states it, in ISO 8601 without a zone
     """
 
     duration_s: float
@@ -52,6 +54,7 @@ class Signal:
     peak: float
     damage: str | None
     notes: str | None = None
+    recorded_at: str | None = None
 
 
 class Waveform:
@@ -222,6 +225,7 @@ def _normalised(
         peak=found.peak,
         damage=found.damage,
         notes=found.notes,
+        recorded_at=made.isoformat() if (made := from_header(source)) else None,
     )
     blocks = _blocks(decode, found.mix) if found.kept is None else iter(found.kept)
     power = found.envelope.energy(start, end) / (end - start) / found.peak**2

@@ -25,7 +25,7 @@ _FULL_SCALE: Final = 0.9999  # of a full sine 0.9 % of the samples lie above it
 _ANOTHER_SCALE: Final = 2.0  # a peak of numbers that are not meant as -1 to 1, and do not clip
 _MAY_CLIP: Final = 0.005  # mean square of a block of which no more than half of these clip
 _CLIP_COUNT: Final = 2**14  # samples that stay in a core's cache
-_MEAN_LEFT: Final = 0.02  # of what unrelated channels give; two channels: 20 dB below their own
+_MEAN_LEFT: Final = 0.1  # of what unrelated channels give; two: 13 dB below their own level
 _AS_LOUD: Final = 0.99
 _BAND_LEFT: Final = 1e-4  # 40 dB
 

@@ -11,7 +11,8 @@ the tables. A change here raises ``SCHEMA_VERSION`` and is told in the CHANGELOG
 versions stay as they are, and ``conformed`` reads them.
 
     1  the first
-    2  ``notes`` in clips and staged rows; ``max_score`` and ``heard_s`` of tags; ``events``
+    2  ``notes`` and ``recorded_at`` in clips and staged rows; ``max_score`` and ``heard_s`` of
+       tags; ``events``
 """
 
 from typing import Final
@@ -41,6 +42,7 @@ _SIGNAL = [
     pa.field("n_segments", pa.int32()),
     pa.field("damage", pa.string()),  # what of the recording could not be decoded; null: nothing
     pa.field("notes", pa.string()),  # what readers of the tags should know; null: nothing
+    pa.field("recorded_at", pa.timestamp("us")),  # by name or header, in whatever zone
 ]
 
 _TAG = [

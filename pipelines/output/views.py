@@ -78,6 +78,7 @@ _SQL_TYPES: Final = {
     "int32": "INTEGER",
     "int64": "BIGINT",
     "bool": "BOOLEAN",
+    "timestamp[us]": "TIMESTAMP",
     "timestamp[us, tz=UTC]": "TIMESTAMP WITH TIME ZONE",
 }
 

@@ -11,6 +11,7 @@ from pipelines.storage.uris import refuse_credentials
 from tagger.card import BUNDLED
 from tagger.configs import require_positive
 from tagger.errors import OptionError
+from tagger.recorded_at import by_pattern
 
 EmbeddingDtype = Literal["float32", "float16"]
 
@@ -66,12 +67,23 @@ class TagJob:
     lead to, each folder once: for archives whose files are links, as with DVC or git-annex. Without
     it links that lead out of the folder, and links to folders, are passed over."""
 
+    recorded_at: str | None = field(default=None, metadata={"metavar": "PATTERN"})
+    """Where names hold the time of the recording, for the column recorded_at: %Y%m%d_%H%M%S finds
+    20240101_063000; %Y year, %m month, %d day, %j day of the year, %H hour, %M minute, %S second.
+    Left out: what a WAV file's header says (GUANO, bext), else a time in one of the usual ways in
+    the file's name."""
+
     limit: int | None = None
     """Clips to work on in this run, at most. The next run goes on with the others."""
 
     max_failed: float = 0.1
     """Fraction of clips, from 0 to 1, that may fail before the run ends with exit code 4. What
     could be tagged is in the tables all the same."""
+
+    redo_entry: int | None = field(default=None, metadata={"metavar": "N"})
+    """First make all clips of entry N of the output's log new again, tagged or failed, and what is
+    left of their rows go: the way out where a file of that entry is damaged and there is no copy of
+    it. An error, or status --verify, tells the number."""
 
     retry_failed: bool = False
     """Take up clips again whose failure is final, because their bytes cause it. Failures that may
@@ -104,12 +116,21 @@ class TagJob:
         for name in ("threshold", "max_failed", "event_threshold"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise OptionError(name, "must be from 0 to 1")
+        _require_pattern(self.recorded_at)
         _require_track(self.track)
         if not self.event_gap_s >= 0.0:
             raise OptionError("event_gap_s", "must be 0 or more")
         for name in ("limit", "price_per_hour", "price_per_gpu_hour"):
             if getattr(self, name) is not None:
                 require_positive(name, getattr(self, name))
+
+
+def _require_pattern(pattern: str | None) -> None:
+    try:
+        if pattern is not None:
+            by_pattern(pattern)
+    except ValueError as error:
+        raise OptionError("recorded_at", str(error)) from error
 
 
 def _require_track(track: str) -> None:

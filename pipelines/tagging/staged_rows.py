@@ -17,6 +17,7 @@ from tagger.audio import Signal
 from tagger.errors import ClipError
 from tagger.logmel import FRONT_END
 from tagger.readout import Readout
+from tagger.recorded_at import by_pattern, from_name
 from tagger.schema import EMBEDDING_SIZE, staged, tables
 from tagger.segments import segment_times
 
@@ -32,11 +33,12 @@ class RowSettings:
     output: Settings
     model_id: str
     run_id: str
+    recorded_at: str | None = None
 
     @classmethod
     def of(cls, job: TagJob, model_id: str, run_id: str) -> Self:
         """For a new output."""
-        return cls(output_settings(job), model_id, run_id)
+        return cls(output_settings(job), model_id, run_id, job.recorded_at)
 
 
 def output_settings(job: TagJob) -> Settings:
@@ -77,7 +79,9 @@ def staged_rows(
         "run_id": settings.run_id,
         "processed_at": datetime.now(UTC),
     }
-    rows = [same | _row(outcome, tagger, settings) for outcome in outcomes]
+    rows: list[dict[str, Any]] = [same | _row(outcome, tagger, settings) for outcome in outcomes]
+    for row, uri in zip(rows, clips["uri"].to_pylist(), strict=True):
+        row["recorded_at"] = _recorded_at(uri, row.get("recorded_at"), settings.recorded_at)
     kept = [
         outcome.embeddings
         if isinstance(outcome, TaggedClip) and "embeddings" in settings.output.tables
@@ -135,6 +139,13 @@ def _row(
         "timeline": [vars(moment) for moment in readout.timeline(*read)] if over_time else [],
         "events": [vars(event) for event in readout.events(*read)],
     }
+
+
+def _recorded_at(uri: str, in_header: str | None, pattern: str | None) -> datetime | None:
+    """When a recording was made: by the pattern for its name, its header, its name."""
+    if pattern is not None:
+        return by_pattern(pattern)(uri)
+    return datetime.fromisoformat(in_header) if in_header else from_name(uri)
 
 
 def _embedding_rows(

@@ -29,10 +29,16 @@ def _stereo(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.stack([left, right], axis=1)
 
 
+def _hum(level: float) -> np.ndarray:
+    return level * np.sin(2 * np.pi * 50 * np.arange(3 * RATE) / RATE)
+
+
 LEFT = _beeps()
 CANCELLING = {
     "one channel inverted": _stereo(LEFT, -LEFT),
     "and a little weaker": _stereo(0.93 * LEFT, -LEFT),
+    "much weaker": _stereo(0.7 * LEFT, -LEFT),
+    "beside a hum common to both": _stereo(LEFT + _hum(0.05), -LEFT + _hum(0.05)),
     "with noise of its own": _stereo(LEFT, -LEFT + _noise(0.003)),
     "and an offset common to both": _stereo(LEFT + 0.3, -LEFT + 0.3),
     "pairs of quadrophony": np.stack([0.2 * LEFT, -0.2 * LEFT, LEFT, -LEFT], axis=1),
@@ -42,6 +48,7 @@ CANCELLING = {
 }
 KEPT = {
     "the same twice": _stereo(LEFT, LEFT),
+    "nine tenths of it inverted": _stereo(_noise(0.1), -0.9 * _noise(0.1) + _noise(0.06, seed=1)),
     "unrelated": _stereo(_noise(0.1), _noise(0.1, seed=1)),
     "one channel dead": _stereo(LEFT, 0 * LEFT),
     "inverted at half the level": _stereo(LEFT, -0.5 * LEFT),

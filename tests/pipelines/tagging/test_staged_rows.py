@@ -1,5 +1,7 @@
 """From outcomes to rows of schema ``staged``."""
 
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,22 @@ def tagged(tagger: Tagger, n_segments: int) -> TaggedClip:
 def rows_of(tagger: Tagger, outcomes: list[TaggedClip | ClipError], **job: Any) -> pa.Table:
     settings = RowSettings.of(TagJob(inputs=(), out="", **job), "m-1", "r-1")
     return staged_rows(listing(len(outcomes)), outcomes, tagger, settings)
+
+
+def test_the_time_of_a_recording_is_of_the_pattern_the_header_or_the_name(tagger: Tagger) -> None:
+    def recorded_at(name: str, in_header: str | None, pattern: str | None = None) -> Any:
+        made = replace(tagged(tagger, 1), signal=replace(SIGNAL, recorded_at=in_header))
+        clips = listing(1).set_column(1, schema.LISTING.field("uri"), pa.array([name]))
+        job = TagJob(inputs=(), out="", recorded_at=pattern)
+        table = staged_rows(clips, [made], tagger, RowSettings.of(job, "m-1", "r-1"))
+        return table["recorded_at"][0].as_py()
+
+    name, header = "s3://b/2020-02-03/20240131_063005.wav", "2021-05-06T07:08:09"
+    assert recorded_at(name, None) == datetime(2024, 1, 31, 6, 30, 5)
+    assert recorded_at(name, header) == datetime(2021, 5, 6, 7, 8, 9)
+    assert recorded_at(name, header, "%Y-%m-%d") == datetime(2020, 2, 3)
+    assert recorded_at("s3://b/a.wav", header, "%Y-%m-%d") is None
+    assert recorded_at("s3://b/a.wav", None) is None
 
 
 def test_a_tagged_clip_has_everything_about_it_in_one_row(tagger: Tagger) -> None:
