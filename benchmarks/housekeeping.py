@@ -22,7 +22,7 @@ import tempfile
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
@@ -42,7 +42,7 @@ from pipelines.output.log_entry import Run
 from pipelines.output.publication import publish
 from pipelines.output.recovery import require_tables
 from pipelines.output.settings import Settings, open_output
-from pipelines.output.staging import StagedFile, entry_of, stage
+from pipelines.output.staging import entry_of, look_into, stage
 from pipelines.storage.parallel import in_parallel
 from pipelines.storage.store import LocalStore, Store, open_store
 from pipelines.tagging.committer import COMMIT_CLIPS
@@ -242,9 +242,8 @@ def fill(folder: Path, n_entries: int, n_clips: int) -> None:
     for number in range(n_entries):
         run = Run(f"run-{number}", f"20{number // 365:02d}-{number // 31 % 12 + 1:02d}-15")
         name = stage(clips(number * n_clips, n_clips, run.run_id), store, MODEL)
-        file = StagedFile.read(store, MODEL, name)
-        assert file is not None
-        entry = entry_of(number, MODEL, run, [file], file.rows, TABLES)
+        files, _ = look_into(store, MODEL, [name])
+        entry = entry_of(number, MODEL, run, files, files[0].rows, TABLES)
         store.create(layout.entry(MODEL, number), entry.to_json())
         publish(store, MODEL, entry)
 
@@ -253,7 +252,7 @@ def clip_uri(number: int) -> str:
     return f"s3://archive/2026/station-{number % 97:02d}/recording-{number:08d}.flac"
 
 
-def clips(first: int, n: int, run_id: str) -> pa.Table:
+def clips(first: int, n: int, run_id: str, extractors: Sequence[str] = EXTRACTORS) -> pa.Table:
     """Staged rows of clips that were tagged."""
     rng = np.random.default_rng(first)
     fields = schema.staged("float32")
@@ -287,14 +286,14 @@ def clips(first: int, n: int, run_id: str) -> pa.Table:
         mid=np.array(["/m/1", "/m/2", "/m/3"])[rng.integers(0, 3, TAGS * n)],
         score=rng.random(TAGS * n, np.float32),
     )
-    n_vectors = len(EXTRACTORS) * SEGMENTS
+    n_vectors = len(extractors) * SEGMENTS
     columns["embedding_rows"] = structs(
         fields.field("embedding_rows").type,
         n_vectors,
-        extractor=np.tile(np.repeat(EXTRACTORS, SEGMENTS), n),
-        segment=np.tile(np.arange(SEGMENTS, dtype=np.int32), len(EXTRACTORS) * n),
-        start_s=np.tile(seconds, len(EXTRACTORS) * n),
-        end_s=np.tile(seconds + 0.96, len(EXTRACTORS) * n),
+        extractor=np.tile(np.repeat(extractors, SEGMENTS), n),
+        segment=np.tile(np.arange(SEGMENTS, dtype=np.int32), len(extractors) * n),
+        start_s=np.tile(seconds, len(extractors) * n),
+        end_s=np.tile(seconds + 0.96, len(extractors) * n),
     )
     size = n_vectors * schema.EMBEDDING_SIZE
     columns["embedding_values"] = pa.ListArray.from_arrays(
@@ -307,9 +306,10 @@ def clips(first: int, n: int, run_id: str) -> pa.Table:
 
 
 def structs(kind: pa.DataType, n_each: int, **values: Any) -> pa.Array:
-    """A column of lists of ``n_each`` structs."""
+    """A column of lists of ``n_each`` structs; fields without values are null."""
     fields = [*kind.value_type]
-    arrays = [pa.array(values[field.name], field.type) for field in fields]
+    n = len(next(iter(values.values())))
+    arrays = [pa.array(values.get(field.name, [None] * n), field.type) for field in fields]
     content = pa.StructArray.from_arrays(arrays, fields=fields)
     offsets = pa.array(range(0, len(content) + 1, n_each), pa.int32())
     return pa.ListArray.from_arrays(offsets, content, type=kind)

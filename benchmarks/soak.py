@@ -4,10 +4,12 @@
 
 A SeaweedFS server holds N short clips, some of them broken. The job runs in a process of its own
 with its own Ray; every few seconds one of these is killed with SIGKILL: a decoding process, an
-actor's worker, the raylet, the driver, the S3 server (which comes back some seconds later). The
-same command is given again until it completes; then its tables are compared with what the library
-says of each clip, and the next round begins with an empty output. It ends with exit code 1 if a
-clip is lost, doubled, or other than undisturbed.
+actor's worker, the raylet, the driver, the S3 server (which comes back some seconds later); or a
+bit is flipped in a random file of the output. The same command is given again until it completes,
+and what an error names is mended. Then ``status --verify`` must tell of all bits that no run has
+mended, the tables are compared with what the library says of each clip, and the next round begins
+with an empty output. It ends with exit code 1 if a clip is lost, doubled, or other than
+undisturbed, or a flipped bit was neither told nor mended.
 """
 
 import argparse
@@ -29,7 +31,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
 
+from benchmarks.flips import Flips
 from benchmarks.reporting import show, write
+from pipelines.cli.exit_codes import Exit
 from pipelines.output.status import status
 from pipelines.storage.filesystems import filesystem
 from pipelines.storage.store import Store, open_store
@@ -61,7 +65,7 @@ def main() -> None:
     show(f"soak, seed {flags.seed}", rows)
     if flags.write:
         write("soak", rows)
-    sys.exit(any(row["lost"] or row["doubled"] or row["other"] for row in rows))
+    sys.exit(any(row[what] for row in rows for what in ("lost", "doubled", "other", "silent")))
 
 
 @dataclass
@@ -71,6 +75,7 @@ class Round:
     n_clips: int
     kills: Counter[str] = field(default_factory=Counter)
     exits: Counter[int] = field(default_factory=Counter)
+    flips: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
 
     def row(self, findings: dict[str, int]) -> dict[str, Any]:
@@ -82,6 +87,8 @@ class Round:
             "seconds": self.seconds,
             "kills": kills,
             "exit codes": exits,
+            "flips": " ".join(f"{n} {what}" for what, n in sorted(self.flips.items())),
+            "silent": self.flips["silent"],
             **findings,
         }
 
@@ -156,20 +163,25 @@ def complete(
     start = time.monotonic()
     command = [sys.executable, "-m", "pipelines", "tag", where, "--out", out]
     command += ["--model", str(model), "--precision", "float32", "--cpus", "2"]
+    flips, more = Flips(open_store(out), rng), list[str]()
     while found.exits.total() < MOST_ATTEMPTS:
         driver = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            command + more, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )
         while driver.poll() is None:
             wait(driver, rng.uniform(*PAUSE_S))
             if driver.poll() is None and time.monotonic() < end:
-                found.kills[kill_something(driver, server, rng)] += 1
+                found.kills[do_harm(driver, server, flips, rng)] += 1
         _, said = driver.communicate()
         found.exits[driver.returncode] += 1
         if driver.returncode == 0:
             break
         if driver.returncode > 0:
             sys.stdout.write(f"exit code {driver.returncode}: {said.splitlines()[-1:]}\n")
+        if driver.returncode == Exit.COMMAND:
+            more = flips.mend(said)
+    flips.settle()
+    found.flips = flips.came_to
     found.seconds = time.monotonic() - start
     return found
 
@@ -181,13 +193,18 @@ def wait(driver: subprocess.Popen[str], seconds: float) -> None:
         return
 
 
-def kill_something(driver: subprocess.Popen[str], server: S3Server, rng: random.Random) -> str:
-    """Kill one of what is there; returns what it was."""
+def do_harm(
+    driver: subprocess.Popen[str], server: S3Server, flips: Flips, rng: random.Random
+) -> str:
+    """Kill one of what is there, or flip a bit of the output; returns what it was."""
     family = below(driver.pid)
     kinds = {"decoder": decoders, "actor": actors, "raylet": raylets}
     victims = {name: find(family) for name, find in kinds.items()}
-    what = rng.choice([*(name for name, found in victims.items() if found), "driver", "s3 server"])
-    if what == "driver":
+    always = ("driver", "s3 server", "bit", "bit")
+    what = rng.choice([*(name for name, found in victims.items() if found), *always])
+    if what == "bit":
+        flips.flip()
+    elif what == "driver":
         driver.kill()
     elif what == "s3 server":
         server.kill()
@@ -216,7 +233,7 @@ def findings(
     return {
         "lost": n_clips - n_listed_seen,
         "doubled": sum(n - 1 for n in tagged.values()) + len(set(tagged) & final(failures)),
-        "other": other + sum(len(model.broken) for model in status(store, verify=True).models),
+        "other": other + sum(len(model.broken) for model in status(store, verify="bytes").models),
     }
 
 

@@ -129,6 +129,8 @@ class Card:
     def __post_init__(self) -> None:
         if not all(isinstance(label.name, str) for label in self.labels):
             raise TypeError("a label that is not text")
+        if not all(isinstance(label.mid or "", str) for label in self.labels):
+            raise TypeError("an identifier of a label that is not text")
         if self.labels or self.members:
             LabelSet(self.labels)
         _check_name(self.name)

@@ -47,7 +47,8 @@ def build(files: ModelFiles) -> Ensemble:
 
     Raises
     ------
-    CommandError : weights that do not fit the card, labels that do not fit the heads
+    CommandError : weights that do not fit the card or are not finite, labels that do not fit the
+        heads
     """
     card = files.card
     n_classes = len(card.labels)
@@ -129,6 +130,12 @@ def _built(
         raise CommandError(
             f"model {files.card.name}: {part.weights} does not fit the card ({last})"
         ) from error
+    for key, value in full.items():
+        if not bool(torch.isfinite(value).all()):
+            raise CommandError(
+                f"model {files.card.name}: {part.weights} holds numbers in {key} that are not "
+                "finite, and would tag nothing: take another copy, or train it again"
+            )
     return network.eval()
 
 

@@ -5,6 +5,7 @@ and the ontology); ``None`` stands where no class of AudioSet means the same.
 """
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ import numpy as np
 from tagger.arrays import IndexArray
 from tagger.errors import CommandError
 
+_DIRECTIONS: Final = frozenset(
+    {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+)  # embeddings, overrides and isolates, which are invisible
 _LIST: Final = re.compile(r"[;|\t\n]|,(?![\s\d])|^\s*\[.*\]\s*$", re.DOTALL)
 """What is between labels of a list, or around them."""
 
@@ -34,12 +38,16 @@ class LabelSet:
 
     Raises
     ------
-    CommandError : on construction, where there is no label, or one without a name or twice
+    CommandError : on construction, where there is no label, or one without a name or twice, or
+        with characters in it that steer a terminal or the direction of a text
     """
 
     labels: tuple[Label, ...]
 
     def __post_init__(self) -> None:
+        for text in (*self.names, *(label.mid or "" for label in self.labels)):
+            if any(map(_steers, text)):
+                raise CommandError(f"the label {text!a} has control characters: name it anew")
         if not self.labels or not all(self.names):
             raise CommandError("a label set needs labels, each with a name")
         if len(self._index) < len(self.labels):
@@ -88,6 +96,14 @@ class LabelSet:
                 f"labels that are not in the list of {len(self)}: {', '.join(unknown[:5])}"
             )
         return np.array([self._index[name] for name in names], np.int64)
+
+
+def _steers(character: str) -> bool:
+    """Whether a character controls what is shown, beside what it shows."""
+    return (
+        unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
+        or unicodedata.bidirectional(character) in _DIRECTIONS
+    )
 
 
 def holds_several(texts: Iterable[str]) -> str | None:

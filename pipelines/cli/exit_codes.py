@@ -37,6 +37,7 @@ class Exit(IntEnum):
     NODES_MISSING = 8, "The Ray cluster did not bring what the job waited for."
     DAMAGED = 9, "Damage was found by `status --verify`, which names it."
     STALE = 10, "The last run is too old or did not complete, says `status --fail-if-older`."
+    HUNG_UP = 129, "Interrupted by SIGHUP (its terminal was closed); what was done is kept."
     INTERRUPTED = 130, "Interrupted by SIGINT (Ctrl-C); what was done is kept."
     TERMINATED = 143, "Ended by SIGTERM; what was done is kept."
 

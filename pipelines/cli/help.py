@@ -72,7 +72,8 @@ def told(option: Option) -> str:
 
 def called(option: Option) -> str:
     """The flag of an option and what stands for its values."""
-    return f"{'' if option.positional else option.flag} {option.values}".strip()
+    space = "" if option.positional or option.values.startswith("[=") else " "
+    return f"{'' if option.positional else option.flag}{space}{option.values}".strip()
 
 
 def in_groups(there_are: Sequence[Option]) -> Iterator[tuple[str, str, list[Option]]]:

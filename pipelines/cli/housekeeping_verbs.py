@@ -1,10 +1,10 @@
-"""The verbs that keep an output in order: ``forget`` and ``compact``."""
+"""The verbs that keep an output in order: ``forget``, ``compact`` and ``rebuild-log``."""
 
 from dataclasses import dataclass
 
 from pipelines.cli.exit_codes import Exit
 from pipelines.cli.verb import Verb
-from pipelines.housekeeping.jobs import CompactJob, ForgetJob
+from pipelines.housekeeping.jobs import CompactJob, ForgetJob, RebuildLogJob
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,3 +62,34 @@ class Compact(Verb):
 
         terminal.show_compacted(compact(self.job), self.json)
         return Exit.DONE
+
+
+@dataclass(frozen=True, kw_only=True)
+class RebuildLog(Verb):
+    """Make the log of an output anew from its tables, where it is lost or damaged.
+
+    Needs the tables of an output of tag, with no run at work on it.
+
+    Leaves entries that can be read as they are, and makes the others from their table files, and
+    _output.json from the records of the runs, or as far as the tables tell. A line says what cannot
+    be made. Nothing is deleted: damaged files, and table files that are not complete, are moved to
+    below _damaged, and their clips are done again by the next tag. Files that are there now count
+    as right from now on. Interrupted, the same command goes on.
+
+    Example::
+
+        python -m pipelines rebuild-log s3://tables
+    """
+
+    job: RebuildLogJob
+
+    json: bool = False
+    """Write what was done to standard output as JSON."""
+
+    def run(self, command: list[str]) -> Exit:
+        from pipelines.cli import terminal
+        from pipelines.housekeeping.rebuild_log import rebuild
+
+        report = rebuild(self.job)
+        terminal.show_rebuilt(report, self.json)
+        return Exit.DAMAGED if any(model.broken for model in report.models) else Exit.DONE

@@ -1,17 +1,19 @@
 """The options of a command, read from dataclasses: an option is a field, and stands there once.
 
 Its flag follows from the field's name, without the ``n_`` of counts and the ``_s`` of seconds:
-``clip_timeout_s`` is ``--clip-timeout SECONDS``. A truth that is true by default has the flag
-``--no-NAME``. Type, default and help, which is the docstring under the field, stand with it, and
-its class refuses bad values with an ``OptionError``. A field that is a dataclass itself brings the
-options of its fields; if it has a docstring, they are a group of that title in the help.
+``clip_timeout_s`` is ``--clip-timeout SECONDS``. It has no underscore at its end, as the field has
+whose name Python keeps for itself: ``not_`` is ``--not``. A truth that is true by default has the
+flag ``--no-NAME``. Type, default and help, which is the docstring under the field, stand with it,
+and its class refuses bad values with an ``OptionError``. A field that is a dataclass itself brings
+the options of its fields; if it has a docstring, they are a group of that title in the help.
 
 What else there is to say of an option is in the field's ``metadata``:
 
     metavar     what stands for the value in the help
     positional  True: told by its place, without a flag
     default     the default in words, where the value itself tells a reader nothing
-    bare        the value of a flag that is given without one
+    bare        the value of a flag that is given without one; one of several choices is given
+                behind an equals sign: --verify=counts
     parse       makes the value from a text; of a tuple, each of its items
     only        of a dataclass: names of those of its fields that are options here
 """
@@ -72,7 +74,7 @@ class Option:
         """How it is called on a command line: its flag, or what stands for it in its place."""
         if self.positional:
             return self.metavar
-        words = self.name.removeprefix("n_").removesuffix("_s").replace("_", "-")
+        words = self.name.removeprefix("n_").removesuffix("_s").rstrip("_").replace("_", "-")
         return f"--no-{words}" if self.default is True else f"--{words}"
 
     @property
@@ -91,7 +93,7 @@ class Option:
         if self.is_switch:
             return ""
         if "bare" in self.metadata:
-            return f"[{self.metavar}]"
+            return f"[={self.metavar}]" if self.choices else f"[{self.metavar}]"
         if not self.is_tuple:
             return self.metavar
         n = self.n_values

@@ -30,6 +30,8 @@ def parse(options: Sequence[Option], words: Sequence[str]) -> dict[str, Any]:
     CommandError : an option that does not exist, or a value that is none of its type
     """
     flat = make_dataclass("Given", [_flat(option) for option in options])
+    bare = {o.flag: o.metadata["bare"] for o in options if o.choices and "bare" in o.metadata}
+    words = [f"{word}={bare[word]}" if word in bare else word for word in words]
     with tyro_errors.on_parse_error(partial(_refuse, options)):
         found: Any = tyro.cli(flat, args=words, add_help=False, config=_CONFIG)
     values = [(option, getattr(found, option.name)) for option in options]
@@ -44,7 +46,8 @@ def suggestion(word: str, known: Sequence[str]) -> str:
 
 def _flat(option: Option) -> tuple[str, Any, Any]:
     """The option as tyro takes it, absent where it is not given."""
-    kind: Any = tuple[str, ...] if {"bare", "parse"} & {*option.metadata} else option.type
+    takes_words = {"bare", "parse"} & {*option.metadata} and not option.choices
+    kind: Any = tuple[str, ...] if takes_words else option.type
     absent = False if option.is_switch else None
     if absent is None:
         kind = kind | None
@@ -61,7 +64,7 @@ def _is_given(value: Any) -> bool:
 def _value(option: Option, value: Any) -> Any:
     if option.is_switch:
         return option.default is not True
-    if "bare" in option.metadata:
+    if "bare" in option.metadata and not option.choices:
         if len(value) > 1:
             raise OptionError(option.name, f"takes {option.takes}, or none")
         return value[0] if value else option.metadata["bare"]

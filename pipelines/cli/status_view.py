@@ -30,6 +30,7 @@ def show_status(status: Status, as_json: bool) -> None:
         show_lines(_run_lines(run))
     for model in status.models:
         show_lines(_model_lines(model))
+    show_lines(f"WRONG       {line}" for line in status.broken)
     show_lines(f"unreadable  {line}" for line in status.unreadable)
     if status.n_to_erase:
         show_lines(
@@ -91,9 +92,22 @@ def _model_lines(model: ModelStatus) -> Iterator[str]:
         yield f"  failed    {reason:<20}{n:,}"
     yield from failure_lines(model.failed_clips, sum(model.open_failures.values()))
     yield f"  waiting   {model.n_unpublished} entries, {model.n_staged} staged files"
+    if model.n_set_aside:
+        yield f"  aside     {model.n_set_aside:,} damaged files, in _damaged"
     if model.verified and not model.broken:
-        yield f"  verified: {model.n_tagged:,} clips"
+        yield f"  verified: {model.n_tagged:,} clips{_how_verified(model)}"
     for line in model.broken:
         yield f"  WRONG     {line}"
     if model.broken:
-        yield "  restore what is lost or changed from a copy, or tag into another output"
+        yield (
+            "  restore what is lost or changed from a copy; or have the clips of an entry done "
+            "again (tag --redo-entry N), or the log made from the tables (rebuild-log)"
+        )
+
+
+def _how_verified(model: ModelStatus) -> str:
+    if model.by_counts:
+        return " by counts; --verify alone reads every byte"
+    if model.n_unhashed:
+        return f"; {model.n_unhashed:,} files by counts, as the first version wrote no hashes"
+    return ""

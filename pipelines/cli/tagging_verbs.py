@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from pipelines.cli.durations import parse_duration
 from pipelines.cli.exit_codes import Exit, StaleOutput
@@ -42,6 +42,8 @@ class Tag(Verb):
     def __post_init__(self) -> None:
         if self.print and self.dry_run:
             raise OptionError("print", "does not go with --dry-run")
+        if self.job.redo_entry is not None and (self.print or self.dry_run):
+            raise OptionError("redo_entry", "does not go with --dry-run or --print")
 
     @classmethod
     def defaults(cls, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,8 +99,10 @@ class Status(Verb):
     """While a run is at work tell how far it is, again every few seconds. Ctrl-C ends this, and not
     the run."""
 
-    verify: bool = False
-    """Count all tables against the log. Damage is named, and ends with exit code 9."""
+    verify: Literal["bytes", "counts"] | None = field(default=None, metadata={"bare": "bytes"})
+    """Read all files, compare each with its hash, and count all tables against the log: a single
+    changed byte is told. --verify=counts is the quick way, which only counts. Damage is named, and
+    ends with exit code 9."""
 
     fail_if_older: str | None = field(default=None, metadata={"metavar": "TIME"})
     """For alarms: end with exit code 10, and a line that says why, if the last complete run ended
@@ -131,7 +135,7 @@ class Status(Verb):
         most = None if self.json else MOST_FAILURES
         found = status(store, self.verify, self.last, most, longest)
         status_view.show_status(found, self.json)
-        if any(model.broken for model in found.models):
+        if found.broken or any(model.broken for model in found.models):
             return Exit.DAMAGED
         if found.alarm is not None:
             raise StaleOutput(f"{self.out}: {found.alarm}")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # a command that shows no results need not load what makes th
     from pipelines.exporting.export import Exported
     from pipelines.housekeeping.compact import Compacted
     from pipelines.housekeeping.forget import ForgetReport
+    from pipelines.housekeeping.rebuild_log import RebuildReport
     from pipelines.output.failed_clips import FailedClip
     from pipelines.output.run_records import RunRecord
     from pipelines.tagging.cost import Cost
@@ -153,6 +154,22 @@ def show_compacted(models: Sequence["Compacted"], as_json: bool) -> None:
                 f"  {model.n_emptied:,} of these files have no rows any more; a compact an hour "
                 "from now removes them"
             )
+
+
+def show_rebuilt(report: "RebuildReport", as_json: bool) -> None:
+    """What ``rebuild-log`` did."""
+    if as_json:
+        show_json(asdict(report))
+        return
+    if report.settings:
+        _print(f"_output.json is made anew {report.settings}")
+    for model in report.models:
+        _print(
+            f"model {model.model_id}: {model.n_made:,} entries made anew with {model.n_clips:,} "
+            f"clips, {model.n_markers:,} markers; {model.n_kept:,} entries kept"
+        )
+        for line in (*model.notes, *(f"WRONG  {line}" for line in model.broken)):
+            _print(f"  {visible(line)}")
 
 
 def show_tags(rows: Iterable[dict[str, Any]], as_json: bool) -> tuple[int, int]:

@@ -3,9 +3,10 @@
 from typing import Final
 
 from pipelines.cli.cluster_verbs import Submit
-from pipelines.cli.housekeeping_verbs import Compact, Forget
+from pipelines.cli.housekeeping_verbs import Compact, Forget, RebuildLog
 from pipelines.cli.paper_verbs import Bundle, Reproduce
 from pipelines.cli.query_verbs import Export, Query
+from pipelines.cli.search_verbs import Search
 from pipelines.cli.tagging_verbs import Demo, Status, Tag
 from pipelines.cli.training_verbs import (
     Embed,
@@ -24,9 +25,11 @@ VERBS: Final[dict[str, type[Verb]]] = {
     "submit": Submit,
     "status": Status,
     "query": Query,
+    "search": Search,
     "export": Export,
     "forget": Forget,
     "compact": Compact,
+    "rebuild-log": RebuildLog,
     "demo": Demo,
     "fetch": Fetch,
     "weights": Weights,

@@ -1,4 +1,4 @@
-"""What ``forget`` and ``compact`` are told, validated when it is made."""
+"""What ``forget``, ``compact`` and ``rebuild-log`` are told, validated when it is made."""
 
 from dataclasses import dataclass, field
 
@@ -57,6 +57,22 @@ class CompactJob:
     store_patience_s: float = PATIENCE_S
     """Longest time to try again when a store stops answering, before the run ends with exit code
     6. The same command, or the next tag, then goes on."""
+
+    def __post_init__(self) -> None:
+        refuse_credentials(self.out, "out")
+        require_positive("store_patience_s", self.store_patience_s)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RebuildLogJob:
+    """One run of ``rebuild-log``."""
+
+    out: str = field(metadata={"positional": True})
+    """Folder or s3:// prefix of the tables."""
+
+    store_patience_s: float = PATIENCE_S
+    """Longest time to try again when a store stops answering, before the run ends with exit code
+    6. The same command then goes on."""
 
     def __post_init__(self) -> None:
         refuse_credentials(self.out, "out")

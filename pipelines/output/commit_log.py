@@ -34,20 +34,23 @@ that does not know the tombstones has not read that entry; it loses the race for
 the tombstones, and decides anew. What it committed before, ``forget`` finds when it reads the log.
 """
 
+import logging
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.output import layout
+from pipelines.output.damage import DamagedFile, rebuild, set_aside
 from pipelines.output.forgotten import Forgotten
-from pipelines.output.log_entry import FAILED, Entry, Run
+from pipelines.output.log_entry import FAILED, Entry, Known, Run, read_entry
 from pipelines.output.settings import read_settings
-from pipelines.output.staging import StagedFile, StagedRow, entry_of
+from pipelines.output.staging import StagedFile, StagedRow, entry_of, look_into
 from pipelines.storage.parallel import in_parallel
 from pipelines.storage.store import Store
-from tagger.errors import CommandError
+
+_log = logging.getLogger(__name__)
 
 _MOST_LISTINGS: Final = 4
 """A log that is being compacted may look torn in one listing, not in several."""
@@ -62,16 +65,18 @@ class CommitLog:
     ----------
     forgotten : recordings that may not be committed
     replaced_files : numbers of replaced entries of which files are still in the log
+    set_aside : names of staged files that were found damaged, and were moved out of the way
     """
 
     def __init__(self, store: Store, model_id: str) -> None:
         self.store = store
         self.model_id = model_id
         self._settings = read_settings(store)
-        self._known: dict[int, _Known] = {}
+        self._known: dict[int, Known] = {}
         self._dead: set[int] = set()
         self._named: set[str] = set()
         self._unpublished: set[int] = set()
+        self.set_aside: set[str] = set()
         self.forgotten = Forgotten.read(store)
         self.refresh()
 
@@ -115,9 +120,17 @@ class CommitLog:
         return {path for number in published for path in self._known[number].outputs}
 
     def refresh(self) -> list[Entry]:
-        """Read what is new in the log; return the entries that count and are not yet published."""
+        """Read what is new in the log; return the entries that count and are not yet published.
+
+        Raises
+        ------
+        DamagedFile : an entry is missing, changed or malformed, or a file does not belong there
+        """
         for _ in range(_MOST_LISTINGS):
             files = layout.LogFiles.parse(self.store.list(layout.log(self.model_id)))
+            if files.foreign:
+                path, mend = files.foreign[0], "move it somewhere else"
+                raise DamagedFile(self.store.root, path, "is no file of a log", mend)
             wanted = [
                 number
                 for number in files.entries
@@ -138,13 +151,14 @@ class CommitLog:
                 ]
                 self._unpublished = {entry.number for entry in unpublished}
                 return unpublished
-        raise CommandError(
-            f"{self.store.root}: the log of {self.model_id} has a gap; restore its files"
-        )
+        there = self._dead | {*files.entries}
+        absent = next((n for n in range(self.next_number) if n not in there), 0)
+        path = layout.entry(self.model_id, absent)
+        raise DamagedFile(self.store.root, path, "is missing", rebuild(self.store))
 
     def entry(self, number: int) -> Entry:
-        """Read an entry from the log."""
-        return Entry.from_json(self.store.read(layout.entry(self.model_id, number)))
+        """Read an entry from the log; FileNotFoundError and DamagedFile too."""
+        return read_entry(self.store, self.model_id, number)
 
     def append(self, entry: Entry) -> bool:
         """Put an entry, decided with all that is known so far, into the log.
@@ -172,8 +186,9 @@ class CommitLog:
         The entry, for publication, or None when no row counts (the files are removed then).
         """
         fresh = [file for file in dict.fromkeys(staged_files) if file not in self._named]
-        read = in_parallel(lambda file: StagedFile.read(self.store, self.model_id, file), fresh)
-        found = [file for file in read if file is not None]
+        found, damaged = look_into(self.store, self.model_id, fresh)
+        if damaged:
+            self._set_aside(damaged)
         while True:
             found = [file for file in found if file.name not in self._named]
             chosen = self._choose(found)
@@ -200,6 +215,20 @@ class CommitLog:
             [file for file in files if file not in self._named],
         )
 
+    def _set_aside(self, damaged: Sequence[DamagedFile]) -> None:
+        """Move staged files out of the way, unless an entry names them that was made meanwhile."""
+        self.refresh()
+        for file in damaged:
+            name = file.path.rpartition("/")[2]
+            if name not in self._named:
+                set_aside(self.store, file.path)
+                self.set_aside.add(name)
+                _log.warning(
+                    "%s: it is in %s now, and its clips are done again",
+                    file.line,
+                    layout.damaged(file.path),
+                )
+
     def _entry_if_there(self, number: int) -> Entry | None:
         try:
             return self.entry(number)
@@ -210,7 +239,7 @@ class CommitLog:
         """Take in an entry; of several the latest first, for it may replace the others."""
         if entry.number in self._known or entry.number in self._dead:
             return
-        self._known[entry.number] = _Known.of(entry)
+        self._known[entry.number] = Known.of(entry)
         self._named.update(staged.file for staged in entry.staged)
         for number in entry.replaced():
             self._known.pop(number, None)
@@ -256,22 +285,3 @@ class CommitLog:
     ) -> Entry:
         tables = self._settings.tables
         return entry_of(self.next_number, self.model_id, run, found, [*chosen.values()], tables)
-
-
-class _Known(NamedTuple):
-    """What is kept of an entry that counts."""
-
-    first: int
-    tagged: pa.Array
-    failed: pa.Table
-    outputs: tuple[str, ...]
-
-    @classmethod
-    def of(cls, entry: Entry) -> "_Known":
-        columns = zip(*entry.failed, strict=True) if entry.failed else ([],) * len(FAILED)
-        return cls(
-            entry.first,
-            pa.array(entry.clip_ids, pa.string()),
-            pa.table([list(column) for column in columns], schema=FAILED),
-            tuple(path for paths in entry.outputs.values() for path in paths),
-        )

@@ -14,7 +14,7 @@ from pipelines.output.commit_log import CommitLog
 from pipelines.output.log_entry import Run
 from pipelines.output.markers import read_marker
 from pipelines.output.publication import publish
-from pipelines.output.recovery import recover, require_tables
+from pipelines.output.recovery import recover, require_log, require_tables
 from pipelines.output.rewriting import remove_emptied, rewrite
 from pipelines.storage.parallel import in_parallel
 
@@ -37,6 +37,7 @@ def compact(commit_log: CommitLog, run: Run) -> int:
     CommandError : table files are missing
     """
     store, model_id = commit_log.store, commit_log.model_id
+    require_log(commit_log)
     recover(commit_log, run, partial(publish, store, model_id))
     require_tables(commit_log)
     sizes: dict[int, Fraction] = {}

@@ -6,7 +6,8 @@
 2. In the log of each model an empty entry is appended. No later entry can hold a forgotten
    recording (``commit_log``). What is staged is committed, without them.
 3. Entries whose tables hold one of the recordings are written anew without it (``rewriting``).
-4. The recordings are taken out of the records of the runs.
+4. The recordings are taken out of the records of the runs, and what was moved aside since it is
+   damaged is removed: nobody can tell what is in it.
 5. The tombstones are written again, without names. That is the mark that all is done.
 
 Killed anywhere, the next ``tag``, ``forget`` or ``compact`` finds tombstones with names and does
@@ -25,7 +26,6 @@ from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipelines.output import layout
 from pipelines.output.commit_log import CommitLog
@@ -33,11 +33,12 @@ from pipelines.output.forgotten import Forgotten
 from pipelines.output.inventory import models, table_files
 from pipelines.output.lock import Lock
 from pipelines.output.log_entry import Entry, Run, Staged, now, spans
-from pipelines.output.markers import mark, read_marker
+from pipelines.output.markers import mark, read_marker, read_published
 from pipelines.output.publication import publish
 from pipelines.output.recordings import COLUMNS, recordings
-from pipelines.output.recovery import recover, require_tables
+from pipelines.output.recovery import recover, require_log, require_tables
 from pipelines.output.rewriting import rewrite
+from pipelines.output.run_records import read_record
 from pipelines.storage.parallel import in_parallel
 from pipelines.storage.store import Store
 from pipelines.storage.uris import is_local, local_path
@@ -92,6 +93,7 @@ def erase_pending(store: Store, run: Run) -> int:
     for model_id in models(store):
         n_erased += _erase(CommitLog(store, model_id), run, uris)
     _erase_from_records(store, forgotten.pending)
+    store.remove(store.list(layout.DAMAGED))
     store.sweep(_ABANDONED_S)
     for stone in forgotten.tombstones:
         if stone.uris:
@@ -114,6 +116,7 @@ def retire(commit_log: CommitLog, run: Run) -> None:
     marker = read_marker(store, model_id, entry.number)
     emptied = marker.emptied if marker else ()
     store.remove(path for path in table_files(store, model_id) if path not in emptied)
+    store.remove(path for path in store.list(layout.DAMAGED) if model_id in layout.models_of(path))
     recover(commit_log, run, partial(publish, store, model_id))
 
 
@@ -138,6 +141,7 @@ def _erase(commit_log: CommitLog, run: Run, uris: pa.Array) -> int:
     """Steps 2 and 3 for one model; returns how many clips and failed attempts were erased."""
     store, model_id = commit_log.store, commit_log.model_id
     publish_here = partial(publish, store, model_id)
+    require_log(commit_log)
     mark(store, model_id, commit_log.fence(run).number, {})
     recover(commit_log, run, publish_here)
     require_tables(commit_log)
@@ -164,12 +168,13 @@ def _erase(commit_log: CommitLog, run: Run, uris: pa.Array) -> int:
 def _clips_of(commit_log: CommitLog, uris: pa.Array, number: int) -> pa.Array | None:
     """The clip_ids that a published entry holds of these recordings; None for any other entry."""
     store = commit_log.store
-    if read_marker(store, commit_log.model_id, number) is None:
+    marker = read_marker(store, commit_log.model_id, number)
+    if marker is None:
         return None
     outputs = commit_log.entry(number).outputs
     found = [pa.array([], pa.string())]
     for path in (*outputs.get("clips", ()), *outputs.get("failures", ())):
-        rows = store.scan(path, lambda opened: pq.ParquetFile(opened).read(COLUMNS))
+        rows = read_published(store, marker, number, path, COLUMNS)
         named = (pc.is_in(of, value_set=uris) for of in (rows["uri"], recordings(rows)))
         hits = rows["clip_id"].filter(pc.or_(*named))
         found.append(hits.combine_chunks())
@@ -182,17 +187,24 @@ def _erase_from_records(store: Store, uris: Sequence[str]) -> None:
     alternatives = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
     named = re.compile(rf"(?<!\w)(?:{alternatives})(?!\w)")
 
-    def erased(value: Any) -> Any:
-        if isinstance(value, str):
-            return named.sub(ERASED, value)
-        if isinstance(value, list):
-            return [erased(part) for part in value]
-        if isinstance(value, dict):
-            return {key: erased(part) for key, part in value.items()}
-        return value
-
     for path in store.list(layout.RUNS):
-        before = json.loads(store.read(path))
-        after = erased(before)
-        if after != before:
-            store.write(path, json.dumps(after, indent=2, ensure_ascii=False).encode())
+        try:
+            before = read_record(store, path)
+            after = _without(named, before)
+            if after != before:
+                store.write(path, json.dumps(after, indent=2, ensure_ascii=False).encode())
+        except ValueError:  # broken, but a name in it can be read all the same
+            text = store.read(path).decode(errors="surrogateescape")
+            if named.search(text):
+                store.write(path, named.sub(ERASED, text).encode(errors="surrogateescape"))
+
+
+def _without(named: re.Pattern[str], value: Any) -> Any:
+    """A value of JSON with what matches taken out of all its texts."""
+    if isinstance(value, str):
+        return named.sub(ERASED, value)
+    if isinstance(value, list):
+        return [_without(named, part) for part in value]
+    if isinstance(value, dict):
+        return {key: _without(named, part) for key, part in value.items()}
+    return value

@@ -5,14 +5,17 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-import pyarrow.parquet as pq
+import pyarrow as pa
 
 from pipelines.output import layout
+from pipelines.output.parquet_files import UnreadableError, read_columns
 from pipelines.output.run_records import RunRecord
 from pipelines.storage.store import Store
 
 _PATIENCE_S: Final = 5.0
-_COLUMNS: Final = ["clip_id", "run_id", "uri", "reason", "detail"]
+_COLUMNS: Final = pa.schema(
+    [(name, pa.string()) for name in ("clip_id", "run_id", "uri", "reason", "detail")]
+)
 
 
 @dataclass(frozen=True)
@@ -64,9 +67,8 @@ def _rows(store: Store, model_id: str, since: str) -> Iterator[FailedClip]:
         if layout.date_of_table(path) < since:
             return
         try:
-            table = store.scan(path, lambda file: pq.ParquetFile(file).read(_COLUMNS))
-            rows = table.select(_COLUMNS).to_pylist()
-        except (FileNotFoundError, KeyError, ValueError):  # ``verification`` tells of such files
+            rows = read_columns(store, path, _COLUMNS).to_pylist()
+        except (FileNotFoundError, UnreadableError):  # ``verification`` tells of such files
             continue
         for row in rows:
             yield FailedClip(**row)

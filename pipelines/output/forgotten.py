@@ -9,22 +9,24 @@ complete it. Taking them out is its last write.
 """
 
 import hashlib
-import json
 import secrets
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Self
+from functools import partial
+from typing import Final, Self
 
 import numpy as np
 import pyarrow as pa
 
 from pipelines.output import layout
+from pipelines.output.damage import DamagedFile, digest, reading, seal, unseal
 from pipelines.storage.parallel import in_parallel
 from pipelines.storage.store import Store
-from tagger.errors import CommandError
 
 _HASH_BYTES: Final = 16
+_KEY_BYTES: Final = 32
+_MEND: Final = "restore it from a copy: without it recordings that were forgotten would come back"
 
 
 @dataclass(frozen=True)
@@ -45,14 +47,24 @@ class Tombstones:
         """Replace what the output holds of it; with no hash left it is removed."""
         path = layout.forgotten(self.run_id)
         if self.hashes:
-            store.write(path, json.dumps(asdict(self), indent=1).encode())
+            store.write(path, seal(asdict(self), indent=1))
         else:
             store.remove([path])
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:
-        plain: dict[str, Any] = json.loads(data)
-        return cls(plain["run_id"], tuple(plain["hashes"]), tuple(plain["uris"]))
+        """Decode; what is no tombstones raises ValueError, TypeError or KeyError."""
+        plain = unseal(data)
+        found = cls(**plain | {name: tuple(plain[name]) for name in ("hashes", "uris")})
+        if {*map(type, (found.run_id, *found.hashes, *found.uris))} != {str}:
+            raise ValueError("a value that no tombstones have")
+        return found
+
+
+def _read_stones(store: Store, path: str) -> Tombstones:
+    data = store.read(path)
+    with reading(store, path, "list of forgotten recordings", _MEND):
+        return Tombstones.from_json(data)
 
 
 class Forgotten:
@@ -80,8 +92,7 @@ class Forgotten:
                 return known
             key = _key(store) if paths else b""
             with suppress(FileNotFoundError):
-                read = in_parallel(store.read, paths)
-                return cls(key, map(Tombstones.from_json, read), paths)
+                return cls(key, in_parallel(partial(_read_stones, store), paths), paths)
 
     @property
     def pending(self) -> tuple[str, ...]:
@@ -100,7 +111,7 @@ class Forgotten:
 
 def bury(store: Store, run_id: str, uris: Iterable[str]) -> None:
     """Write that these URIs are to be erased, and are not to come back."""
-    store.create(layout.FORGOTTEN_KEY, secrets.token_hex(32).encode())
+    store.create(layout.FORGOTTEN_KEY, _with_digits(secrets.token_hex(_KEY_BYTES)).encode())
     key = _key(store)
     names = tuple(sorted(set(uris)))
     Tombstones(run_id, tuple(_hash(key, uri) for uri in names), names).write(store)
@@ -127,13 +138,22 @@ def merge(store: Store, run_id: str) -> None:
 
 
 def _key(store: Store) -> bytes:
+    path = layout.FORGOTTEN_KEY
     try:
-        return bytes.fromhex(store.read(layout.FORGOTTEN_KEY).decode())
+        data = store.read(path)
     except FileNotFoundError as error:
-        raise CommandError(
-            f"{store.root}: {layout.FORGOTTEN_KEY} is gone, without which nobody can tell which "
-            "recordings were forgotten: restore it"
-        ) from error
+        raise DamagedFile(store.root, path, "is missing", _MEND) from error
+    with reading(store, path, "key of forgotten recordings", _MEND):
+        text = data.decode()
+        key = bytes.fromhex(text[: 2 * _KEY_BYTES])
+        if len(key) != _KEY_BYTES or text not in (key.hex(), _with_digits(key.hex())):
+            raise ValueError("other check digits")  # the first version wrote none
+        return key
+
+
+def _with_digits(key: str) -> str:
+    """A key in hexadecimal, and after it digits that tell when it was changed."""
+    return key + digest(key.encode())[:16]
 
 
 def _hash(key: bytes, uri: str) -> str:

@@ -18,6 +18,16 @@ def models_begun(store: Store) -> set[str]:
     return {model_id for folder in folders for model_id in layout.models_below(store.list(folder))}
 
 
+def has_rows(store: Store) -> bool:
+    """Whether an output has a log, or tables."""
+    return any(store.list(folder) for folder in (layout.LOGS, *schema.tables("float32")))
+
+
+def strangers(store: Store) -> list[str]:
+    """Files that lie among the logs and belong to none."""
+    return [path for path in store.list(layout.LOGS) if path.count("/") < 2]
+
+
 def table_files(store: Store, model_id: str) -> list[str]:
     """The paths of all table files of a model."""
     folders = (layout.model_tables(table, model_id) for table in schema.tables("float32"))

@@ -3,18 +3,20 @@
     _output.json                                   settings that hold for all runs
     _log/<model_id>/00000042.json                  entry 42 of the log
     _log/<model_id>/00000042.published             its marker: the entry's tables are complete
-    _staging/<model_id>/<random>.parquet           rows of one batch, which wait for an entry
+    _staging/<model_id>/<random>-<hash>.parquet    rows of one batch, which wait for an entry
     _lock/<model_id>.json                          who is at work
     _runs/<run_id>.json                            record of a run; also in a work folder
-    _rewriting/<model_id>/<random>.parquet         rows on their way from old table files to new
+    _rewriting/<model_id>/<random>-<hash>.parquet  rows on their way from old table files to new
     _forgotten/<run_id>.json                       recordings that one `forget` erased, as hashes
     _forgotten/key                                 what those hashes are keyed with
+    _damaged/<path>                                a file that was found damaged, moved here
     <table>/model=<model_id>/run_date=YYYY-MM-DD/00000042-0.parquet
     views.sql                                      views over the tables
 
 Names that begin with ``_`` lie outside the tables.
 """
 
+import re
 from collections.abc import Iterable
 from typing import Final, NamedTuple, Self
 
@@ -28,12 +30,14 @@ LOCKS: Final = "_lock"
 REWRITING: Final = "_rewriting"
 FORGOTTEN: Final = "_forgotten"
 FORGOTTEN_KEY: Final = f"{FORGOTTEN}/key"
+DAMAGED: Final = "_damaged"
 VIEWS: Final = "views.sql"
 
 _TOP: Final = frozenset({*schema.tables("float32"), VIEWS})
 _ENTRY: Final = ".json"
 _ROWS: Final = ".parquet"
 _MARKER: Final = ".published"
+_IN_LOG: Final = re.compile(rf"{LOGS}/[^/]+/(\d{{8}})({_ENTRY}|{_MARKER})", re.ASCII)
 
 
 class TableFile(NamedTuple):
@@ -91,6 +95,14 @@ def model_of_table(path: str) -> str:
     return path.split("/")[1].removeprefix("model=")
 
 
+def number_of_table(path: str) -> int:
+    """The entry that a path of a table file belongs to; -1 for a file of another origin."""
+    try:
+        return TableFile.parse(path).entry
+    except ValueError:
+        return -1
+
+
 def date_of_table(path: str) -> str:
     """The ``run_date`` of the partition that a path below a table's folder belongs to."""
     return path.split("/")[2].removeprefix("run_date=")
@@ -98,7 +110,13 @@ def date_of_table(path: str) -> str:
 
 def models_below(paths: Iterable[str]) -> set[str]:
     """The models that paths below ``LOGS``, ``STAGING``, ``REWRITING`` or ``LOCKS`` belong to."""
-    return {path.split("/")[1].removesuffix(_ENTRY) for path in paths}
+    parts = (path.split("/") for path in paths)
+    return {found[1].removesuffix(_ENTRY) for found in parts if len(found) > 2 or found[0] == LOCKS}
+
+
+def models_of(path: str) -> set[str]:
+    """Names of models that a path, wherever below the output, may belong to."""
+    return {part.removeprefix("model=") for part in path.split("/")}
 
 
 def log(model_id: str) -> str:
@@ -117,19 +135,26 @@ def marker(model_id: str, number: int) -> str:
 
 
 class LogFiles(NamedTuple):
-    """The numbers that a log holds."""
+    """The numbers that a log holds, and paths of files that are no part of a log."""
 
     entries: list[int]
     published: set[int]
+    foreign: list[str]
 
     @classmethod
     def parse(cls, paths: Iterable[str]) -> Self:
         """From the paths of all files of a log."""
-        names = [path.rpartition("/")[2] for path in paths]
-        return cls(
-            sorted(int(name[: -len(_ENTRY)]) for name in names if name.endswith(_ENTRY)),
-            {int(name[: -len(_MARKER)]) for name in names if name.endswith(_MARKER)},
-        )
+        found = cls([], set(), [])
+        for path in paths:
+            match = _IN_LOG.fullmatch(path)
+            if match is None:
+                found.foreign.append(path)
+            elif match[2] == _ENTRY:
+                found.entries.append(int(match[1]))
+            else:
+                found.published.add(int(match[1]))
+        found.entries.sort()
+        return found
 
 
 def staging(model_id: str) -> str:
@@ -170,3 +195,8 @@ def forgotten(run_id: str) -> str:
 def probe(name: str) -> str:
     """A file that is written and removed to learn what the store can do."""
     return f"_probe/{name}"
+
+
+def damaged(path: str) -> str:
+    """Where a damaged file is moved to."""
+    return f"{DAMAGED}/{path}"

@@ -6,10 +6,10 @@ number of writers (``commit_log``).
 The owner rewrites ``_lock/<model_id>.json`` with a counter that grows. Whoever finds a lock watches
 the counter, and compares no clocks. If the counter moves, the owner is alive, and the newcomer is
 refused. If it stands still, the newcomer takes over. An owner on this host whose process has ended
-is followed at once. A lock that somebody has removed is made anew by its owner.
+is followed at once. A lock that somebody has removed is made anew by its owner, and one that is
+broken too: until then it is that of an unknown owner.
 """
 
-import json
 import logging
 import os
 import platform
@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from pipelines.output import layout
+from pipelines.output.damage import seal, unseal
 from pipelines.storage.errors import AccessDenied, StoreUnavailable
 from pipelines.storage.store import Store
 from tagger.errors import CommandError
@@ -30,13 +31,15 @@ _log = logging.getLogger(__name__)
 BEAT_S: Final = 5.0
 SILENCE_S: Final = 20.0
 
-_NEEDED: Final = ("owner", "run_id", "host", "pid")
+_KINDS: Final = {"owner": str, "run_id": str, "host": str, "pid": int}
+_UNKNOWN: Final[dict[str, Any]] = {
+    "owner": "",
+    "run_id": "unknown",
+    "host": "an unknown host",
+    "pid": 0,
+}
 _PATIENCE_S: Final = 2.0
 """Longest time to try one beat; a job that is to end does not wait longer for a store."""
-
-
-class BrokenLock(CommandError):  # noqa: N818
-    """The file is there, but holds no lock. A job that is at work makes it anew."""
 
 
 class Lock:
@@ -108,14 +111,12 @@ class Lock:
             _log.warning("the lock stays behind: %s", problem)
 
     def _content(self) -> bytes:
-        return json.dumps({**self._me, "beat": self._beat}).encode()
+        return seal({**self._me, "beat": self._beat})
 
     def _is_mine(self) -> bool:
-        try:
-            found = _find(self._store, self._path)
-        except BrokenLock:  # nobody's
-            return True
-        return found is not None and found["owner"] == self._me["owner"]
+        """Whether the lock is this job's, or, since it is broken, nobody else's."""
+        found = _find(self._store, self._path)
+        return found is not None and found["owner"] in (self._me["owner"], _UNKNOWN["owner"])
 
     def _is_dead(self, owner: dict[str, Any]) -> bool:
         """Watch an owner; False when it has ended meanwhile, CommandError when it is at work."""
@@ -156,17 +157,27 @@ def is_alive(store: Store, model_id: str, run_id: str, silence_s: float = SILENC
     return found is not None and found != owner
 
 
+def is_broken(store: Store, model_id: str) -> bool:
+    """Whether the file of a lock says nothing that a job has written."""
+    found = _find(store, layout.lock(model_id))
+    return found is not None and found["owner"] == _UNKNOWN["owner"]
+
+
 def _find(store: Store, path: str) -> dict[str, Any] | None:
-    """What a lock says; None where there is none, BrokenLock where it says nothing."""
+    """What a lock says; None where there is none, ``_UNKNOWN`` where it says nothing."""
     try:
-        found: dict[str, Any] = json.loads(store.read(path))
-        return found | {name: found[name] for name in _NEEDED}
+        data = store.read(path)
     except FileNotFoundError:
         return None
-    except (KeyError, TypeError, ValueError) as error:
-        raise BrokenLock(
-            f"{store.root}/{path} is no lock of a job: remove it if none is at work"
-        ) from error
+    try:
+        found = unseal(data)
+    except ValueError:
+        found = {}
+    kinds_fit = all(type(found.get(name)) is kind for name, kind in _KINDS.items())
+    started = found.setdefault("started", None)
+    if kinds_fit and (started is None or type(started) is str):
+        return found
+    return {**_UNKNOWN, "started": None, "content": data}
 
 
 def _watch(

@@ -5,13 +5,16 @@ entry with ``replaces`` stands for earlier entries: its table files hold the row
 or without the recordings that were forgotten (``rewriting``).
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 import pyarrow as pa
+
+from pipelines.output import layout
+from pipelines.output.damage import reading, rebuild, seal, unseal
+from pipelines.storage.store import Store
 
 FAILED: Final = pa.schema(
     [
@@ -98,11 +101,12 @@ class Entry:
         for name in ("replaces", "rewritten"):
             if not plain[name]:
                 del plain[name]
-        return json.dumps(plain, separators=(",", ":")).encode()
+        return seal(plain)
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:
-        plain: dict[str, Any] = json.loads(data)
+        """Decode; what is no entry raises ValueError, TypeError, KeyError or AttributeError."""
+        plain = unseal(data)
         plain["staged"] = tuple(
             Staged(file, tuple(rows), part) for file, rows, part in plain["staged"]
         )
@@ -110,7 +114,49 @@ class Entry:
         plain["failed"] = tuple(Failed(*values) for values in plain["failed"])
         plain["outputs"] = {table: tuple(names) for table, names in plain["outputs"].items()}
         plain["replaces"] = tuple(Span(*ends) for ends in plain.get("replaces", ()))
-        return cls(**plain)
+        entry = cls(**plain)
+        entry._check()
+        return entry
+
+    def _check(self) -> None:
+        """Raise ValueError for what this program does not write, but somebody's hand may."""
+        texts = (self.run_id, self.run_date, self.committed_at, self.writer, *self.clip_ids)
+        names = [*(file for file, _, _ in self.staged), *self.rewritten.values()]
+        counts = [self.number, *(part for _, _, part in self.staged)]
+        counts += [row for _, rows, _ in self.staged for row in rows]
+        failed = {tuple(map(type, attempt)) for attempt in self.failed}
+        parse = layout.TableFile.parse
+        files = [(table, parse(path)) for table, paths in self.outputs.items() for path in paths]
+        if not (
+            {*map(type, texts), *map(type, names)} <= {str}
+            and {*map(type, counts)} <= {int}
+            and min(counts) >= 0
+            and failed <= {(str, str, bool, str)}
+            and all((file.table, file.entry) == (table, self.number) for table, file in files)
+            and all(0 <= span.first <= span.last < self.number for span in self.replaces)
+            and self.rewritten.keys() <= {file.path for _, file in files}
+            and not any("/" in name for name in names)
+        ):
+            raise ValueError("a value that no entry has")
+
+
+class Known(NamedTuple):
+    """What a driver keeps of an entry that counts."""
+
+    first: int
+    tagged: pa.Array
+    failed: pa.Table
+    outputs: tuple[str, ...]
+
+    @classmethod
+    def of(cls, entry: Entry) -> "Known":
+        columns = zip(*entry.failed, strict=True) if entry.failed else ([],) * len(FAILED)
+        return cls(
+            entry.first,
+            pa.array(entry.clip_ids, pa.string()),
+            pa.table([list(column) for column in columns], schema=FAILED),
+            tuple(path for paths in entry.outputs.values() for path in paths),
+        )
 
 
 @dataclass(frozen=True)
@@ -123,19 +169,46 @@ class Marker:
     published_at : null where an early version published it
     emptied : table files of replaced entries that hold no rows any more but are still there
         (``rewriting`` says why)
+    hashes : path of each of its table files, and of those it emptied -> sha256 of the bytes; none
+        where the first version published it
     """
 
     rows: dict[str, int]
     published_at: str | None = None
     emptied: tuple[str, ...] = ()
+    hashes: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
-        return json.dumps(asdict(self)).encode()
+        return seal(asdict(self))
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:
-        plain: dict[str, Any] = json.loads(data)
-        return cls(**plain | {"emptied": tuple(plain.get("emptied", ()))})
+        """Decode; what is no marker raises ValueError, TypeError, KeyError or AttributeError."""
+        plain = unseal(data)
+        found = cls(**plain | {"emptied": tuple(plain.get("emptied", ()))})
+        texts = (*found.rows, *found.emptied, *found.hashes.keys(), *found.hashes.values())
+        if not ({*map(type, texts)} <= {str} and {*map(type, found.rows.values())} <= {int}):
+            raise ValueError("a value that no marker has")
+        if found.published_at is not None:
+            datetime.fromisoformat(found.published_at)
+        return found
+
+
+def read_entry(store: Store, model_id: str, number: int) -> Entry:
+    """Read an entry of a log; FileNotFoundError too.
+
+    Raises
+    ------
+    DamagedFile : it was changed, or is no entry of this number and model
+    """
+    path = layout.entry(model_id, number)
+    data = store.read(path)
+    with reading(store, path, "entry of a log", rebuild(store)):
+        entry = Entry.from_json(data)
+        files = [layout.TableFile.parse(p) for paths in entry.outputs.values() for p in paths]
+        if entry.number != number or {file.model_id for file in files} - {model_id}:
+            raise ValueError("an entry of another number or model")
+    return entry
 
 
 def spans(numbers: Iterable[int]) -> tuple[Span, ...]:

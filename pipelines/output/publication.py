@@ -8,22 +8,24 @@ written before any removal.
 
 A table file is only ever created, never replaced by other rows, and each publisher looks for the
 marker before each file: what ``rewriting`` does to the files of a published entry stays done.
+
+The marker holds the hash of each file, of the bytes that this publisher has in memory.
 """
 
-import io
 from collections.abc import Sequence
 from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipelines.output import layout
+from pipelines.output.damage import DamagedFile, redo
 from pipelines.output.log_entry import Entry, Staged
 from pipelines.output.markers import AlreadyPublishedError, is_published, mark, place
 from pipelines.output.parquet_files import encode
 from pipelines.output.rewriting import swap
 from pipelines.output.settings import Settings, read_settings
+from pipelines.output.staging import read_staged
 from pipelines.storage.store import Store
 from tagger import schema
 from tagger.errors import CommandError
@@ -37,20 +39,17 @@ def publish(store: Store, model_id: str, entry: Entry) -> None:
         swap(store, model_id, entry)
         return
     try:
-        mark(store, model_id, entry.number, _write_tables(store, model_id, entry))
+        rows, hashes = _write_tables(store, model_id, entry)
+        mark(store, model_id, entry.number, rows, hashes=hashes)
     except AlreadyPublishedError:
         pass
-    except FileNotFoundError as error:
-        if not is_published(store, model_id, entry.number):
-            raise CommandError(
-                f"{store.root}: a staged file of entry {entry.number}, which is not yet "
-                f"published, is gone: restore it, or give another output ({error})"
-            ) from error
     store.remove(layout.staged(model_id, staged.file) for staged in entry.staged)
 
 
-def _write_tables(store: Store, model_id: str, entry: Entry) -> dict[str, int]:
-    """Write all files of the entry; return rows per table."""
+def _write_tables(
+    store: Store, model_id: str, entry: Entry
+) -> tuple[dict[str, int], dict[str, str]]:
+    """Write all files of the entry; return rows per table, and the hash of each file by path."""
     settings = read_settings(store)
     metadata = {
         "model_id": model_id,
@@ -61,12 +60,11 @@ def _write_tables(store: Store, model_id: str, entry: Entry) -> dict[str, int]:
     files = [layout.TableFile.parse(path) for paths in entry.outputs.values() for path in paths]
     paths = {(file.table, file.part): file.path for file in files}
     counts = dict.fromkeys(entry.outputs, 0)
+    hashes: dict[str, str] = {}
     last: list[tuple[str, bytes]] = []
     for part in sorted({staged.part for staged in entry.staged if staged.rows}):
         of_part = [s for s in entry.staged if s.part == part and s.rows]
-        if is_published(store, model_id, entry.number):
-            raise AlreadyPublishedError
-        tables = _take_apart(_read_rows(store, model_id, of_part, settings), settings)
+        tables = _take_apart(_read_rows(store, model_id, entry, of_part, settings), settings)
         for table, content in tables.items():
             path = paths.get((table, part))
             if path is None:
@@ -76,22 +74,39 @@ def _write_tables(store: Store, model_id: str, entry: Entry) -> dict[str, int]:
             if table == "clips":
                 last.append((path, data))
             else:
-                place(store, model_id, entry.number, path, data)
+                hashes[path] = place(store, model_id, entry.number, path, data)
     for path, data in last:
-        place(store, model_id, entry.number, path, data)
-    return counts
+        hashes[path] = place(store, model_id, entry.number, path, data)
+    return counts, hashes
 
 
 def _read_rows(
-    store: Store, model_id: str, staged: Sequence[Staged], settings: Settings
+    store: Store, model_id: str, entry: Entry, staged: Sequence[Staged], settings: Settings
 ) -> pa.Table:
-    """Read the rows that count, in the order of the entry."""
+    """Read the rows that count of staged files of the entry, in its order.
+
+    Raises
+    ------
+    AlreadyPublishedError : the entry is published
+    CommandError : a file is gone, or was damaged since it was committed
+    """
     fields = schema.staged(settings.embedding_dtype)
     tables = [fields.empty_table()]
-    for file, counting, _ in staged:
-        data = store.read(layout.staged(model_id, file))
-        rows = pq.read_table(io.BytesIO(data)).take(pa.array(counting, pa.int64()))
-        tables.append(schema.conformed(rows, fields))
+    if is_published(store, model_id, entry.number):
+        raise AlreadyPublishedError
+    try:
+        for file, counting, _ in staged:
+            _, rows = read_staged(store, model_id, file, fields)
+            tables.append(rows.take(pa.array(counting, pa.int64())))
+    except (FileNotFoundError, DamagedFile, pa.ArrowIndexError) as error:
+        if is_published(store, model_id, entry.number):
+            raise AlreadyPublishedError from error
+        gone = f"a staged file is gone ({error})"
+        problem = error.line if isinstance(error, DamagedFile) else gone
+        raise CommandError(
+            f"{store.root}: entry {entry.number} of {model_id} cannot be published: {problem}; "
+            f"{redo(entry.number)}"
+        ) from error
     return pa.concat_tables(tables).combine_chunks()
 
 

@@ -5,6 +5,7 @@ from typing import Final
 
 from pipelines.output import layout
 from pipelines.output.commit_log import CommitLog
+from pipelines.output.damage import rebuild
 from pipelines.output.inventory import table_files
 from pipelines.output.log_entry import Entry, Run
 from pipelines.output.markers import mark
@@ -37,6 +38,30 @@ def recover(commit_log: CommitLog, run: Run, publish: Callable[[Entry], None]) -
             entries.append(made)
     _tidy(commit_log, run)
     return entries
+
+
+def require_log(commit_log: CommitLog) -> None:
+    """Compare the table files with the log, by number only, before anything is added to it.
+
+    Raises
+    ------
+    CommandError : there are table files of entries that the log has lost, or never had
+    """
+    store, model_id = commit_log.store, commit_log.model_id
+
+    def unknown() -> list[str]:
+        files = table_files(store, model_id)
+        return [path for path in files if layout.number_of_table(path) >= commit_log.next_number]
+
+    if not unknown():
+        return
+    commit_log.refresh()  # another job may have added entries between the two looks
+    if paths := unknown():
+        what = "has lost its last entries" if commit_log.n_entries else "is missing"
+        raise CommandError(
+            f"{store.root}: the log of {model_id} {what}, for it does not name {paths[0]}: "
+            f"{rebuild(store)}"
+        )
 
 
 def require_tables(commit_log: CommitLog) -> None:

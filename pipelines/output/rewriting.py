@@ -30,6 +30,9 @@ Why rows are neither doubled nor lost, with more than one process at work:
 - The files in the rewriting folder have random names. One that no entry names is left over from a
   rewrite that was killed before step 2; ``recovery`` removes it, after an empty entry which makes
   sure that its writer, should it wake up, cannot append.
+
+Damage is not copied: old files must have the hashes of their marker before rows are taken from
+them, and new ones those in their names before an old file goes.
 """
 
 import io
@@ -46,20 +49,21 @@ import pyarrow.parquet as pq
 
 from pipelines.output import layout
 from pipelines.output.commit_log import CommitLog
-from pipelines.output.log_entry import Entry, Marker, Run, Staged, now, spans
+from pipelines.output.damage import DamagedFile, digest, is_as_named, name_of, redo
+from pipelines.output.log_entry import Entry, Marker, Run, Staged, now, read_entry, spans
 from pipelines.output.markers import (
     AlreadyPublishedError,
     is_published,
     mark,
     place,
     read_marker,
+    read_row_groups,
 )
 from pipelines.output.parquet_files import encode, encode_in_parts
 from pipelines.output.settings import read_settings
 from pipelines.storage.parallel import in_parallel
 from pipelines.storage.store import Store
 from tagger import schema
-from tagger.errors import CommandError
 
 FILE_BYTES: Final = 256 << 20
 """Size of a rewritten table file, and what a rewrite holds in memory of one."""
@@ -119,10 +123,10 @@ def _write_new(
     rewritten: dict[str, str] = {}
     for table in settings.tables:
         fields = schema.tables(settings.embedding_dtype)[table]
-        rows = _rows(store, table, fields, sources, gone)
+        rows = _rows(store, model_id, table, fields, sources, gone)
         paths = []
         for part, data in enumerate(encode_in_parts(rows, fields, metadata, FILE_BYTES)):
-            file = f"{uuid.uuid4().hex}.parquet"
+            file = name_of(data)
             store.write(layout.rewritten(model_id, file), data)
             made = layout.TableFile(table, model_id, entry.run_date, entry.number, part)
             paths.append(made.path)
@@ -133,13 +137,23 @@ def _write_new(
 
 
 def _rows(
-    store: Store, table: str, fields: pa.Schema, sources: Sequence[Entry], gone: pa.Array
+    store: Store,
+    model_id: str,
+    table: str,
+    fields: pa.Schema,
+    sources: Sequence[Entry],
+    gone: pa.Array,
 ) -> Iterator[pa.Table]:
-    """The rows of a table that stay, a row group at a time, in the order of the sources."""
-    for path in (path for source in sources for path in source.outputs.get(table, ())):
-        with pq.ParquetFile(io.BytesIO(store.read(path))) as file:
-            for group in range(file.num_row_groups):
-                rows = schema.conformed(file.read_row_group(group), fields)
+    """The rows of a table that stay, a row group at a time, in the order of the sources.
+
+    Raises
+    ------
+    DamagedFile : a source was changed since it was published
+    """
+    for source in sources:
+        marker = read_marker(store, model_id, source.number) or Marker({})
+        for path in source.outputs.get(table, ()):
+            for rows in read_row_groups(store, marker, source.number, path, fields):
                 yield rows.filter(pc.invert(pc.is_in(rows["clip_id"], value_set=gone)))
 
 
@@ -150,12 +164,9 @@ def swap(store: Store, model_id: str, entry: Entry) -> None:
             mark(store, model_id, entry.number, *_exchange(store, model_id, entry))
     except AlreadyPublishedError:
         pass
-    except FileNotFoundError as error:
+    except DamagedFile:
         if not is_published(store, model_id, entry.number):
-            raise CommandError(
-                f"{store.root}: a file that entry {entry.number} of {model_id} was about to put "
-                f"into the tables is gone: restore it ({error})"
-            ) from error
+            raise
     remove_entries(store, model_id, _still_listed(store, model_id, entry))
     store.remove(layout.rewritten(model_id, file) for file in entry.rewritten.values())
 
@@ -180,7 +191,9 @@ def remove_emptied(store: Store, model_id: str, numbers: Sequence[int]) -> int:
             continue
         if _is_settled(marker.published_at):
             store.remove(marker.emptied)
-            store.write(layout.marker(model_id, number), replace(marker, emptied=()).to_json())
+            hashes = {p: h for p, h in marker.hashes.items() if p not in marker.emptied}
+            left = replace(marker, emptied=(), hashes=hashes)
+            store.write(layout.marker(model_id, number), left.to_json())
         else:
             n_left += len(marker.emptied)
     return n_left
@@ -193,41 +206,56 @@ class _OldFiles(NamedTuple):
     young: list[str]
 
 
-def _exchange(store: Store, model_id: str, entry: Entry) -> tuple[dict[str, int], list[str]]:
+def _exchange(
+    store: Store, model_id: str, entry: Entry
+) -> tuple[dict[str, int], list[str], dict[str, str]]:
     """Take the old table files away and put the new ones in their place.
 
     Returns
     -------
-    Rows of the entry per table, and the paths of the files that were emptied.
+    Rows of the entry per table, the paths of the files that were emptied, and the hashes of both.
     """
     settings = read_settings(store)
     old = _old_files(store, model_id, entry)
-    waiting = {*store.list(layout.rewriting(model_id))}
-    for file in entry.rewritten.values():
-        if layout.rewritten(model_id, file) not in waiting:
-            raise FileNotFoundError(layout.rewritten(model_id, file))
+    for file in entry.rewritten.values():  # before anything goes
+        _read_rewritten(store, model_id, entry.number, file)
     empty = {
         table: encode(fields.empty_table(), {"model_id": model_id})
         for table, fields in schema.tables(settings.embedding_dtype).items()
     }
     rows: dict[str, int] = {}
+    hashes = {path: digest(empty[table]) for table, files in old.items() for path in files.young}
     _vacate(store, model_id, entry.number, old["clips"], empty["clips"])
     for table in (*(name for name in settings.tables if name != "clips"), "clips"):
         if table != "clips":
             _vacate(store, model_id, entry.number, old[table], empty[table])
         for path in entry.outputs.get(table, ()):
-            data = store.read(layout.rewritten(model_id, entry.rewritten[path]))
+            data = _read_rewritten(store, model_id, entry.number, entry.rewritten[path])
             rows[table] = rows.get(table, 0) + pq.read_metadata(io.BytesIO(data)).num_rows
-            place(store, model_id, entry.number, path, data)
-    return rows, [path for files in old.values() for path in files.young]
+            hashes[path] = place(store, model_id, entry.number, path, data)
+    return rows, [path for files in old.values() for path in files.young], hashes
+
+
+def _read_rewritten(store: Store, model_id: str, number: int, file: str) -> bytes:
+    """The bytes of a rewritten file; DamagedFile where they are gone, or others."""
+    path = layout.rewritten(model_id, file)
+    try:
+        data = store.read(path)
+    except FileNotFoundError as error:
+        problem = f"is missing, from which entry {number} is published"
+        raise DamagedFile(store.root, path, problem, redo(number)) from error
+    if not is_as_named(file, data):
+        problem = f"was changed, from which entry {number} is published"
+        raise DamagedFile(store.root, path, problem, redo(number))
+    return data
 
 
 def _old_files(store: Store, model_id: str, entry: Entry) -> dict[str, _OldFiles]:
     """The table files of all entries that this one replaces, by table."""
 
     def look_up(number: int) -> tuple[Entry, Marker | None]:
-        content = store.read(layout.entry(model_id, number))
-        return Entry.from_json(content), read_marker(store, model_id, number)
+        found = read_entry(store, model_id, number)
+        return found, read_marker(store, model_id, number)
 
     found: dict[str, _OldFiles] = defaultdict(lambda: _OldFiles([], []))
     for old, marker in in_parallel(look_up, _still_listed(store, model_id, entry)):

@@ -1,26 +1,39 @@
 """The runs of an output, read back from their records: what they came to, and when to worry."""
 
-import json
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from pipelines.output import layout
-from pipelines.output.lock import BrokenLock, is_alive
-from pipelines.output.run_records import RunState
+from pipelines.output.lock import is_alive, is_broken
+from pipelines.output.run_records import RunState, read_record
 from pipelines.storage.store import Store
 
 KILLED: Final = "killed"
 """State of a run whose record says ``running`` and whose owner is dead."""
 
-_NEEDED: Final = {
+
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError("not a number")
+    return number
+
+
+_NEEDED: Final[dict[str, Callable[[Any], Any]]] = {
     "run_id": str,
     "model_id": str,
     "state": str,
     "started_at": str,
     "n_tagged": int,
     "n_failed": int,
-    "audio_hours": float,
+    "audio_hours": _finite,
+}
+_OF_A_HEARTBEAT: Final[dict[str, Callable[[Any], Any]]] = {
+    "n_to_do": int,
+    "under_way_s": _finite,
+    "clips_per_s": _finite,
 }
 
 
@@ -58,25 +71,29 @@ class RunHistory:
 
     def _record(self, path: str) -> dict[str, Any] | None:
         try:
-            record: dict[str, Any] = dict(json.loads(self._store.read(path)))
+            record = read_record(self._store, path)
             if "model_id" not in record:  # a step of the training
                 return None
             record |= {name: kind(record[name]) for name, kind in _NEEDED.items()}
+            if record.get("heartbeat_at"):  # not in the first version
+                record |= {name: kind(record[name]) for name, kind in _OF_A_HEARTBEAT.items()}
+                record["heartbeat_at"] = _time(record["heartbeat_at"]).isoformat()
+                record["n_recordings"] = int(record.get("n_recordings") or 0)
+                left = record["seconds_left"]
+                record["seconds_left"] = None if left is None else _finite(left)
             _ended_at(record)
         except FileNotFoundError:  # removed meanwhile
             return None
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
             self.unreadable.append(f"{path} is no record of a run ({type(error).__name__})")
             return None
         else:
             return record
 
     def _is_alive(self, run: dict[str, Any]) -> bool:
-        try:
-            return is_alive(self._store, run["model_id"], run["run_id"])
-        except BrokenLock as broken:
-            self.unreadable.append(str(broken))
-            return False
+        if is_broken(self._store, run["model_id"]):
+            self.unreadable.append(f"{layout.lock(run['model_id'])} is no lock of a job")
+        return is_alive(self._store, run["model_id"], run["run_id"])
 
 
 def alarm(runs: RunHistory, longest: timedelta, now: datetime | None = None) -> str | None:
@@ -109,7 +126,11 @@ def alarm(runs: RunHistory, longest: timedelta, now: datetime | None = None) -> 
 def _ended_at(run: dict[str, Any]) -> datetime:
     """When a run ended, or last said that it was at work."""
     told = run.get("ended_at") or run.get("heartbeat_at") or run["started_at"]
-    return datetime.fromisoformat(told).astimezone(UTC)
+    return _time(told)
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
 
 
 def _how_it_ended(run: dict[str, Any]) -> str:

@@ -122,6 +122,22 @@ def json_bytes(text: str) -> bytes:
     return text.encode(errors="backslashreplace")
 
 
+def read_record(store: Store, path: str) -> dict[str, Any]:
+    """What a record says; FileNotFoundError too.
+
+    Raises
+    ------
+    ValueError : it is no JSON object
+    """
+    try:
+        plain = json.loads(store.read(path))
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(plain, dict):
+        raise ValueError("no object")
+    return plain
+
+
 def new_run_id() -> str:
     """A name for a run. Names sort by time, and no two are the same."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"

@@ -1,11 +1,12 @@
 """What is fixed for an output as a whole: ``_output.json``."""
 
-import json
 import uuid
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Self
+from typing import Self
 
 from pipelines.output import layout
+from pipelines.output.damage import DamagedFile, reading, rebuild, seal, unseal
+from pipelines.output.inventory import has_rows
 from pipelines.storage.store import Store
 from tagger.errors import CommandError
 from tagger.schema import SCHEMA_VERSION
@@ -56,11 +57,12 @@ class Settings:
         )
 
     def to_json(self) -> bytes:
-        return json.dumps({"schema_version": SCHEMA_VERSION, **asdict(self)}, indent=1).encode()
+        return seal({"schema_version": SCHEMA_VERSION, **asdict(self)}, indent=1)
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:
-        fields: dict[str, Any] = json.loads(data)
+        """Decode; what is no settings raises ValueError, TypeError or KeyError."""
+        fields = unseal(data)
         if fields.pop("schema_version") > SCHEMA_VERSION:
             raise CommandError("the output was written by a newer version: update this one")
         return cls(**{**fields, "tables": tuple(fields["tables"])})
@@ -71,19 +73,20 @@ def open_output(store: Store, settings: Settings) -> None:
 
     Raises
     ------
-    CommandError : pinned otherwise, written by a newer version, no such bucket, or a store on
-        which creating a file does not fail when it exists
+    CommandError : pinned otherwise, written by a newer version, damaged, or gone from an output
+        that has rows; no such bucket, or a store on which creating a file does not fail when it
+        exists
     AccessDenied, StoreUnavailable : from the store
     """
     try:
         _probe(store)
     except FileNotFoundError as error:
         raise CommandError(f"{store.root}: no such bucket: create it first") from error
-    if store.create(layout.SETTINGS, settings.to_json()):
-        store.sweep()
-        return
-    check_settings(store, settings)
-    mark_version(store)
+    if not store.exists(layout.SETTINGS) and has_rows(store):
+        read_settings(store)  # another job may have begun the output meanwhile
+    if not store.create(layout.SETTINGS, settings.to_json()):
+        check_settings(store, settings)
+        mark_version(store)
     store.sweep()
 
 
@@ -93,7 +96,7 @@ def mark_version(store: Store) -> None:
     Raises CommandError as ``read_settings`` does.
     """
     settings = read_settings(store)
-    if json.loads(store.read(layout.SETTINGS))["schema_version"] < SCHEMA_VERSION:
+    if unseal(store.read(layout.SETTINGS))["schema_version"] < SCHEMA_VERSION:
         store.write(layout.SETTINGS, settings.to_json())
 
 
@@ -132,11 +135,21 @@ def _flags(settings: Settings) -> dict[str, str]:
 
 
 def read_settings(store: Store) -> Settings:
-    """Read what ``open_output`` pinned; raises CommandError when that never happened."""
+    """Read what ``open_output`` pinned.
+
+    Raises
+    ------
+    CommandError : that never happened
+    DamagedFile : it was changed, or is gone from an output that has rows
+    """
     try:
-        return Settings.from_json(store.read(layout.SETTINGS))
+        data = store.read(layout.SETTINGS)
     except FileNotFoundError as error:
+        if has_rows(store):
+            raise DamagedFile(store.root, layout.SETTINGS, "is missing", rebuild(store)) from error
         raise CommandError(f"{store.root} holds no output of this program") from error
+    with reading(store, layout.SETTINGS, "file of settings", rebuild(store)):
+        return Settings.from_json(data)
 
 
 def _probe(store: Store) -> None:

@@ -1,36 +1,71 @@
 """Staged files: the rows of one batch of clips, which wait for an entry of the log.
 
-A worker stages a batch whole, under a name that no other attempt uses. A driver reads of it the few
-columns that decide which rows count.
+A worker stages a batch whole, under a name that no other attempt uses and that holds the hash of
+its bytes. A driver reads of it the few columns that decide which rows count. A file with other
+bytes than those of its name counts for nothing.
 """
 
 import uuid
 from collections.abc import Sequence
-from typing import BinaryIO, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipelines.output import layout
+from pipelines.output.damage import DamagedFile, holds_hash, is_as_named, name_of
 from pipelines.output.log_entry import FAILED, Entry, Failed, Run, Staged, now
-from pipelines.output.parquet_files import encode
-from pipelines.output.recordings import recordings
+from pipelines.output.parquet_files import UnreadableError, decode, encode
+from pipelines.output.recordings import COLUMNS, recordings
+from pipelines.storage.parallel import in_parallel
 from pipelines.storage.store import Store
 
 PART_BYTES: Final = 128 << 20
 """Staged bytes that go into one file of a table: what a publisher holds in memory at a time."""
 
+_DECISIVE: Final = pa.schema([*COLUMNS, *(field for field in FAILED if field.name != "clip_id")])
+"""The columns that decide which rows count."""
+
 
 def stage(table: pa.Table, store: Store, model_id: str) -> str:
     """Write one staged file, under a name that no other attempt uses; return the name.
+
+    The name is the receipt of the file: it holds the hash of its bytes.
 
     Parameters
     ----------
     table : one row per clip, ``schema.staged``; all rows of one run
     """
-    file = f"{uuid.uuid4().hex}.parquet"
-    store.write(layout.staged(model_id, file), encode(table, {}))
+    data = encode(table, {})
+    file = name_of(data)
+    store.write(layout.staged(model_id, file), data)
     return file
+
+
+def read_staged(
+    store: Store, model_id: str, name: str, fields: pa.Schema | None = None, whole: bool = True
+) -> tuple[int, pa.Table]:
+    """Size and rows of a staged file, as far as ``fields`` go; None: all columns as they are.
+
+    Parameters
+    ----------
+    whole : ``fields`` are all columns; what earlier versions did not stage is null
+
+    Raises
+    ------
+    FileNotFoundError : it is gone
+    DamagedFile : its bytes are not those that were staged, or cannot be read
+    """
+    path = layout.staged(model_id, name)
+    data = store.read(path)
+    mend = "the next tag moves it out of the way and does its clips again"
+    if not is_as_named(name, data):
+        raise DamagedFile(store.root, path, "was changed since it was staged", mend)
+    try:
+        if not holds_hash(name):  # the first version's; of them only what cannot be read shows
+            decode(data)
+        return len(data), decode(data, fields, of_any_version=whole)
+    except UnreadableError as error:
+        raise DamagedFile(store.root, path, f"cannot be read ({error})", mend) from error
 
 
 class StagedRow(NamedTuple):
@@ -59,25 +94,29 @@ class StagedFile(NamedTuple):
     n_bytes: int
     rows: tuple[StagedRow, ...]
 
-    @classmethod
-    def read(cls, store: Store, model_id: str, name: str) -> "StagedFile | None":
-        """Read the few columns that decide; None when the file is gone, its rows then count."""
 
-        def read_columns(opened: BinaryIO) -> "StagedFile":
-            n_bytes = opened.seek(0, 2)
-            opened.seek(0)
-            columns = [*FAILED.names, "uri"]
-            table = pq.ParquetFile(opened).read([*columns, "version"], use_threads=False)
-            lists = [table[column].to_pylist() for column in columns]
-            values = zip(*lists, recordings(table).to_pylist(), strict=True)
-            return cls(
-                name, n_bytes, tuple(StagedRow(name, i, *row) for i, row in enumerate(values))
-            )
+def look_into(
+    store: Store, model_id: str, names: Sequence[str]
+) -> tuple[list[StagedFile], list[DamagedFile]]:
+    """What decides of staged files, and which of them are damaged; some may be gone."""
 
+    def look(name: str) -> StagedFile | DamagedFile | None:
         try:
-            return store.scan(layout.staged(model_id, name), read_columns)
-        except FileNotFoundError:
+            n_bytes, table = read_staged(store, model_id, name, _DECISIVE, whole=False)
+        except FileNotFoundError:  # its rows count then
             return None
+        except DamagedFile as damaged:
+            return damaged
+        lists = [table[column].to_pylist() for column in (*FAILED.names, "uri")]
+        values = zip(*lists, recordings(table).to_pylist(), strict=True)
+        rows = tuple(StagedRow(name, i, *row) for i, row in enumerate(values))
+        return StagedFile(name, n_bytes, rows)
+
+    found = in_parallel(look, names)
+    return (
+        [file for file in found if isinstance(file, StagedFile)],
+        [file for file in found if isinstance(file, DamagedFile)],
+    )
 
 
 def entry_of(

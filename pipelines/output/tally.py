@@ -74,6 +74,23 @@ class Tally:
         for what, seconds in other.seconds.items():
             self.seconds[what] = self.seconds.get(what, 0.0) + seconds
 
+    def without(self, other: "Tally") -> "Tally":
+        """What is left of the counts without those of a batch that is lost; time stays spent."""
+        left = self.plus(Tally())
+        for name in (
+            "n_tagged",
+            "n_recordings",
+            "audio_s",
+            "n_segments",
+            "size_bytes",
+            "expected_s",
+        ):
+            setattr(left, name, getattr(self, name) - getattr(other, name))
+        for reason, n in other.failures.items():
+            left.failures[reason] -= n
+        left.failures = {reason: n for reason, n in left.failures.items() if n}
+        return left
+
     def plus(self, other: "Tally") -> "Tally":
         """The sum as a new object, so that another thread reads this one undisturbed."""
         total = Tally()

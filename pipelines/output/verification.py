@@ -1,27 +1,30 @@
-"""``status --verify``: all tables, counted against the log.
+"""``status --verify``: all files against their hashes, all tables counted against the log.
 
 All rows of a clip come from one entry, so the tables are read entry by entry, and of them only the
-columns that identify a row: what is in memory at a time does not grow with the output.
+columns that identify a row are kept: what is in memory at a time does not grow with the output.
 """
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Final, Literal, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipelines.output import layout
 from pipelines.output.commit_log import CommitLog
-from pipelines.output.log_entry import FAILED, Entry, Failed
+from pipelines.output.damage import DamagedFile, digest, is_as_named
+from pipelines.output.log_entry import FAILED, Entry, Failed, Marker
 from pipelines.output.markers import is_published, read_marker
+from pipelines.output.parquet_files import UnreadableError, decode, read_columns
 from pipelines.output.settings import Settings, read_settings
 from pipelines.storage.store import Store
 from tagger import schema
 
-_COLUMNS: Final = {
+How = Literal["bytes", "counts"]
+
+_IDENTITY: Final = {
     "tags": ["clip_id", "rank"],
     "embeddings": ["clip_id", "extractor", "segment"],
     "timeline": ["clip_id"],
@@ -31,8 +34,21 @@ _COLUMNS: Final = {
 }
 
 
-def broken(store: Store, commit_log: CommitLog, files: Iterable[str]) -> Iterator[str]:
-    """Each invariant of a model's tables that does not hold, in a line.
+class Verified(NamedTuple):
+    """What was found wrong with the tables of a model.
+
+    Attributes
+    ----------
+    broken : each invariant that does not hold, in a line
+    n_unhashed : table files of which only rows could be counted: the first version wrote no hashes
+    """
+
+    broken: list[str]
+    n_unhashed: int
+
+
+def verify(store: Store, commit_log: CommitLog, files: Iterable[str], how: How) -> Verified:
+    """Compare a model's tables with its log.
 
     A job may be at work meanwhile. What is not yet published is not wrong, nor what is replaced.
 
@@ -40,29 +56,44 @@ def broken(store: Store, commit_log: CommitLog, files: Iterable[str]) -> Iterato
     ----------
     files : the model's table files, listed before the log was read: what is written since is not
         taken for a file that the log does not name
+    how : "bytes" reads every file whole, "counts" only the columns that identify rows
     """
     settings = read_settings(store)
     model_id = commit_log.model_id
+    found: list[str] = []
     named: set[str] = set()
+    n_unhashed = 0
     for entry in _entries(commit_log):
         named.update(*entry.outputs.values())
-        marker = read_marker(store, model_id, entry.number)
+        try:
+            marker = read_marker(store, model_id, entry.number)
+        except DamagedFile as damaged:
+            found.append(damaged.line)
+            continue
         if marker is None:
-            yield from _of_unpublished(store, model_id, entry)
+            found += _of_unpublished(store, model_id, entry)
             continue
         named.update(marker.emptied)
-        lines = [*_of_published(store, entry, marker.rows, settings)]
+        n_unhashed += len({*_paths(entry)} - marker.hashes.keys())
+        lines = [*_of_published(store, entry, marker, settings, how)]
         if lines:
             commit_log.refresh()
         if entry.number in commit_log:  # else its rows were written anew meanwhile
-            yield from (f"entry {entry.number}, {line}" for line in lines)
-    named.update(_of_replaced(commit_log))
-    for path in files:
-        if path not in named and store.exists(path):
-            yield f"{path}: the log does not name it; remove it"
+            found += (f"entry {entry.number}, {line}" for line in lines)
+    named |= _of_replaced(commit_log)
+    unnamed = [path for path in files if path not in named and store.exists(path)]
+    found += (f"{path}: the log does not name it; {_advice(commit_log, path)}" for path in unnamed)
     n_twice = len(commit_log.tagged()) - pc.count_distinct(commit_log.tagged()).as_py()
     if n_twice:
-        yield f"log: {n_twice} clips are counted twice"
+        found.append(f"log: {n_twice} clips are counted twice")
+    found += _of_waiting(store, commit_log)
+    return Verified(found, n_unhashed)
+
+
+def _advice(commit_log: CommitLog, path: str) -> str:
+    if layout.number_of_table(path) < commit_log.next_number:
+        return "remove it"
+    return "its entry is lost, and rebuild-log makes it anew; or remove it, if it is a stray copy"
 
 
 def _entries(commit_log: CommitLog) -> Iterator[Entry]:
@@ -89,35 +120,80 @@ def _of_replaced(commit_log: CommitLog) -> set[str]:
     return found
 
 
+def _paths(entry: Entry) -> Iterator[str]:
+    for paths in entry.outputs.values():
+        yield from paths
+
+
 def _of_unpublished(store: Store, model_id: str, entry: Entry) -> Iterator[str]:
-    """What keeps an entry from being published."""
-    wanted = {layout.staged(model_id, staged.file) for staged in entry.staged if staged.rows}
-    wanted |= {layout.rewritten(model_id, file) for file in entry.rewritten.values()}
-    folders = layout.staging(model_id), layout.rewriting(model_id)
-    n_gone = len(wanted.difference(*(store.list(folder) for folder in folders)))
-    if n_gone and not is_published(store, model_id, entry.number):
-        yield f"entry {entry.number}: {n_gone} files that it has yet to publish are gone"
+    """What keeps an entry from being published: files that it needs, and has made already."""
+    wanted = [layout.staged(model_id, staged.file) for staged in entry.staged if staged.rows]
+    wanted += [layout.rewritten(model_id, file) for file in entry.rewritten.values()]
+    for path in (*wanted, *filter(store.exists, _paths(entry))):
+        problem = _changed(store, path)
+        if problem and not is_published(store, model_id, entry.number):
+            yield f"entry {entry.number}, which waits to be published: {path} {problem}"
+
+
+def _of_waiting(store: Store, commit_log: CommitLog) -> Iterator[str]:
+    """Staged files that were damaged before an entry named them."""
+    _, waiting = commit_log.staged_leftovers()
+    for name in waiting:
+        path = layout.staged(commit_log.model_id, name)
+        if _changed(store, path) and store.exists(path):
+            yield f"{path} was changed; the next tag moves it aside and does its clips again"
+
+
+def _changed(store: Store, path: str) -> str | None:
+    """What is wrong with a staged or rewritten file."""
+    name = path.rpartition("/")[2]
+    try:
+        data = store.read(path)
+        if not is_as_named(name, data):
+            return "was changed"
+        decode(data)
+    except FileNotFoundError:
+        return "is missing"
+    except UnreadableError:
+        return "cannot be read"
+    return None
 
 
 def _of_published(
-    store: Store, entry: Entry, rows: dict[str, int], settings: Settings
+    store: Store, entry: Entry, marker: Marker, settings: Settings, how: How
 ) -> Iterator[str]:
     """What is wrong with the tables of a published entry."""
     found = {}
     for table in settings.tables:
-        parts = [_read(store, table, path) for path in entry.outputs.get(table, ())]
-        found[table] = pa.concat_tables(
-            [_empty(table), *(part for part in parts if part is not None)]
-        )
-        if None in parts:
-            yield f"{table}: {parts.count(None)} files are missing or cannot be read"
-        n_more = len(found[table]) - rows.get(table, 0)
+        parts = [identity(table).empty_table()]
+        for path in entry.outputs.get(table, ()):
+            problem, rows = _read(store, path, identity(table), marker.hashes.get(path), how)
+            if problem:
+                yield f"{path} {problem}"
+            parts.append(identity(table).empty_table() if rows is None else rows)
+        found[table] = pa.concat_tables(parts)
+        n_more = len(found[table]) - marker.rows.get(table, 0)
         if n_more:
             yield f"{table}: {abs(n_more)} rows {'too many' if n_more > 0 else 'are missing'}"
+    for path in filter(store.exists, marker.emptied):
+        fields = identity(layout.table_of(path))
+        problem, _ = _read(store, path, fields, marker.hashes.get(path), how)
+        if problem:
+            yield f"{path} {problem}"
+    yield from not_as_logged(entry, found, settings)
+
+
+def not_as_logged(entry: Entry, found: Mapping[str, pa.Table], settings: Settings) -> Iterator[str]:
+    """What the rows of an entry's tables and the entry do not agree on.
+
+    Parameters
+    ----------
+    found : by table, the columns that identify rows (``identity``)
+    """
     clips, failures = found["clips"], found["failures"]
-    yield from _not_as_logged("clips", clips["clip_id"].to_pylist(), entry.clip_ids)
+    yield from _differences("clips", clips["clip_id"].to_pylist(), entry.clip_ids)
     attempts = zip(*(failures[name].to_pylist() for name in FAILED.names), strict=True)
-    yield from _not_as_logged("failures", map(Failed._make, attempts), entry.failed)
+    yield from _differences("failures", map(Failed._make, attempts), entry.failed)
     for table in ("tags", "embeddings", "timeline", "events"):
         n = _not_in(found[table]["clip_id"], clips["clip_id"]) if table in found else 0
         if n:
@@ -127,7 +203,7 @@ def _of_published(
         yield from _broken_embeddings(found["embeddings"], clips)
 
 
-def _not_as_logged(
+def _differences(
     table: str, found: Iterable[Hashable], logged: Sequence[Hashable]
 ) -> Iterator[str]:
     there, wanted = Counter(found), Counter(logged)
@@ -170,19 +246,33 @@ def _whole(groups: pa.Table, column: str, n_rows: pa.ChunkedArray) -> pa.Table:
     return groups.filter(pc.and_(*(pc.equal(count, n_rows) for count in counts)))
 
 
-def _read(store: Store, table: str, path: str) -> pa.Table | None:
-    """The columns that identify rows; None where there is no such table file."""
-    columns = _empty(table).schema
+def _read(
+    store: Store, path: str, fields: pa.Schema, wanted: str | None, how: How
+) -> tuple[str | None, pa.Table | None]:
+    """What is wrong with a table file, and its columns if they can be read.
+
+    Parameters
+    ----------
+    wanted : the hash that it should have, where one is known
+    """
+    problem = None
     try:
-        return store.scan(
-            path, lambda opened: pq.ParquetFile(opened).read(columns.names).cast(columns)
-        )
-    except (FileNotFoundError, ValueError):  # Arrow's for what is no Parquet is one
-        return None
+        if how == "counts" or wanted is None:
+            return None, read_columns(store, path, fields)
+        data = store.read(path)
+        if digest(data) != wanted:
+            problem = "was changed since it was published"
+        return problem, decode(data, fields)
+    except FileNotFoundError:
+        return "is missing", None
+    except UnreadableError:
+        return problem or "cannot be read", None
 
 
-def _empty(table: str) -> pa.Table:
-    return schema.tables("float32")[table].empty_table().select(_COLUMNS[table])
+def identity(table: str) -> pa.Schema:
+    """The columns that identify the rows of a table."""
+    fields = schema.tables("float32")[table]
+    return pa.schema([fields.field(name) for name in _IDENTITY[table]])
 
 
 def _not_in(values: pa.ChunkedArray, others: pa.ChunkedArray) -> int:

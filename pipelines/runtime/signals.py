@@ -20,13 +20,13 @@ from typing import Final, NoReturn
 from pipelines.runtime.errors import ClusterLost
 from pipelines.runtime.visible import visible
 
-SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 GRACE_S: Final = 0.6
 LIMIT_S: Final = 1.7
 
 
 class Interrupted(BaseException):
-    """SIGTERM or SIGINT arrived; not an ``Exception``: nothing may take it for a failure."""
+    """A signal to end arrived; not an ``Exception``: nothing may take it for a failure."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"ended by {signal.Signals(number).name}")
@@ -63,7 +63,10 @@ def set_last_line(form: Callable[[str], str]) -> None:
 
 
 def raise_on_signals() -> None:
-    """From now on SIGTERM and SIGINT raise ``Interrupted`` in the main thread, once."""
+    """From now on SIGTERM, SIGINT and SIGHUP raise ``Interrupted`` in the main thread, once.
+
+    A job that was begun with ``nohup`` goes on when its terminal is closed.
+    """
     arrivals, wakeup = socket.socketpair()
     wakeup.setblocking(False)
     signal.set_wakeup_fd(wakeup.detach(), warn_on_full_buffer=False)
@@ -71,7 +74,8 @@ def raise_on_signals() -> None:
     arguments = (arrivals, stderr)
     threading.Thread(target=_end_in_time, args=arguments, name="interrupt", daemon=True).start()
     for number in SIGNALS:
-        signal.signal(number, _interrupt)
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -40,7 +40,12 @@ class DirectPublisher:
 
 
 class Committer:
-    """Gathers staged files; commits them when it is worth an entry, and has the entry published."""
+    """Gathers staged files; commits them when it is worth an entry, and has the entry published.
+
+    Attributes
+    ----------
+    n_lost : staged files that were damaged before they were committed; their clips are not done
+    """
 
     def __init__(
         self, commit_log: CommitLog, run: Run, record: RunRecord, publisher: Publisher
@@ -49,12 +54,13 @@ class Committer:
         self._run = run
         self._record = record
         self._publisher = publisher
-        self._files: list[str] = []
+        self._receipts: list[Receipt] = []
         self._waiting = Tally()
+        self.n_lost = 0
 
     def add(self, receipt: Receipt) -> None:
         """Take note of a staged file; raises what publishing has raised meanwhile."""
-        self._files.append(receipt.file)
+        self._receipts.append(receipt)
         self._waiting.add(receipt.tally)
         n_clips = self._waiting.n_tagged + self._waiting.n_failed
         if n_clips >= COMMIT_CLIPS or self._waiting.n_segments >= COMMIT_SEGMENTS:
@@ -67,9 +73,13 @@ class Committer:
         self._record.tally.n_retries += self._publisher.ended(wait=True)
 
     def _commit(self) -> None:
-        entry = self._commit_log.commit(self._run, self._files)
+        entry = self._commit_log.commit(self._run, [receipt.file for receipt in self._receipts])
         if entry is not None:
             self._record.entries.append(entry.number)
             self._publisher.publish(entry)
-        self._files = []
+        for receipt in self._receipts:
+            if receipt.file in self._commit_log.set_aside:
+                self._record.tally = self._record.tally.without(receipt.tally)
+                self.n_lost += 1
+        self._receipts = []
         self._waiting = Tally()

@@ -1,12 +1,13 @@
 """What a run will probably cost: hours of computing, bytes of tables, money."""
 
-import json
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 
 from pipelines.output import layout
+from pipelines.output.run_records import read_record
 from pipelines.output.tally import MODEL_STAGE
 from pipelines.runtime.limits import Resources
 from pipelines.runtime.work import SEGMENT_S
@@ -103,20 +104,29 @@ def _money(cpu_s: float, gpu_s: float | None, job: TagJob) -> float | None:
 
 
 def _earlier_runs(store: Store, model_id: str) -> tuple[_Spent, _Spent]:
-    """What runs on CPUs alone spent, and what runs with GPUs did."""
+    """What runs on CPUs alone spent, and what runs with GPUs did; broken records tell nothing."""
     on_cpus, on_gpus = _Spent(), _Spent()
     for path in store.list(layout.RUNS):
-        record = json.loads(store.read(path))
-        if record.get("model_id") != model_id or not record.get("audio_s"):
-            continue
-        spent = on_gpus if record.get("n_gpus") else on_cpus
-        seconds = record["seconds"]
-        if spent is on_gpus:
-            share = record["config"]["resources"]["gpus_per_actor"]
-            spent.gpu_s += share * seconds.get(MODEL_STAGE, 0.0)
-        else:
-            spent.cpu_s += seconds.get(MODEL_STAGE, 0.0)
-        spent.cpu_s += sum(s for stage, s in seconds.items() if stage != MODEL_STAGE)
-        spent.audio_s += record["audio_s"]
-        spent.n_runs += 1
+        with suppress(FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
+            record = read_record(store, path)
+            if record.get("model_id") == model_id and record.get("audio_s"):
+                spent = _spent_by(record)
+                total = on_gpus if record.get("n_gpus") else on_cpus
+                total.cpu_s += spent.cpu_s
+                total.gpu_s += spent.gpu_s
+                total.audio_s += spent.audio_s
+                total.n_runs += 1
     return on_cpus, on_gpus
+
+
+def _spent_by(record: dict[str, Any]) -> _Spent:
+    """What one run spent."""
+    spent = _Spent(audio_s=float(record["audio_s"]))
+    seconds = {stage: float(s) for stage, s in record["seconds"].items()}
+    model_s = seconds.pop(MODEL_STAGE, 0.0)
+    if record.get("n_gpus"):
+        spent.gpu_s = record["config"]["resources"]["gpus_per_actor"] * model_s
+    else:
+        spent.cpu_s = model_s
+    spent.cpu_s += sum(seconds.values())
+    return spent

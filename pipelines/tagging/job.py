@@ -80,6 +80,11 @@ class TagJob:
     """Fraction of clips, from 0 to 1, that may fail before the run ends with exit code 4. What
     could be tagged is in the tables all the same."""
 
+    redo_entry: int | None = field(default=None, metadata={"metavar": "N"})
+    """First make all clips of entry N of the output's log new again, tagged or failed, and what is
+    left of their rows go: the way out where a file of that entry is damaged and there is no copy of
+    it. An error, or status --verify, tells the number."""
+
     retry_failed: bool = False
     """Take up clips again whose failure is final, because their bytes cause it. Failures that may
     pass, such as a timeout, are taken up by every run."""

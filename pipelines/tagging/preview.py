@@ -1,15 +1,16 @@
 """``tag --dry-run``: what a run would do now; writes nothing."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipelines.output import layout
 from pipelines.output.commit_log import CommitLog
+from pipelines.output.parquet_files import UnreadableError, read_columns
 from pipelines.output.recordings import COLUMNS, recordings
-from pipelines.output.recovery import require_tables
+from pipelines.output.recovery import require_log, require_tables
 from pipelines.output.settings import check_settings
 from pipelines.storage.store import Store, open_store
 from pipelines.storage.uris import named_uri
@@ -60,6 +61,7 @@ def preview(job: TagJob) -> Preview:
     if begun:
         check_settings(store, output_settings(job))
         commit_log = CommitLog(store, model_id)
+        require_log(commit_log)
         require_tables(commit_log)
     todo, n_tagged, n_given_up, n_forgotten = pending(clips, commit_log, job)
     n_bytes = pc.sum(todo["size_bytes"]).as_py() or 0
@@ -71,10 +73,10 @@ def preview(job: TagJob) -> Preview:
 
 def _gone(job: TagJob, store: Store, model_id: str, clips: pa.Table) -> list[str]:
     """Tagged recordings of the listed folders and prefixes that were not listed, sorted."""
-    found = [
-        store.scan(path, lambda file: recordings(pq.ParquetFile(file).read(COLUMNS)))
-        for path in store.list(layout.model_tables("clips", model_id))
-    ]
+    found = []
+    for path in store.list(layout.model_tables("clips", model_id)):
+        with suppress(FileNotFoundError, UnreadableError):  # ``status --verify`` tells of these
+            found.append(recordings(read_columns(store, path, COLUMNS)))
     uris = pa.chunked_array(found, pa.string()).unique()
     missing = uris.filter(pc.invert(pc.is_in(uris, value_set=clips["uri"].combine_chunks())))
     folders = tuple(f"{named_uri(text).rstrip('/')}/" for text in job.inputs)

@@ -13,7 +13,10 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines.output.commit_log import CommitLog
 from pipelines.output.erasure import finish_forgetting
@@ -21,7 +24,8 @@ from pipelines.output.heartbeat import Heartbeat
 from pipelines.output.lock import Lock
 from pipelines.output.log_entry import Entry, Run
 from pipelines.output.publication import publish
-from pipelines.output.recovery import recover, require_tables
+from pipelines.output.recovery import recover, require_log, require_tables
+from pipelines.output.redoing import redo
 from pipelines.output.run_records import RunRecord, RunState, new_run_id
 from pipelines.output.settings import open_output, read_settings
 from pipelines.output.views import write_views
@@ -52,6 +56,7 @@ from pipelines.tagging.watch import Watch
 from tagger.card import ModelFiles
 from tagger.errors import CommandError
 
+MOST_ROUNDS: Final = 3  # of tagging what the store has damaged before it was committed
 LAST_WRITE_S: Final = 1.0  # for a store to take the record of a run that was told to end
 
 
@@ -152,7 +157,10 @@ class _TagRun:
 
     def _work(self, clips: pa.Table) -> None:
         record = self._record
+        require_log(self._commit_log)
         finish_forgetting(self._store, self._run, held=record.model_id)
+        if self._job.redo_entry is not None:
+            redo(self._commit_log, self._run, self._job.redo_entry)
         record.n_recovered_entries = len(recover(self._commit_log, self._run, self._publish))
         require_tables(self._commit_log)
         todo, record.n_done_before, record.n_given_up, record.n_forgotten = pending(
@@ -194,8 +202,22 @@ class _TagRun:
         carry_out: Callable[[Plan], Iterator[Receipt]],
         publisher: Publisher,
     ) -> None:
-        """Tag ``todo``; commit and publish on the way."""
-        table, bounds = divide(todo, n_workers)
+        """Tag ``todo``; commit and publish on the way. What the store damages is done again."""
+        self._record.begin_work(float(estimated_seconds(todo).sum()))
+        with Progress("tagging", "clips", len(todo)) as progress:
+            for _ in range(MOST_ROUNDS):
+                table, bounds = divide(todo, n_workers)
+                todo = self._round(self._plan(table, bounds), carry_out, publisher, progress)
+                if not len(todo):
+                    break
+            else:
+                raise StoreUnavailable(
+                    f"{self._store.root}: what is staged there comes back changed, again and "
+                    "again: check the disk or the store"
+                )
+        self._watch.look()
+
+    def _plan(self, clips: pa.Table, bounds: npt.NDArray[np.int64]) -> Plan:
         rows = RowSettings(
             read_settings(self._store),
             self._record.model_id,
@@ -203,20 +225,33 @@ class _TagRun:
             self._job.recorded_at,
         )
         how = self._job.resources
-        plan = Plan(table, bounds, self._store, rows, self._job.limits, how.precision)
+        plan = Plan(clips, bounds, self._store, rows, self._job.limits, how.precision)
         plan = replace(plan, extractor_batch=how.extractor_batch, board=self._watch.board)
-        plan = replace(plan, access=input_access(self._job))
+        return replace(plan, access=input_access(self._job))
+
+    def _round(
+        self,
+        plan: Plan,
+        carry_out: Callable[[Plan], Iterator[Receipt]],
+        publisher: Publisher,
+        progress: Progress,
+    ) -> pa.Table:
+        """Carry out a plan; gives the clips that are left, as their staged files were damaged."""
         committer = Committer(self._commit_log, self._run, self._record, publisher)
-        self._record.begin_work(float(estimated_seconds(todo).sum()))
-        with Progress("tagging", "clips", len(todo)) as progress:
-            for receipt in receipts(plan, carry_out):
-                self._record.tally = done = self._record.tally.plus(receipt.tally)
-                note = f"{done.audio_s / 3600:.2f} h of audio, {done.n_failed:,} failed"
-                progress.show(done.n_recordings, note)
-                committer.add(receipt)
-                self._stop_if_lock_lost()
-            committer.finish()
-        self._watch.look()
+        for receipt in receipts(plan, carry_out):
+            self._record.tally = done = self._record.tally.plus(receipt.tally)
+            note = f"{done.audio_s / 3600:.2f} h of audio, {done.n_failed:,} failed"
+            progress.show(done.n_recordings, note)
+            committer.add(receipt)
+            self._stop_if_lock_lost()
+        committer.finish()
+        if not committer.n_lost:
+            return plan.clips.slice(0, 0)
+        failed = self._commit_log.failed()
+        tried = failed["clip_id"].filter(pc.equal(failed["run_id"], self._run.run_id))
+        tagged = self._commit_log.tagged()
+        done_ids = pa.chunked_array([*tagged.chunks, *tried.chunks], pa.string()).combine_chunks()
+        return plan.clips.filter(pc.invert(pc.is_in(plan.clips["clip_id"], value_set=done_ids)))
 
     def _stop_if_lock_lost(self) -> None:
         if self._lock.lost:

@@ -83,7 +83,7 @@ def assert_whole(out, found):
     )
     clips = {row["clip_id"] for row in found["clips"]}
     assert Counter(row["clip_id"] for row in found["tags"]) == dict.fromkeys(clips, 3)
-    (model,) = status(open_store(str(out)), verify=True).models
+    (model,) = status(open_store(str(out)), verify="bytes").models
     assert model.broken == ()
     assert (model.n_tagged, model.n_staged, model.n_unpublished) == (N_CLIPS, 0, 0)
     assert not any((out / "_tmp").iterdir())
@@ -109,7 +109,7 @@ def test_a_disk_that_fills_up_ends_the_job_and_more_room_completes_it(disk, soun
             break
     assert not any(out.glob("_log/*/*.published"))
     assert read_tables(str(out)).get("clips", []) == []
-    (model,) = status(open_store(str(out)), verify=True).models
+    (model,) = status(open_store(str(out)), verify="bytes").models
     assert model.n_unpublished == 1
     assert model.broken == ()
     ballast.remove()

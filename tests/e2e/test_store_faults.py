@@ -73,7 +73,7 @@ def assert_whole(out, archive, found):
     clips = {row["clip_id"] for row in found["clips"]}
     assert Counter(row["clip_id"] for row in found["tags"]) == dict.fromkeys(clips, 3)
     assert Counter(row["clip_id"] for row in found["embeddings"]) == dict.fromkeys(clips, 2)
-    (model,) = status(open_store(out), verify=True).models
+    (model,) = status(open_store(out), verify="bytes").models
     assert model.broken == ()
     assert (model.n_tagged, model.n_staged, model.n_unpublished) == (N_CLIPS, 0, 0)
     assert open_store(out).list("_lock") == []

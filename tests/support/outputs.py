@@ -109,7 +109,7 @@ def files_that_hold(store: Store, *names: str) -> list[str]:
 
 def assert_verified(store: Store) -> None:
     """Nothing is wrong, and nothing waits."""
-    found = status(store, verify=True)
+    found = status(store, verify="bytes")
     assert found.n_to_erase == 0
     for model in found.models:
         assert model.broken == ()

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import math
+import re
 from pathlib import Path
 
 import pytest
@@ -129,3 +131,25 @@ def test_weights_that_are_none(folder, data):
     (folder / "head-0-first.safetensors").write_bytes(data)
     edit(folder, "members", sha256=hashlib.sha256(data).hexdigest())
     assert "head-0-first.safetensors does not fit the card" in complaint(folder)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("where", ["extractors", "heads"])
+def test_weights_that_are_not_finite(tmp_path, networks, value, dtype, where):
+    extractors, heads = networks
+    network = extractors["last"] if where == "extractors" else heads[1][1]
+    for key, tensor in network.state_dict().items():
+        if not tensor.is_floating_point():
+            continue
+        before = tensor.view(-1)[-1].item()
+        tensor.view(-1)[-1] = value
+        checkpoint.save(tmp_path, "small", LABELS, *networks, {}, dtype)
+        file = "extractor-last" if where == "extractors" else "head-1-last"
+        with pytest.raises(
+            CommandError, match=rf"{file}\.safetensors .* {re.escape(key)} .*finite"
+        ):
+            checkpoint.build(read_model(tmp_path))
+        tensor.view(-1)[-1] = before
+    checkpoint.save(tmp_path, "small", LABELS, *networks, {}, dtype)
+    checkpoint.build(read_model(tmp_path))

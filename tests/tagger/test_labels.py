@@ -72,3 +72,19 @@ def test_texts_that_list_several_labels(texts, several):
 def test_impossible_label_sets(names):
     with pytest.raises(CommandError, match="label"):
         labels.LabelSet.of(names)
+
+
+@pytest.mark.parametrize(
+    "character",
+    ["\0", "\t", "\n", "\r", "\x1b", "\x7f", "\x9b", "\u2028", "\u202e", "\u2066", "\ud800"],
+)
+def test_a_name_that_steers_a_terminal(character):
+    for label in (labels.Label(f"Dog{character}bark"), labels.Label("Dog", f"/m/{character}")):
+        with pytest.raises(CommandError, match="control characters") as error:
+            labels.LabelSet((labels.Label("Rain"), label))
+        assert str(error.value).isprintable()
+
+
+def test_names_in_all_scripts():
+    names = ("Vogelgesang (fröhlich)", "雨音", "باران", "می\u200cخواند", "🐕\u200d🦺", "a b")
+    assert labels.LabelSet(tuple(map(labels.Label, names))).names == names

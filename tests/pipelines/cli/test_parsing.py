@@ -18,7 +18,7 @@ from pipelines.tagging.job import TagJob
 from pipelines.training import finetune
 from pipelines.training.jobs import EXTRACTOR_TRAINING, HEAD_TRAINING
 from tagger.configs import CNN_TRAINING, AttentionConfig, LSTMConfig, VGGishConfig
-from tagger.errors import CommandError
+from tagger.errors import CommandError, OptionError
 
 VERSION_1 = {
     "tag": "--clip-memory-mb --clip-timeout --cpus --dry-run --embedding-dtype --gpus --json "
@@ -78,7 +78,9 @@ def test_every_option_is_understood_by_itself(name):
     for option in every:
         line, value = sample(option)
         if not option.positional:
-            assert parse(every, [option.flag, *line]) == {option.name: value}
+            behind = option.choices and "bare" in option.metadata  # of an equals sign
+            given = [f"{option.flag}={line[0]}"] if behind else [option.flag, *line]
+            assert parse(every, given) == {option.name: value}
             continue
         before += line  # what is told by its place stands behind what is told so before it
         found[option.name] = value
@@ -257,3 +259,12 @@ def test_pca_is_audiosets_where_nothing_else_is_said():
     assert made(Weights, "my.pth --out v").job.source == "my.pth"
     with pytest.raises(CommandError, match="pca takes a value, or none"):
         made(Weights, "--out v --pca a b")
+
+
+def test_a_choice_that_may_be_left_out_takes_no_word_that_follows():
+    every = options(VERBS["status"])
+    for line in (["--verify", "out"], ["out", "--verify"], ["--verify=bytes", "out"]):
+        assert parse(every, line) == {"verify": "bytes", "out": "out"}
+    assert parse(every, ["out", "--verify=counts"]) == {"verify": "counts", "out": "out"}
+    with pytest.raises(OptionError, match="takes one of bytes, counts"):
+        parse(every, ["out", "--verify=all"])

@@ -143,7 +143,7 @@ def test_killed_at_every_single_change(
             survived = True
         except Killed:
             survived = False
-        found = status(store, verify=True)
+        found = status(store, verify="bytes")
         assert all(model.broken == () for model in found.models), n
         for model_id in (MODEL, OTHER):
             seen = clips_of(store, model_id)
@@ -303,7 +303,7 @@ def test_retired_a_model_tags_anew(store: Store, staged_table: Build) -> None:
     with Lock(store, MODEL, "r"):
         retire(CommitLog(store, MODEL), RUN)
     assert store.list(f"_staging/{MODEL}") == store.list("_lock") == []
-    assert [model.model_id for model in status(store, verify=True).models] == [OTHER]
+    assert [model.model_id for model in status(store, verify="bytes").models] == [OTHER]
     assert_verified(store)
     assert {path: store.read(path) for path in store.list(f"clips/model={OTHER}")} == other
     assert counts(store)["clips"] == {"keep-1": 1, "secret-x": 1}
@@ -335,7 +335,7 @@ def test_retirement_killed_at_every_single_change(
         except Killed:
             survived = False
         assert_none_twice(store)
-        assert all(model.broken == () for model in status(store, verify=True).models), n
+        assert all(model.broken == () for model in status(store, verify="bytes").models), n
         recover_all(store)
         assert_verified(store)
         commit_log = CommitLog(store, MODEL)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.output.lock import Lock, is_alive
+from pipelines.output.lock import Lock, is_alive, is_broken
 from pipelines.storage.store import Store, open_store
 from tagger.errors import CommandError
 
@@ -162,3 +162,53 @@ def test_lost_lock_is_told(tmp_path: Path) -> None:
         time.sleep(0.6)
         assert held.lost
     assert owner_of(store) == "run-3"
+
+
+BROKEN = {
+    "empty": b"",
+    "cut": b'{"owner": "x", "run_',
+    "no JSON": b"locked by Anna",
+    "no object": b"[]",
+    "wrong fields": b'{"owner": "x"}',
+    "wrong types": b'{"owner": 1, "run_id": [], "host": {}, "pid": "1", "started": 7}',
+    "a path for a pid": b'{"owner": "x", "run_id": "r", "host": "h", "pid": "../1"}',
+    "binary": bytes(range(256)),
+    "deep": b"[" * 100_000,
+    "a list of pairs": b'[["owner", "x"]]',
+}
+
+
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
+def test_a_broken_lock_is_that_of_nobody(out_url: str, content: bytes) -> None:
+    store = open_store(out_url)
+    store.write("_lock/m-1.json", content)
+    assert is_broken(store, "m-1")
+    assert not is_alive(store, "m-1", "run-1")
+    began = time.monotonic()
+    with lock(store, silence_s=0.5) as held:
+        assert time.monotonic() - began >= 0.5, "its owner had time to make it anew"
+        assert owner_of(store) == "run-2"
+    assert not held.lost
+    assert store.list("_lock") == []
+
+
+def test_a_lock_that_breaks_is_made_anew_by_its_owner(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    with lock(store) as held:
+        whole = store.read("_lock/m-1.json")
+        for broken in (b"", whole[:-9], whole.replace(b"run-2", b"run-3")):
+            store.write("_lock/m-1.json", broken)
+            time.sleep(0.6)
+            assert owner_of(store) == "run-2"
+        assert not held.lost
+    assert store.list("_lock") == []
+
+
+def test_a_broken_lock_whose_owner_lives_refuses_a_second_job(
+    tmp_path: Path, start_owner: Start
+) -> None:
+    start_owner(str(tmp_path))
+    store = open_store(str(tmp_path))
+    store.write("_lock/m-1.json", b"")
+    with pytest.raises(CommandError, match="run-1"), lock(store, silence_s=60):
+        pass

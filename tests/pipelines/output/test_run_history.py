@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.cli.main import Exit, main
 from pipelines.output.lock import Lock
 from pipelines.output.run_history import RunHistory, alarm
 from pipelines.output.run_records import RunRecord, RunState
+from pipelines.output.settings import Settings
 from pipelines.output.tally import Tally
 from pipelines.storage.store import Store, open_store
 
@@ -115,6 +117,19 @@ BROKEN = {
     "without counts": b'{"run_id": "1", "model_id": "m", "state": "complete"}',
     "no count": b'{"run_id": "1", "model_id": "m", "state": "complete", "started_at": '
     b'"2026-11-26", "n_tagged": "many", "n_failed": 0, "audio_hours": 0}',
+    "endless": b'{"run_id": "1", "model_id": "m", "state": "complete", "started_at": '
+    b'"2026-11-26", "n_tagged": 1e999, "n_failed": 0, "audio_hours": 0}',
+    "no number": b'{"run_id": "1", "model_id": "m", "state": "complete", "started_at": '
+    b'"2026-11-26", "n_tagged": 1, "n_failed": 0, "audio_hours": NaN}',
+    "deep": b"[" * 100_000,
+    "binary": bytes(range(256)),
+    "running, without what a heartbeat tells": b'{"run_id": "1", "model_id": "m", '
+    b'"state": "running", "started_at": "2026-11-26", "n_tagged": 1, "n_failed": 0, '
+    b'"audio_hours": 0, "heartbeat_at": "2026-11-26"}',
+    "running, with texts for numbers": b'{"run_id": "1", "model_id": "m", '
+    b'"state": "running", "started_at": "2026-11-26", "n_tagged": 1, "n_failed": 0, '
+    b'"audio_hours": 0, "heartbeat_at": "2026-11-26", "n_to_do": "many", "under_way_s": 0, '
+    b'"clips_per_s": 0, "seconds_left": null}',
     "no time": b'{"run_id": "1", "model_id": "m", "state": "complete", "started_at": '
     b'"yesterday", "n_tagged": 1, "n_failed": 0, "audio_hours": 0}',
 }
@@ -149,6 +164,16 @@ def test_a_broken_lock_is_named_and_its_run_dead(store: Store, ran: Callable[...
     assert [run["state"] for run in history] == ["killed"]
     (line,) = history.unreadable
     assert "_lock/m-1.json is no lock" in line
+
+
+def test_a_heartbeat_without_a_time_zone_is_shown(store: Store) -> None:
+    record = RunRecord("1", ["tag"], {}, "m-1")
+    record.write(store)
+    told = json.loads(store.read("_runs/1.json")) | {"heartbeat_at": "2026-11-26T12:00:00"}
+    store.write("_runs/1.json", json.dumps(told).encode())
+    store.write("_output.json", Settings(("clips",), 3, 0.0, "float32", "").to_json())
+    with Lock(store, "m-1", "1"):
+        assert main(["status", store.root]) == Exit.DONE
 
 
 def test_records_of_version_1_are_read() -> None:

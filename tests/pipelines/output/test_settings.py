@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.output.damage import unseal
 from pipelines.output.settings import Settings, open_output, read_settings
 from pipelines.storage.store import LocalStore, open_store
 from tagger.errors import CommandError
@@ -46,7 +47,7 @@ def test_all_settings_that_differ_are_told_as_flags(tmp_path: Path, settings: Se
 def test_refuses_an_output_of_a_newer_version(tmp_path: Path, settings: Settings) -> None:
     store = open_store(str(tmp_path))
     open_output(store, settings)
-    pinned = json.loads(store.read("_output.json")) | {"schema_version": SCHEMA_VERSION + 1}
+    pinned = unseal(store.read("_output.json")) | {"schema_version": SCHEMA_VERSION + 1}
     store.write("_output.json", json.dumps(pinned | {"new_setting": 1}).encode())
     with pytest.raises(CommandError, match="newer"):
         open_output(store, settings)

@@ -17,6 +17,7 @@ import pytest
 
 from pipelines.cli.main import Exit, main
 from pipelines.output.commit_log import CommitLog
+from pipelines.output.damage import unseal
 from pipelines.output.failed_clips import FailedClip
 from pipelines.output.lock import Lock
 from pipelines.output.log_entry import Run
@@ -26,6 +27,7 @@ from pipelines.output.run_records import RunRecord, RunState
 from pipelines.output.settings import Settings, open_output
 from pipelines.output.staging import stage
 from pipelines.output.status import ModelStatus, status
+from pipelines.output.verification import How
 from pipelines.storage.store import Store, open_store
 from pipelines.training.step_records import StepRecord
 from tagger.errors import CommandError
@@ -49,7 +51,7 @@ def store(out_url: str, settings: Settings) -> Store:
     return opened
 
 
-def only_model(store: Store, verify: bool = True) -> ModelStatus:
+def only_model(store: Store, verify: How | None = "bytes") -> ModelStatus:
     (model,) = status(store, verify).models
     return model
 
@@ -70,7 +72,7 @@ def test_follows_a_batch_from_staged_to_published(store: Store, staged_table: Ca
     assert committed.broken == ()
     assert committed.failed_clips == (), "no table names them yet"
     publish(store, MODEL, entry)
-    published = only_model(store, verify=False)
+    published = only_model(store, verify=None)
     failed = tuple(
         FailedClip(clip, "run-1", f"file:///{clip}", reason, "") for clip, reason in FAILED
     )
@@ -150,7 +152,7 @@ def published(store: Store, staged_table: Callable) -> Store:
 )
 def test_verify_finds_damage(published: Store, table: str, change: Change, said: list[str]) -> None:
     rewrite(published, table, change)
-    assert not only_model(published, verify=False).broken
+    assert not only_model(published, verify=None).broken
     broken = only_model(published).broken
     for line in said:
         assert any(found.startswith(f"entry 0, {line}") for found in broken), broken
@@ -172,27 +174,38 @@ def test_verify_finds_lost_files(
     else:
         published.write(path, published.read(path)[:1000] if damage == "cut" else b"")
     broken = only_model(published).broken
-    assert f"entry 0, {table}: 1 files are missing or cannot be read" in broken
+    problem = {"gone": "is missing", "empty": "was changed", "cut": "was changed"}.get(damage)
+    assert any(f"entry 0, {path} {problem or 'was changed'}" in line for line in broken)
     assert main(["status", published.root]) == Exit.DONE
     assert main(["status", published.root, "--verify"]) == Exit.DAMAGED
     said = capsys.readouterr().out.splitlines()
     assert f"  WRONG     {broken[0]}" in said
     assert "restore" in said[-1]
+    if damage != "gone":
+        said_by_counts = only_model(published, "counts").broken
+        assert f"entry 0, {path} cannot be read" in said_by_counts
 
 
 def test_verify_finds_files_that_the_log_does_not_name(published: Store) -> None:
     (path,) = published.list("tags")
     copy = path.replace("00000000", "00000001")
     published.write(copy, published.read(path))
-    assert only_model(published).broken == (f"{copy}: the log does not name it; remove it",)
+    (line,) = only_model(published).broken
+    assert line.startswith(f"{copy}: the log does not name it; its entry is lost")
+    copy = path.replace("00000000-0", "00000000-7")
+    published.write(copy, published.read(path))
+    assert f"{copy}: the log does not name it; remove it" in only_model(published).broken
+    published.remove([path.replace("00000000", "00000001")])
     published.remove([copy, *published.list("_log")])
     assert not status(published).models
-    assert len(only_model(published).broken) == 6
+    broken = only_model(published).broken
+    assert len(broken) == 6 and all("rebuild-log" in line for line in broken)
 
 
 def test_verify_finds_a_clip_that_the_log_counts_twice(published: Store) -> None:
-    again = json.loads(published.read(f"_log/{MODEL}/00000000.json"))
-    published.write(f"_log/{MODEL}/00000001.json", json.dumps(again | {"number": 1}).encode())
+    again = unseal(published.read(f"_log/{MODEL}/00000000.json"))
+    by_hand = again | {"number": 1, "outputs": {}}
+    published.write(f"_log/{MODEL}/00000001.json", json.dumps(by_hand).encode())
     assert "log: 2 clips are counted twice" in only_model(published).broken
 
 
@@ -203,7 +216,8 @@ def test_verify_finds_that_an_entry_cannot_be_published(
     CommitLog(store, MODEL).commit(RUN, [file])
     store.remove([f"_staging/{MODEL}/{file}"])
     (line,) = only_model(store).broken
-    assert line == "entry 0: 1 files that it has yet to publish are gone"
+    path = f"_staging/{MODEL}/{file}"
+    assert line == f"entry 0, which waits to be published: {path} is missing"
 
 
 def test_with_a_threshold_clips_may_be_without_tags(
@@ -244,6 +258,7 @@ def test_a_run_whose_process_was_killed(store: Store) -> None:
     """It leaves its lock; the process is of this host, and known to be gone."""
     script = f"""
 import os, signal
+from pipelines.output.damage import unseal
 from pipelines.output.failed_clips import FailedClip
 from pipelines.output.lock import Lock
 from pipelines.output.run_records import RunRecord
