@@ -16,14 +16,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from pipelines.inputs import parquet_child
 from pipelines.inputs.access import Access
+from pipelines.inputs.manifest_secrets import Row, refuse_secrets
 from pipelines.storage.errors import (
     AccessDenied,
     StoreUnavailable,
@@ -32,19 +30,16 @@ from pipelines.storage.errors import (
     store_errors,
 )
 from pipelines.storage.filesystems import copy_whole
-from pipelines.storage.uris import SECRET_PATTERN, is_local, local_path, refused_credentials
+from pipelines.storage.uris import is_local, local_path
 from tagger.errors import CommandError, OptionError
 
-LONGEST_NAME: Final = 64 << 10
+LONGEST_NAME: Final = 16 << 10  # of a path of 4,095 bytes that are percent-encoded 12,285
 _BATCH_BYTES: Final = 1 << 20
 _NEVER_CLOSED: Final = "a quotation mark is never closed"
 _LEAST_ROW: Final = 64  # bytes that a row counts as: it is kept with a name, an id and a version
 _CHILD_BYTES: Final = 1536 << 20
 _CHILD_CPU_S: Final = 3600
 _CHILD_SEES: Final = ("PATH", "LD_LIBRARY_PATH", "LANG", "TMPDIR")
-
-Row = tuple[str, str | None]
-"""A name as it is written, and the further columns as JSON."""
 
 
 def rows(uri: str, access: Access) -> Iterator[Row]:
@@ -69,10 +64,10 @@ def rows(uri: str, access: Access) -> Iterator[Row]:
             some.append(row)
             n_held += size_bytes
             if n_held > _BATCH_BYTES:
-                _refuse_secrets(some, number - len(some), uri)
+                refuse_secrets(some, number - len(some), uri)
                 yield from some
                 some, n_held = [], 0
-        _refuse_secrets(some, number - len(some), uri)
+        refuse_secrets(some, number - len(some), uri)
         yield from some
 
 
@@ -84,33 +79,14 @@ def _checked_size(row: Row, where: str, access: Access) -> int:
     """What a row counts as; an error where it is too large by itself."""
     name, extra = row
     if len(name) > LONGEST_NAME:
-        raise CommandError(f"{where} has a uri of more than {LONGEST_NAME >> 10} KiB")
+        raise CommandError(
+            f"{where} has over {LONGEST_NAME:,} letters, more than any path or URI; is the file a "
+            "manifest, with a recording in each row?"
+        )
     if extra is not None and len(extra) > _most_extra(access):
         told = f"is {access.limits.extra_mb:g}, and {where} has more beside its uri"
         raise OptionError("extra_mb", f"{told}: leave out what the tables need not hold")
     return max(len(name) + len(extra or ""), _LEAST_ROW)
-
-
-def _refuse_secrets(some: Sequence[Row], n_before: int, uri: str) -> None:
-    """Refuse rows that hold credentials.
-
-    By Arrow's expressions, which take time in proportion to the text: a row of ``://???…`` costs
-    Python's ``re`` hours.
-    """
-    for at in np.flatnonzero(_hold_secrets([name for name, _ in some])).tolist():
-        name = some[at][0]
-        if not is_local(name):
-            raise refused_credentials(name, f"{uri!r} row {n_before + 1 + at}")
-    if _hold_secrets([extra or "" for _, extra in some]).any():
-        raise CommandError(f"{uri!r}: a column beside uri holds URIs with credentials; remove it")
-
-
-def _hold_secrets(texts: Sequence[str]) -> npt.NDArray[np.bool_]:
-    found = np.zeros(len(texts), np.bool_)
-    doubtful = [at for at, text in enumerate(texts) if "://" in text]
-    data = [texts[at].encode(errors="surrogateescape") for at in doubtful]
-    found[doubtful] = pc.match_substring_regex(pa.array(data, pa.binary()), SECRET_PATTERN)
-    return found
 
 
 def _too_large(uri: str, access: Access) -> OptionError:

@@ -44,14 +44,11 @@ from pipelines.storage.uris import (
 )
 from tagger.errors import CommandError, Reason
 
-_LONGEST_NAME: Final = 16 << 10  # letters; of a path of 4,095 bytes that are percent-encoded 12,285
 SUFFIXES: Final = (".txt", ".csv", ".parquet")
 _STORES: Final = (
     *("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss"),
     *("http", "https", "ftp", "sftp", "hdfs", "webhdfs"),
 )
-
-
 _LOOKED_UP: Final = 50_000  # at a time
 _OWN_LIST: Final = Access(InputLimits(manifest_mb=1 << 20, extra_mb=64.0))
 
@@ -144,11 +141,6 @@ def _refuse_no_name(entry: str, where: str, any_bytes: bool) -> None:
     """CommandError for an entry that cannot be a name; ``any_bytes``: it need not be UTF-8."""
     if not entry:
         raise CommandError(f"{where} has no uri; fill it in or remove the row")
-    if len(entry) > _LONGEST_NAME:
-        raise CommandError(
-            f"{where} has {len(entry):,} letters, more than any path or URI; is the file a "
-            "manifest, with a recording in each row?"
-        )
     if "\0" in entry:
         raise CommandError(f"{where} has a NUL in it; save the manifest as UTF-8 text")
     if not (any_bytes or _is_text(entry)):

@@ -157,7 +157,7 @@ def test_a_folder_or_pipe_in_a_manifest_is_listed_as_not_there(archive: Path) ->
         ("e.csv", b'uri,t\na.wav,"x\nb.wav,y\n', "mark is never closed"),
         ("e.csv", b'uri,t\na.wav,1\nb.wav,"5""', "mark is never closed"),
         ("e.csv", b"uri\na.wav\nb\0.wav\n", "row 2.*save the manifest as UTF-8"),
-        ("e.txt", b"a.wav\n" + b"x" * 3_000_000, "row 2 has 3,000,000 letters, more than any"),
+        ("e.txt", b"a.wav\n" + b"x" * 3_000_000, "row 2 has over 16,384 letters, more than any"),
         ("e.txt", b"file:///x/a%00.wav\n", "row 1 has a NUL in it"),
         ("e.txt", b"a.wav\nb\0.wav\n", "row 2.*save the manifest as UTF-8"),
         ("e.txt", "a.wav\nb.wav\n".encode("utf-16-le"), "row 1.*save the manifest as UTF-8"),
@@ -329,7 +329,7 @@ def test_what_a_manifest_may_hold(archive: Path) -> None:
         gather([f"{archive}/list.parquet"], access=most(manifest_mb=1))
     assert len(gather([f"{archive}/list.parquet"], access=most(manifest_mb=2))) == 1
     (archive / "list.txt").write_bytes(b"x" * 100_000)
-    with pytest.raises(CommandError, match="a uri of more than 64 KiB"):
+    with pytest.raises(CommandError, match="more than any path"):
         gather([f"{archive}/list.txt"])
 
 
