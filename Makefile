@@ -55,6 +55,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.tag_job
 	$(BIN)/python -m benchmarks.growth
 	$(BIN)/python -m benchmarks.housekeeping
+	$(BIN)/python -m benchmarks.search
 
 soak: $(READY)
 	KILLS=5 $(BIN)/python -m pytest tests/e2e/test_kills.py

@@ -3,8 +3,9 @@
     python -m benchmarks.fuzz [--n N] [--seed S] [--only I] [--keep FOLDER] [--write]
 
 Input ``i`` of seed ``s`` is always the same file, so that ``--seed s --only i`` repeats it. The
-tests take some hundred from here; this takes thousands and counts the outcomes. It ends with exit
-code 1 if an input has no row, or two, or took longer than its limit, or killed its decoder.
+tests take some hundred of the commonest kinds; this takes thousands of more kinds and counts the
+outcomes. It ends with exit code 1 if an input has no row, or two, or took longer than its limit, or
+killed its decoder.
 """
 
 import argparse
@@ -16,10 +17,11 @@ from typing import Final
 
 from benchmarks.reporting import show, write
 from pipelines.tagging.job import TagJob
-from tests.support.broken_sounds import KINDS, inputs
+from tests.support.broken_sounds import KINDS, MORE_KINDS, inputs
 from tests.support.job_path import BAD, JobPath
 
 BATCH: Final = 200
+ALL_KINDS: Final = (*KINDS, *MORE_KINDS)
 
 
 def kind_of(name: str) -> str:
@@ -35,12 +37,12 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="keep the figures in results/")
     flags = parser.parse_args()
     first, end = (0, flags.n) if flags.only is None else (flags.only, flags.only + 1)
-    counts: dict[str, Counter[str]] = {kind: Counter() for kind in KINDS}
+    counts: dict[str, Counter[str]] = {kind: Counter() for kind in ALL_KINDS}
     bad: list[str] = []
     path = JobPath(TagJob(inputs=(), out="").model)
     start = time.perf_counter()
     for begin in range(first, end, BATCH):
-        made = dict(inputs(min(end, begin + BATCH), flags.seed, begin))
+        made = dict(inputs(min(end, begin + BATCH), flags.seed, begin, ALL_KINDS))
         for name, (what, detail) in path.outcomes(made).items():
             counts[kind_of(name)][what] += 1
             if what in BAD:

@@ -22,7 +22,7 @@ import tempfile
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
@@ -252,7 +252,7 @@ def clip_uri(number: int) -> str:
     return f"s3://archive/2026/station-{number % 97:02d}/recording-{number:08d}.flac"
 
 
-def clips(first: int, n: int, run_id: str) -> pa.Table:
+def clips(first: int, n: int, run_id: str, extractors: Sequence[str] = EXTRACTORS) -> pa.Table:
     """Staged rows of clips that were tagged."""
     rng = np.random.default_rng(first)
     fields = schema.staged("float32")
@@ -286,14 +286,14 @@ def clips(first: int, n: int, run_id: str) -> pa.Table:
         mid=np.array(["/m/1", "/m/2", "/m/3"])[rng.integers(0, 3, TAGS * n)],
         score=rng.random(TAGS * n, np.float32),
     )
-    n_vectors = len(EXTRACTORS) * SEGMENTS
+    n_vectors = len(extractors) * SEGMENTS
     columns["embedding_rows"] = structs(
         fields.field("embedding_rows").type,
         n_vectors,
-        extractor=np.tile(np.repeat(EXTRACTORS, SEGMENTS), n),
-        segment=np.tile(np.arange(SEGMENTS, dtype=np.int32), len(EXTRACTORS) * n),
-        start_s=np.tile(seconds, len(EXTRACTORS) * n),
-        end_s=np.tile(seconds + 0.96, len(EXTRACTORS) * n),
+        extractor=np.tile(np.repeat(extractors, SEGMENTS), n),
+        segment=np.tile(np.arange(SEGMENTS, dtype=np.int32), len(extractors) * n),
+        start_s=np.tile(seconds, len(extractors) * n),
+        end_s=np.tile(seconds + 0.96, len(extractors) * n),
     )
     size = n_vectors * schema.EMBEDDING_SIZE
     columns["embedding_values"] = pa.ListArray.from_arrays(

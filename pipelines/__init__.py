@@ -3,7 +3,7 @@
 Packages stand on floors; each imports only from the floors below it (``tests/test_layers.py``)::
 
     cli                              the verbs, their flags, exit codes, what a terminal shows
-    paper   demo                     the rows of the paper's tables; the demo
+    paper   demo   searching         the rows of the paper's tables; the demo; what sounds alike
     tagging   training   assets      the tag job; the training steps; downloads
     housekeeping                     recordings forgotten, small files merged
     inputs   output   runtime        what to tag; where tables go; Ray, signals, child processes

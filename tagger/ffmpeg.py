@@ -115,7 +115,7 @@ def _frames(container: InputContainer, stream: AudioStream, reader: Reader) -> I
     try:
         for packet in container.demux(stream):
             tracks.refuse_encrypted_packet(packet)
-            for frame in _decoded(packet, losses, f"broken data at {decoded_s:.3f} s"):
+            for frame in _decoded(packet, losses, decoded_s):
                 yield frame
                 decoded_s += frame.samples / frame.sample_rate
     except av.error.FFmpegError as error:
@@ -129,21 +129,34 @@ def _frames(container: InputContainer, stream: AudioStream, reader: Reader) -> I
 
 
 def _decoded(
-    packet: "Packet[AudioStream]", losses: frames.Losses, trouble: str
+    packet: "Packet[AudioStream]", losses: frames.Losses, decoded_s: float
 ) -> list[AudioFrame]:
     """The frames of a packet, as far as they can be decoded."""
-    data, place = bytes(packet), packet.pos or 0
     try:
-        found, part = packet.decode(), slice(0, len(data))
+        found = packet.decode()
     except av.error.FFmpegError as error:
-        trouble = f"{trouble}: {error.strerror}"
-        part = losses.frames_in(data)
-        found = _decoded_alone(data[part], packet.stream)
-        part = part if found else slice(0, 0)
-    losses.not_decoded(data[: part.start], place, trouble)
-    losses.decoded(data[part], place + part.start)
-    losses.not_decoded(data[part.stop :], place + part.stop, trouble)
+        found = _decoded_in_part(
+            packet, losses, f"broken data at {decoded_s:.3f} s: {error.strerror}"
+        )
+    else:
+        if packet.size:  # the one that ends the stream is empty
+            losses.decoded(packet, packet.pos or 0)
     return [frame for frame in found if frame.samples]
+
+
+def _decoded_in_part(
+    packet: "Packet[AudioStream]", losses: frames.Losses, trouble: str
+) -> list[AudioFrame]:
+    """The frames at either end of a packet that is broken as a whole."""
+    data, place = bytes(packet), packet.pos or 0
+    part = losses.frames_in(data)
+    found = _decoded_alone(data[part], packet.stream)
+    part = part if found else slice(0, 0)
+    losses.not_decoded(data[: part.start], place, trouble)
+    if found:
+        losses.decoded(data[part], place + part.start)
+    losses.not_decoded(data[part.stop :], place + part.stop, trouble)
+    return found
 
 
 def _decoded_alone(data: bytes, stream: AudioStream) -> list[AudioFrame]:
@@ -224,7 +237,7 @@ class _Unpacker:
                 np.frombuffer(memoryview(plane), np.float32, frame.samples)
                 for plane in frame.planes
             ]
-            return np.stack(planes, axis=1)
+            return np.stack(planes, axis=1) if channels > 1 else planes[0][:, None]
         kind = (frame.format.name, frame.layout.name)
         if kind != self._kind:
             self._kind, self._packer = kind, av.AudioResampler("flt")

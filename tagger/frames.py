@@ -8,7 +8,7 @@ the last.
 
 import re
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, SupportsBytes
 
 from tagger.metadata import id3_length
 from tagger.recording import Reader
@@ -161,17 +161,15 @@ class Losses:
         self._pending = ""  # a loss if frames follow
         self._n_pending = 0
         self._tag_end = 0
-        self._last = b""
-        self._end = 0
+        self._last: SupportsBytes | None = None  # what was decoded last
+        self._place = 0
 
-    def decoded(self, data: bytes, place: int) -> None:
+    def decoded(self, data: SupportsBytes, place: int) -> None:
         """Bytes of a packet, which begin at a place in the file, were decoded."""
-        if not data:
-            return
-        if self._last:  # before the first frame nothing is lost
+        if self._pending and self._last:  # before the first frame nothing is lost
             self._lost = self._lost or self._pending
         self._pending, self._n_pending = "", 0
-        self._last, self._end = data, place + len(data)
+        self._last, self._place = data, place
 
     def not_decoded(self, data: bytes, place: int, why: str) -> None:
         """Bytes of a packet, which begin at a place, could not be decoded."""
@@ -200,8 +198,9 @@ class Losses:
         """What was lost of the file, "" where nothing was."""
         if self._lost or not self._kind:
             return self._lost
-        goes_on = self._kind.begins.match(reader.read_at(self._end, _HEAD))
-        if goes_on or length(self._stream, self._last) > len(self._last):
+        last = bytes(self._last or b"")
+        goes_on = self._kind.begins.match(reader.read_at(self._place + len(last), _HEAD))
+        if goes_on or length(self._stream, last) > len(last):
             return "the last frame is incomplete"
         much = max(_MUCH, _MUCH_OF_FILE * reader.size)
         return self._pending if self._n_pending > much else ""
@@ -209,5 +208,5 @@ class Losses:
     def _is_alike(self, data: bytes) -> bool:
         """Whether a frame is of the kind of the one before it."""
         mask = self._kind.mask if self._kind and self._last else 0
-        head, last = (int.from_bytes(d[:4], "big") for d in (data, self._last))
+        head, last = (int.from_bytes(bytes(d)[:4], "big") for d in (data, self._last or b""))
         return head & mask == last & mask

@@ -11,6 +11,7 @@ _BEGINS: Final = 2  # the flag of a stream's first page; those of all streams st
 _ENDS: Final = 4  # the flag of a stream's last page
 _HEADER: Final = 27  # bytes before the lengths of a page's segments
 _LONGEST_PAGE: Final = 65_307
+_FIRST_PAGES: Final = 4_096  # bytes that hold the first pages of all streams
 
 
 class Ending(NamedTuple):
@@ -30,25 +31,26 @@ class Ending(NamedTuple):
 
 def ending(reader: Reader) -> Ending | None:
     """How a file ends, or None where it is no Ogg file, or no page is found at its end."""
-    head = reader.read_at(0, _LONGEST_PAGE)
+    head = reader.read_at(0, _FIRST_PAGES)
     if not head.startswith(b"OggS"):
         return None
-    start = max(0, reader.size - _LONGEST_PAGE)
-    tail = head if start == 0 else reader.read_at(start, _LONGEST_PAGE)
-    pages = list(_PAGE.finditer(tail))
-    if not pages:
+    tail = reader.read_at(max(0, reader.size - _LONGEST_PAGE), _LONGEST_PAGE)
+    at, last = len(tail), None
+    while last is None and at > 0:  # the head of the last one may be cut
+        at = tail.rfind(b"OggS\0", 0, at)
+        last = _PAGE.match(tail, at) if at >= 0 else None
+    if last is None:
         return None
-    last = pages[-1]
-    begun = {serial for _, serial in takewhile(_begins, _PAGE.findall(head))}
+    begun = {page[2] for page in takewhile(_begins, _PAGE.finditer(head))}
     return Ending(
-        is_whole=_is_whole(tail[last.start() :]),
+        is_whole=_is_whole(tail[at:]),
         is_marked=bool(last[1][0] & _ENDS),
         is_chained=last[2] not in begun,
     )
 
 
-def _begins(page: tuple[bytes, bytes]) -> bool:
-    return bool(page[0][0] & _BEGINS)
+def _begins(page: re.Match[bytes]) -> bool:
+    return bool(page[1][0] & _BEGINS)
 
 
 def _is_whole(page: bytes) -> bool:

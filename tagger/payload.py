@@ -50,7 +50,9 @@ class _Length(NamedTuple):
         """Have the header read as if it said ``size``."""
         most = (1 << 8 * self.n) - 1
         value = min(size + self.also_counts, most)
-        reader.patch(self.at, value.to_bytes(self.n, self.order))
+        data = value.to_bytes(self.n, self.order)
+        if reader.read_at(self.at, self.n) != data:
+            reader.patch(self.at, data)
 
 
 class _Samples(NamedTuple):
@@ -61,15 +63,15 @@ class _Samples(NamedTuple):
     length: _Length
 
 
-def mend(reader: Reader) -> str:
+def mend(reader: Reader) -> str | None:
     """Correct the announced length of the samples.
 
     MPEG audio in wav is narrowed to the MPEG audio.
 
     Returns
     -------
-    what is missing or left over, as the end of a sentence; "" where nothing is, or where the format
-    is not known here
+    what is missing or left over, as the end of a sentence; "" where nothing is; None where the
+    format is not known here
     """
     head = reader.read_at(0, 28)
     if head.startswith(b".snd"):
@@ -77,7 +79,7 @@ def mend(reader: Reader) -> str:
     for magic, chunks in _FORMATS.items():
         if re.match(magic, head, re.DOTALL):
             return _mend_chunks(reader, chunks, head)
-    return ""
+    return None
 
 
 def _mend_au(reader: Reader, head: bytes) -> str:

@@ -42,7 +42,7 @@ def read(reader: Reader) -> Promise:
         return Promise(broken, unfinished=unfinished, is_for_ffmpeg=end.is_chained)
     if reader.read_at(0, 4) == b"fLaC":
         return _flac(reader)
-    if fault := payload.mend(reader):
+    if (fault := payload.mend(reader)) is not None:
         return Promise(fault)
     n = elements.missing(reader)
     return Promise(f"the file is cut off, at least {n} bytes are missing") if n else Promise()

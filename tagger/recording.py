@@ -84,6 +84,7 @@ class Reader:
         self.size = self._file.seek(0, os.SEEK_END)
         self._file.seek(0)
         self._start = 0  # of the recording in the file
+        self._at = 0  # the place that is read next; the file's own tell costs a system call
         self._patches: list[tuple[int, bytes]] = []
         self._failure: OSError | None = None
 
@@ -106,14 +107,14 @@ class Reader:
 
     def read(self, n: int = -1) -> bytes:
         """At most ``n`` bytes; none after a failure."""
-        at = self.tell()
-        left = max(0, self.size - at)
+        left = max(0, self.size - self._at)
         try:
             data = self._file.read(left if n < 0 else min(n, left))
         except OSError as error:
             self._failure = self._failure or error
             return b""
-        return self._patched(data, at) if self._patches else data
+        self._at += len(data)
+        return self._patched(data, self._at - len(data)) if self._patches else data
 
     def read_at(self, at: int, n: int) -> bytes:
         """At most ``n`` bytes from a place on."""
@@ -128,14 +129,15 @@ class Reader:
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Move to a place, or to the start or end where there is no such place."""
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self.tell(), os.SEEK_END: self.size}[whence]
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.size}[whence]
         # Broken headers ask for places before the start and far beyond the end.
-        at = min(max(0, base + offset), self.size)
-        return self._file.seek(self._start + at) - self._start
+        self._at = min(max(0, base + offset), self.size)
+        self._file.seek(self._start + self._at)
+        return self._at
 
     def tell(self) -> int:
         """The place that is read next, in bytes."""
-        return self._file.tell() - self._start
+        return self._at
 
     def check(self) -> None:
         """Raise the first ``OSError`` of the source, if it had one."""

@@ -22,7 +22,7 @@ FLOORS = (
     {"storage"},
     {"inputs", "output", "runtime"},
     {"tagging", "training", "assets", "housekeeping", "exporting"},
-    {"paper", "demo"},
+    {"paper", "demo", "searching"},
     {"cli"},
 )
 """The packages of ``pipelines`` from the ground up; each may import those on the floors below."""
@@ -36,6 +36,7 @@ RAY = {
     "pipelines.runtime.session",
     "pipelines.runtime.submission",
     "pipelines.runtime.worker_logs",
+    "pipelines.searching.on_ray",
     "pipelines.tagging.operators",
     "pipelines.tagging.ray_board",
     "pipelines.tagging.ray_publisher",
@@ -45,7 +46,7 @@ RAY = {
 }
 """The modules that may import ray, at the top or inside a function."""
 
-WITHOUT_TORCH = ("storage", "inputs", "output", "runtime", "housekeeping", "cli")
+WITHOUT_TORCH = ("storage", "inputs", "output", "runtime", "housekeeping", "searching", "cli")
 
 STEPS = ("prepare", "finetune", "embed", "fit", "evaluate")
 """The steps of the training; none imports another."""

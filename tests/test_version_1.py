@@ -12,6 +12,8 @@ import soundfile
 
 from pipelines.cli.main import main
 from pipelines.output.status import status
+from pipelines.searching.job import SearchJob
+from pipelines.searching.run import find
 from pipelines.storage.store import open_store
 from pipelines.tagging.job import TagJob
 from pipelines.tagging.preview import preview
@@ -33,6 +35,15 @@ def test_an_output_is_read_and_verified(version_1):
     (model,) = status(open_store(str(version_1 / "output")), verify="bytes").models
     assert (model.n_tagged, model.open_failures, model.broken) == (3, {"empty": 1}, ())
     assert main(["status", str(version_1 / "output"), "--verify"]) == 0
+
+
+def test_an_output_is_searched_in(version_1):
+    tables = str(version_1 / "output")
+    (clips,) = (version_1 / "output" / "clips").rglob("*.parquet")
+    uri = pq.ParquetFile(clips).read()["uri"][0].as_py()
+    found = find(SearchJob(queries=(uri,), tables=tables, per_clip=True))
+    assert len(found) == 2
+    assert uri not in found["uri"].to_pylist()
 
 
 def test_a_model_has_the_name_that_its_tables_have(version_1):

@@ -2,17 +2,16 @@
 
 import csv
 import io
-import json
 from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from typing import Any, Final
 
 import pyarrow as pa
 
-from pipelines.cli.terminal import show_lines
+from pipelines.cli.terminal import json_text, show_lines
 from pipelines.runtime import standard_streams
 from pipelines.runtime.text_table import as_text, plain, text_table
-from pipelines.runtime.visible import visible, visible_json
+from pipelines.runtime.visible import visible
 from tagger.errors import CommandError
 
 MOST_ROWS: Final = 1000
@@ -48,7 +47,7 @@ def _json(answer: pa.RecordBatchReader) -> None:
         raise CommandError(f"two columns are called {twice[0]}: name one of them with AS")
     for batch in _batches(answer):
         objects = (dict(zip(names, map(plain, row), strict=True)) for row in batch)
-        lines = ",\n".join(visible_json(json.dumps(each, ensure_ascii=False)) for each in objects)
+        lines = ",\n".join(map(json_text, objects))
         if not standard_streams.put(f"{before}\n{lines}"):
             return
         before = ","

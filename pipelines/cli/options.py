@@ -1,10 +1,11 @@
 """The options of a command, read from dataclasses: an option is a field, and stands there once.
 
 Its flag follows from the field's name, without the ``n_`` of counts and the ``_s`` of seconds:
-``clip_timeout_s`` is ``--clip-timeout SECONDS``. A truth that is true by default has the flag
-``--no-NAME``. Type, default and help, which is the docstring under the field, stand with it, and
-its class refuses bad values with an ``OptionError``. A field that is a dataclass itself brings the
-options of its fields; if it has a docstring, they are a group of that title in the help.
+``clip_timeout_s`` is ``--clip-timeout SECONDS``. It has no underscore at its end, as the field has
+whose name Python keeps for itself: ``not_`` is ``--not``. A truth that is true by default has the
+flag ``--no-NAME``. Type, default and help, which is the docstring under the field, stand with it,
+and its class refuses bad values with an ``OptionError``. A field that is a dataclass itself brings
+the options of its fields; if it has a docstring, they are a group of that title in the help.
 
 What else there is to say of an option is in the field's ``metadata``:
 
@@ -73,7 +74,7 @@ class Option:
         """How it is called on a command line: its flag, or what stands for it in its place."""
         if self.positional:
             return self.metavar
-        words = self.name.removeprefix("n_").removesuffix("_s").replace("_", "-")
+        words = self.name.removeprefix("n_").removesuffix("_s").rstrip("_").replace("_", "-")
         return f"--no-{words}" if self.default is True else f"--{words}"
 
     @property

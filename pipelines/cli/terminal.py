@@ -5,6 +5,7 @@ was given for is shown or is an error; a job that has ended is not undone by wha
 """
 
 import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -233,5 +234,11 @@ def _print(line: str) -> bool:
 
 
 def _print_json(content: Any, indent: int | None) -> bool:
-    text = json.dumps(content, indent=indent, ensure_ascii=False, default=str)
-    return standard_streams.put(visible_json(text) + "\n")
+    return standard_streams.put(json_text(content, indent) + "\n")
+
+
+def json_text(content: Any, indent: int | None = None) -> str:
+    """JSON as standard output can take it, whatever its encoding."""
+    in_ascii = not (sys.stdout.encoding or "utf-8").lower().startswith("utf")
+    text = json.dumps(content, indent=indent, ensure_ascii=in_ascii, default=str)
+    return visible_json(text)

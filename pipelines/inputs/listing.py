@@ -145,7 +145,7 @@ def _find_remote(uri: str, skipped: Skipped, access: Access) -> Iterator[Found]:
         return read_manifest(uri, access) if is_manifest(uri) else iter([single])
     is_folder = partial(object_stores.is_folder, access=access)
     if glob.has_magic(uri) and not is_folder(uri):
-        folder, below = _split_glob(uri, is_folder)
+        folder, below = _split_glob(uri.rstrip("/"), is_folder)
         matches, wanted = _glob(f"{glob.escape(folder)}/{below}")
         literal = f"{folder}/{_MAGIC.split(below, maxsplit=1)[0]}"
         found = (row for row in object_stores.find_from(literal, access) if matches(row.uri))

@@ -65,7 +65,7 @@ class Walk:
         Raises
         ------
         AccessDenied : the folder itself may not be listed
-        StoreUnavailable : the machine or its mounts are in trouble
+        StoreUnavailable : it cannot be listed, or the machine or its mounts are in trouble
         """
         while self._folders or self._linked:
             folder = self._folders.pop() if self._folders else self._linked.popleft()
@@ -103,6 +103,8 @@ class Walk:
                 raise AccessDenied(
                     f"{folder!r} may not be listed: give access to it, or name what lies in it"
                 ) from error
+            if folder == self._top and not isinstance(error, FileNotFoundError):
+                raise StoreUnavailable(f"{folder!r} cannot be listed: {error.strerror}") from error
             self._skipped.note(_kind(error, folder), folder)
             return []
 

@@ -40,8 +40,9 @@ from pipelines.storage.uris import (
     refuse_credentials,
     scheme_of,
 )
-from tagger.errors import CommandError
+from tagger.errors import CommandError, Reason
 
+_LONGEST_NAME: Final = 16 << 10  # letters; of a path of 4,095 bytes that are percent-encoded 12,285
 SUFFIXES: Final = (".txt", ".csv", ".parquet")
 _STORES: Final = (
     *("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss"),
@@ -115,10 +116,12 @@ def _looked_up(uris: Sequence[str], access: Access) -> list[Found]:
 def _local_version(uri: str) -> Found:
     try:
         status = os.stat(local_path(uri))  # noqa: PTH116 (a million times)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return Found(uri)
+    except OSError as error:
+        return Found(uri, problem=f"{Reason.UNREADABLE}: {error.strerror}")
     if not stat.S_ISREG(status.st_mode):
-        return Found(uri)
+        return Found(uri, problem=f"{Reason.UNREADABLE}: not a regular file")
     return Found(uri, file_version(status), status.st_size)
 
 
@@ -128,6 +131,21 @@ def _is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _refuse_no_name(entry: str, where: str, any_bytes: bool) -> None:
+    """CommandError for an entry that cannot be a name; ``any_bytes``: it need not be UTF-8."""
+    if not entry:
+        raise CommandError(f"{where} has no uri; fill it in or remove the row")
+    if len(entry) > _LONGEST_NAME:
+        raise CommandError(
+            f"{where} has {len(entry):,} letters, more than any path or URI; is the file a "
+            "manifest, with a recording in each row?"
+        )
+    if "\0" in entry:
+        raise CommandError(f"{where} has a NUL in it; save the manifest as UTF-8 text")
+    if not (any_bytes or _is_text(entry)):
+        raise CommandError(f"{where} holds no text in UTF-8; save the manifest as UTF-8")
 
 
 class _Resolver:
@@ -151,13 +169,7 @@ class _Resolver:
 
     def resolve(self, entry: str, row: int) -> str:
         where = f"{self._manifest!r} row {row}"
-        if not entry:
-            raise CommandError(f"{where} has no uri; fill it in or remove the row")
-        any_bytes = self._is_local and is_local(entry)
-        if "\0" in entry:
-            raise CommandError(f"{where} has a NUL in it; save the manifest as UTF-8 text")
-        if not (any_bytes or _is_text(entry)):
-            raise CommandError(f"{where} holds no text in UTF-8; save the manifest as UTF-8")
+        _refuse_no_name(entry, where, any_bytes=self._is_local and is_local(entry))
         if not is_local(entry):
             if scheme_of(entry) not in _STORES:
                 raise CommandError(

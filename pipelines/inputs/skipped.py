@@ -31,6 +31,9 @@ KINDS: Final = {
     duplicate    named twice, by one name; not named either
 """
 
+MOST_WARNINGS: Final = 3
+"""Unreadable entries that are warned of; all are counted."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -41,8 +44,8 @@ class Skipped(Counter[str]):
         """Count one entry, and name it to those who want to know."""
         self[kind] += 1
         _log.info("passed over %r: %s", name, kind)
-        if kind == "unreadable" and self[kind] == 1:
-            _log.warning("%r may not be read and is passed over, as may be others", name)
+        if kind == "unreadable" and self[kind] <= MOST_WARNINGS:
+            _log.warning("%r may not be read and is passed over", name)
 
 
 def in_words(skipped: Mapping[str, int]) -> str:

@@ -115,7 +115,7 @@ def both_paths(text: str) -> tuple[str, str]:
     if text[:6].lower() == "file:/" and not text[6:].startswith("/"):
         text = f"{FILE}{text[5:]}"  # the short form of RFC 8089
     plain = local_path(text)
-    if scheme_of(text) not in _LOCAL:
+    if scheme_of(text) not in _LOCAL or not plain.startswith("/"):
         return plain, plain
     return plain, os.fsdecode(unquote_to_bytes(os.fsencode(plain)))
 

@@ -110,6 +110,16 @@ def test_results_as_json_hold_names_exactly(
     assert {f"file://{collection}/{name}.wav" for name in NAMES} <= {row["uri"] for row in printed}
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1", "koi8-r"])
+def test_json_is_json_in_any_encoding(encoding: str, collection: Path, tiny_model: Path) -> None:
+    job = ["tag", str(collection), "--model", str(tiny_model), "--max-failed", "1", "--print"]
+    write_sound(collection / "日本 ü\u202e.wav")
+    done = own_process(*job, "--json", PYTHONIOENCODING=encoding)
+    (collection / "日本 ü\u202e.wav").unlink()
+    uris = {json.loads(line)["uri"] for line in done.out.splitlines()}
+    assert f"file://{collection}/日本 ü\u202e.wav" in uris
+
+
 MANIFEST_ROWS = [
     "/no/such/\x1b[31m.wav",
     "s3://bucket/gpj\u202evaw",

@@ -304,6 +304,7 @@ def test_an_s3_prefix_with_magic_letters_that_exists(s3) -> None:
         "rec [2024]/x?": {"rec [2024]/x?/b.wav"},
         "rec [2024]/*.wav": {"rec [2024]/a.wav"},
         "rec [2]/*": {"rec 2/c.wav"},
+        "re? 2/": {"rec 2/c.wav"},
         "a[1].wav": {"a[1].wav"},
         "a[1]*": {"a1.wav"},
     }

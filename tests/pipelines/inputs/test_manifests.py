@@ -121,8 +121,13 @@ def test_parquet(archive: Path) -> None:
 
 def test_a_folder_or_pipe_in_a_manifest_is_listed_as_not_there(archive: Path) -> None:
     os.mkfifo(archive / "pipe.wav")
-    (archive / "list.txt").write_text("sub\npipe.wav\na b.wav/below.wav\n")
-    assert [row["version"] for row in listed(archive / "list.txt").values()] == ["", "", ""]
+    (archive / "loop.wav").symlink_to("loop.wav")
+    (archive / "list.txt").write_text("sub\npipe.wav\na b.wav/below.wav\nloop.wav\ngone.wav\n")
+    rows = listed(archive / "list.txt").values()
+    assert [row["version"] for row in rows] == [""] * 5
+    no_file = "unreadable: not a regular file"
+    loop = "unreadable: Too many levels of symbolic links"
+    assert [row["problem"] for row in rows] == [no_file, no_file, None, loop, None]
 
 
 @pytest.mark.parametrize(
@@ -147,6 +152,7 @@ def test_a_folder_or_pipe_in_a_manifest_is_listed_as_not_there(archive: Path) ->
         ("e.csv", b'uri,t\na.wav,"x\nb.wav,y\n', "mark is never closed"),
         ("e.csv", b'uri,t\na.wav,1\nb.wav,"5""', "mark is never closed"),
         ("e.csv", b"uri\na.wav\nb\0.wav\n", "row 2.*save the manifest as UTF-8"),
+        ("e.txt", b"a.wav\n" + b"x" * 3_000_000, "row 2 has 3,000,000 letters, more than any"),
         ("e.txt", b"file:///x/a%00.wav\n", "row 1 has a NUL in it"),
         ("e.txt", b"a.wav\nb\0.wav\n", "row 2.*save the manifest as UTF-8"),
         ("e.txt", "a.wav\nb.wav\n".encode("utf-16-le"), "row 1.*save the manifest as UTF-8"),
