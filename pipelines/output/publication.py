@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from pipelines.output import layout
 from pipelines.output.damage import DamagedFile, redo
-from pipelines.output.log_entry import Entry, Staged
+from pipelines.output.log_entry import Entry, Staged, read_entry
 from pipelines.output.markers import AlreadyPublishedError, is_published, mark, place
 from pipelines.output.parquet_files import encode
 from pipelines.output.rewriting import swap
@@ -99,7 +99,7 @@ def _read_rows(
             _, rows = read_staged(store, model_id, file, fields)
             tables.append(rows.take(pa.array(counting, pa.int64())))
     except (FileNotFoundError, DamagedFile, pa.ArrowIndexError) as error:
-        if is_published(store, model_id, entry.number):
+        if is_published(store, model_id, entry.number) or _is_replaced(store, model_id, entry):
             raise AlreadyPublishedError from error
         gone = f"a staged file is gone ({error})"
         problem = error.line if isinstance(error, DamagedFile) else gone
@@ -108,6 +108,14 @@ def _read_rows(
             f"{redo(entry.number)}"
         ) from error
     return pa.concat_tables(tables).combine_chunks()
+
+
+def _is_replaced(store: Store, model_id: str, entry: Entry) -> bool:
+    """Whether its number is by now that of another entry, of a driver with an old view."""
+    try:
+        return read_entry(store, model_id, entry.number).writer != entry.writer
+    except FileNotFoundError:
+        return True
 
 
 def _take_apart(rows: pa.Table, settings: Settings) -> dict[str, pa.Table]:

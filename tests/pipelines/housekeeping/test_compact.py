@@ -43,13 +43,13 @@ def store(
 def test_all_models(store: Store) -> None:
     before = tables(store)
     assert compact(CompactJob(out=store.root)) == (
-        Compacted(MODEL, 16, 4, 4, 1, 0),
-        Compacted("m-2", 10, 5, 2, 1, 0),
+        Compacted(MODEL, 20, 5, 4, 1, 0),
+        Compacted("m-2", 12, 6, 2, 1, 0),
     )
     assert tables(store) == before
     assert_verified(store)
     assert store.list("_lock") == []
-    assert compact(CompactJob(out=store.root))[0] == Compacted(MODEL, 4, 4, 1, 1, 0)
+    assert compact(CompactJob(out=store.root))[0] == Compacted(MODEL, 5, 5, 1, 1, 0)
 
 
 def test_what_a_forget_began_is_completed_and_tombstones_are_merged(store: Store) -> None:
@@ -85,17 +85,17 @@ def test_the_command_line(
     monkeypatch.setattr(rewriting, "SETTLED_S", 3600.0)
     assert main(["compact", store.root]) == Exit.DONE
     assert capsys.readouterr().out.splitlines() == [
-        "model m-1: 16 files became 20, 4 entries 1",
-        "  16 of these files have no rows any more; a compact an hour from now removes them",
-        "model m-2: 10 files became 15, 2 entries 1",
-        "  10 of these files have no rows any more; a compact an hour from now removes them",
+        "model m-1: 20 files became 25, 4 entries 1",
+        "  20 of these files have no rows any more; a compact an hour from now removes them",
+        "model m-2: 12 files became 18, 2 entries 1",
+        "  12 of these files have no rows any more; a compact an hour from now removes them",
     ]
     monkeypatch.setattr(rewriting, "SETTLED_S", -1.0)
     assert main(["compact", store.root, "--json"]) == Exit.DONE
     assert json.loads(capsys.readouterr().out)["models"][0] == {
         "model_id": "m-1",
-        "n_files_before": 20,
-        "n_files": 4,
+        "n_files_before": 25,
+        "n_files": 5,
         "n_entries_before": 1,
         "n_entries": 1,
         "n_emptied": 0,

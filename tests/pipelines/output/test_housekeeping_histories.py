@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from unittest.mock import patch
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -152,6 +152,17 @@ class History:
 
 
 @given(history=st.lists(STEP, max_size=16), settled_s=st.sampled_from([-1.0, 3600.0]))
+@example(
+    history=[
+        ("stage", [("a", None, "r")]),
+        ("commit", 1, [0]),
+        ("compact", None),
+        ("stage", [("a", None, "r")]),
+        ("commit", 0, [1]),  # under the number of the entry that was merged: it counts for nothing
+        ("publish", 0),  # that of the merged entry, late
+    ],
+    settled_s=-1.0,
+)
 @hypothesis_settings(max_examples=80, deadline=None)
 def test_any_history(
     history: list[tuple],  # type: ignore[type-arg]
