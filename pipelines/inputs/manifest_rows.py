@@ -225,6 +225,7 @@ def _parquet(file: IO[bytes], uri: str, most_extra: int) -> Iterator[Row]:
     """Rows from a process of its own: see ``pipelines.inputs.parquet_child``."""
     command = [sys.executable, "-I", parquet_child.__file__, str(_CHILD_BYTES), str(_CHILD_CPU_S)]
     environment = {name: os.environ[name] for name in _CHILD_SEES if name in os.environ}
+    environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # which take memory
     child = subprocess.Popen(  # noqa: S603 (this Python, a file of ours, numbers)
         command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
     )

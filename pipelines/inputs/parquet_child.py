@@ -23,11 +23,11 @@ def emit(line: str) -> None:
 
 
 def main(memory_bytes: int, cpu_s: int) -> None:
-    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s))
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s))
     pa.set_memory_pool(pa.system_memory_pool())
     with os.fdopen(0, "rb") as source, pq.ParquetFile(source, buffer_size=1 << 20) as file:
         emit(json.dumps(file.schema_arrow.names))
@@ -61,10 +61,12 @@ def _finite(value: Any) -> Any:
 
 
 if __name__ == "__main__":
+    code = 1
     try:
         main(int(sys.argv[1]), int(sys.argv[2]))
         sys.stdout.flush()
+        code = 0
     except MemoryError:
-        os._exit(NO_MEMORY)
-    except BrokenPipeError:
-        os._exit(0)
+        code = NO_MEMORY
+    finally:
+        os._exit(code)  # without Arrow's end, which may crash where there is little memory
