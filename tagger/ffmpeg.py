@@ -32,6 +32,7 @@ _CONTAINERS: Final = (
 _STATE_LENGTH: Final = re.compile("mov|matroska|asf|flv|ape|mpc|tak|tta|wv")
 """Containers whose length is written in them; of others ffmpeg guesses it from the bit rate."""
 _LONGEST_FRAME: Final = 2_880  # bytes of a frame of mp3
+_DELAYS: Final = 4_000  # samples at both ends that encoders of mp3 add and ffmpeg takes away
 _MAX_PLANES: Final = 8
 _SIGNATURES: Final = re.compile(
     rb"RIFF....(WAVE|AVI )|RF64....WAVE|FORM....AIF|caff|fLaC|OggS|ID3|\xff[\xe0-\xff]"
@@ -176,7 +177,7 @@ def _cut_short(
     """
     if container.format.name == "mp3":
         promised_s = frames.announced_s(reader.read_at(0, _LONGEST_FRAME))
-        missing = decoded_s < promised_s - 0.1
+        missing = decoded_s < promised_s - _DELAYS / max(1, stream.codec_context.sample_rate)
     elif _STATE_LENGTH.match(container.format.name):
         promised_s = float((stream.duration or 0) * (stream.time_base or 0))
         if not promised_s and len(container.streams) == 1:

@@ -73,13 +73,22 @@ def mend(reader: Reader) -> str | None:
     what is missing or left over, as the end of a sentence; "" where nothing is; None where the
     format is not known here
     """
-    head = reader.read_at(0, 28)
+    head = reader.read_at(0, 32)
     if head.startswith(b".snd"):
         return _mend_au(reader, head)
     for magic, chunks in _FORMATS.items():
         if re.match(magic, head, re.DOTALL):
+            if chunks is CAF and head.endswith(b"alac"):
+                _mend_alac(reader)
             return _mend_chunks(reader, chunks, head)
     return None
+
+
+def _mend_alac(reader: Reader) -> None:
+    """Announce no padding in ALAC of caf: ffmpeg takes it away also where there is none."""
+    for chunk in islice(CAF.walk(reader), _MOST_CHUNKS):
+        if chunk.kind == b"pakt":
+            reader.patch(chunk.start + 20, bytes(4))
 
 
 def _mend_au(reader: Reader, head: bytes) -> str:

@@ -2,8 +2,9 @@
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -36,8 +37,11 @@ def best_segments(
     """
     found = FOUND.empty_table()
     n_done, n_rows = 0, sum(piece.n_rows for piece in pieces)
-    with Progress("searching", "segments", n_rows) as progress:
-        for piece, of_piece in _each(store, asked, pieces, resources):
+    with (
+        Progress("searching", "embeddings", n_rows) as progress,
+        closing(_each(store, asked, pieces, resources)) as each,
+    ):
+        for piece, of_piece in each:
             found = best([found, of_piece], asked)
             n_done += piece.n_rows
             progress.show(n_done)
@@ -46,12 +50,15 @@ def best_segments(
 
 def _each(
     store: Store, asked: Asked, pieces: Sequence[Piece], resources: Resources
-) -> Iterator[tuple[Piece, pa.Table]]:
+) -> Generator[tuple[Piece, pa.Table]]:
     """Every piece with its best segments."""
     cpu_s = sum(piece.n_rows for piece in pieces) / ROWS_PER_CPU_S
     if fits_one_process(resources, cpu_s):
-        with ThreadPoolExecutor(_n_threads(store), thread_name_prefix="search") as pool:
+        pool = ThreadPoolExecutor(_n_threads(store), thread_name_prefix="search")
+        try:
             yield from zip(pieces, pool.map(partial(scan, store, asked), pieces), strict=True)
+        finally:
+            pool.shutdown(cancel_futures=True)
         return
     cluster.connect(replace(resources, gpus=0), math.ceil(cpu_s / ALONE_S))
     from pipelines.searching.on_ray import scan_all

@@ -1,7 +1,8 @@
 """The table files of one model that count, and rows looked up in them."""
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Final, TypeVar
 
@@ -103,7 +104,7 @@ def of_steady_tables(store: Store, model_id: str, read: Callable[[TableFiles], T
 
 def models_with(store: Store, table: str) -> list[str]:
     """The models that have files of a table."""
-    return sorted({layout.model_of_table(path) for path in store.list(table)})
+    return sorted({file.model_id for file in _table_files(store.list(table))})
 
 
 def _published(store: Store, model_id: str) -> tuple[list[int], list[layout.TableFile]]:
@@ -120,5 +121,12 @@ def _published(store: Store, model_id: str) -> tuple[list[int], list[layout.Tabl
             f"copy or restore {layout.log(model_id)}"
         )
     published = layout.LogFiles.parse(log).published
-    files = [layout.TableFile.parse(path) for path in paths if layout.is_table_file(path)]
+    files = _table_files(paths)
     return sorted(published), [file for file in files if file.entry in published]
+
+
+def _table_files(paths: Iterable[str]) -> Iterator[layout.TableFile]:
+    """Those of some paths that are files of a table; what else somebody put there is none."""
+    for path in paths:
+        with suppress(ValueError):
+            yield layout.TableFile.parse(path)

@@ -168,6 +168,13 @@ def test_a_junk_chunk_before(encode):
     assert is_whole(wav(before=chunk(b"JUNK", bytes(27)) + chunk(b"bext", bytes(602))))
 
 
+@pytest.mark.parametrize("n", [N, N - 1000, N - 3000])
+def test_alac_in_caf_is_decoded_to_its_end(encode, n):
+    samples, damage = decoded(encode(beeps()[:n], RATE, "CAF:ALAC_16"))
+    assert (len(samples), damage) == (n, None)
+    np.testing.assert_allclose(samples, beeps()[:n], atol=1e-4)
+
+
 def flac(seconds: int = SECONDS, total: int | None = None) -> bytes:
     buffer = io.BytesIO()
     soundfile.write(buffer, beeps(seconds), RATE, "PCM_16", format="FLAC")

@@ -129,6 +129,14 @@ def test_an_mp3_shorter_than_its_first_frame_says(encode):
     assert damage is not None
 
 
+@pytest.mark.parametrize("rate", [8_000, 11_025, 24_000, 32_000])
+def test_delays_of_encoders_are_no_damage(encode, rate):
+    for seconds in (1, 3):
+        samples, damage = decoded(encode(beeps(seconds, rate), rate, "MP3"))
+        assert damage is None
+        assert len(samples) == pytest.approx(seconds * rate, abs=4_000)
+
+
 def riff(codec: int, content: bytes, form: bytes = b"WAVE") -> bytes:
     head = struct.pack("<HHIIHHHHIHHH", codec, 1, RATE, 16_000, 1, 0, 12, 1, 2, 384, 1, 0)
     body = form + b"fmt " + struct.pack("<I", len(head)) + head

@@ -14,7 +14,7 @@ from pipelines.housekeeping.forget import forget
 from pipelines.housekeeping.jobs import CompactJob, ForgetJob
 from pipelines.output.forgotten import bury
 from pipelines.output.settings import open_output
-from pipelines.searching import pieces, scan, table_files
+from pipelines.searching import compare, pieces, scan, table_files
 from pipelines.searching.search import ANSWERS, search
 from pipelines.storage.store import open_store
 from tagger.errors import CommandError
@@ -275,6 +275,36 @@ def test_nothing_is_written(local, query, noise):
     before = local.list("")
     search(local.root, query)
     assert local.list("") == before
+
+
+def test_what_else_lies_among_the_tables_is_passed_over(local, query, noise):
+    publish_clips(local, noise)
+    before = search(local.root, query)
+    for name in ("_SUCCESS", "notes.parquet", "model=m-1/copy.parquet", "model=m-9/a/b/c.txt"):
+        local.write(f"embeddings/{name}", b"something")
+    assert search(local.root, query) == before
+
+
+def test_after_damage_no_more_is_read(local, query, noise, monkeypatch):
+    """Else the process would end only when all pieces have been compared."""
+    monkeypatch.setattr(pieces, "PIECE_ROWS", 1)
+    monkeypatch.setattr(compare, "_n_threads", lambda store: 1)
+    publish_clips(local, noise[:30])
+    for clip in noise[30:]:
+        publish_clips(local, [clip])
+    seen = []
+    scanned = compare.scan
+
+    def scan_and_fail(store, asked, piece):
+        seen.append(piece)
+        if len(seen) == 1:
+            raise CommandError("damaged")
+        return scanned(store, asked, piece)
+
+    monkeypatch.setattr(compare, "scan", scan_and_fail)
+    with pytest.raises(CommandError, match="damaged"):
+        search(local.root, query)
+    assert len(seen) < 31
 
 
 def test_tables_without_their_log(local, query, noise):
