@@ -1,14 +1,19 @@
 """Every clip of a plan is carried out once, however much audio the batches turn out to hold."""
 
+import pickle
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.inputs.extras import KEPT, Extras
 from pipelines.output.tally import Tally
+from pipelines.tagging import plan as plans
 from pipelines.tagging.plan import Plan, Receipt, receipts
 from tagger.schema import LISTING
 
@@ -75,3 +80,26 @@ def test_a_part_of_a_plan(first: int, n: int) -> None:
     assert len(part.clips) == 3 * len(numbers)
     for i, number in enumerate(numbers):
         assert part.batch(i).equals(plan.batch(number))
+
+
+def test_further_columns_travel_with_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers are given the texts, the driver holds their places."""
+    extras = Extras()
+    texts = [None if i % 3 else f"{i}" * 100 for i in range(30)]
+    plan = plan_of(30, list(range(0, 31, 3)))
+    places = pa.array([extras.keep(text) for text in texts], pa.int64())
+    kept = plan.clips.set_column(KEPT.get_field_index("extra"), "extra", places)
+    plan = replace(plan, clips=kept, extras=extras)
+    for most_batches, most_bytes, n_parts in ((100, 1 << 20, 1), (4, 1 << 20, 3), (100, 600, 3)):
+        monkeypatch.setattr(plans, "MOST_BATCHES", most_batches)
+        monkeypatch.setattr(plans, "MOST_EXTRAS_BYTES", most_bytes)
+        parts = [(first, pickle.loads(pickle.dumps(part))) for first, part in plan.parts()]
+        assert len(parts) == n_parts
+        batches = [
+            (first + i, part.batch(i)) for first, part in parts for i in range(len(part.bounds) - 1)
+        ]
+        assert [number for number, _ in batches] == list(range(10))
+        assert all(batch.equals(plan.batch(number)) for number, batch in batches)
+        clips = pa.concat_tables([batch for _, batch in batches])
+        assert clips.schema == LISTING
+        assert clips["extra"].to_pylist() == texts
