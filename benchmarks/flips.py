@@ -42,8 +42,10 @@ class Flips:
         self._pending: list[Flip] = []
 
     def flip(self) -> None:
-        """Change a bit of a random file; nothing happens where there is none."""
-        paths = [path for path in self._store.list("") if not path.startswith(_PASSING)]
+        """Change a bit of a random file that has none changed; nothing happens without one."""
+        changed = {flip.path for flip in self._pending}
+        files = [path for path in self._store.list("") if not path.startswith(_PASSING)]
+        paths = [path for path in files if path not in changed]
         if not paths:
             return
         path = self._rng.choice(paths)

@@ -72,6 +72,7 @@ _WORTH_ANOTHER_RUN = frozenset(
         Reason.VANISHED,
         Reason.CHANGED_DURING_RUN,
         Reason.UNREADABLE,
+        Reason.REFUSED,
         Reason.TIMEOUT,
         Reason.OUT_OF_MEMORY,
     }

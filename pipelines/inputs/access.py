@@ -27,8 +27,9 @@ class InputLimits:
     """Let manifests and redirects lead to hosts that are not on the public internet, such as
     127.0.0.1, 10.0.0.0/8 or 169.254.169.254. Hosts that the command itself names always may be."""
 
-    manifest_mb: int = 2048
-    """Most that a manifest may hold, as it lies there and unpacked."""
+    manifest_mb: int = 768
+    """Most that a manifest may hold, as it lies there and unpacked: a million rows with 700 bytes
+    each. A row counts as 64 bytes at least."""
 
     extra_mb: float = 1.0
     """Most that the further columns of one row of a manifest may hold, as JSON."""

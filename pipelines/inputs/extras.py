@@ -7,15 +7,16 @@ So its rows hold a place in this file, and not kilobytes of text each.
 import os
 import struct
 import tempfile
-from collections.abc import Iterable
-from typing import IO
+import weakref
+from typing import IO, Final
 
 import pyarrow as pa
 
 from tagger.schema import LISTING
 
 _LENGTH = struct.Struct("<I")
-_CHUNK_ROWS = 1024
+_CHUNK_ROWS: Final = 1024
+_BUFFER_BYTES: Final = 1 << 20
 _COLUMN = LISTING.get_field_index("extra")
 
 KEPT = LISTING.set(_COLUMN, pa.field("extra", pa.int64()))
@@ -30,27 +31,24 @@ class Extras:
         self._end = 0
         self._n_texts = 0
 
-    def keep(self, texts: Iterable[str | None]) -> list[int | None]:
-        """Write texts; returns the place of each."""
-        parts: list[bytes] = []
-        places: list[int | None] = []
-        for text in texts:
-            if text is None:
-                places.append(None)
-                continue
-            data = text.encode()
-            places.append(self._end)
-            self._n_texts += 1
-            parts += [_LENGTH.pack(len(data)), data]
-            self._end += _LENGTH.size + len(data)
-        if parts:
-            if self._file is None:
-                self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 (its own life)
-            self._file.write(b"".join(parts))
-        return places
+    def keep(self, text: str | None) -> int | None:
+        """Write a text; returns its place."""
+        if text is None:
+            return None
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(buffering=_BUFFER_BYTES)  # noqa: SIM115 (our life)
+            weakref.finalize(self, self._file.close)
+        data = text.encode()
+        place = self._end
+        self._file.write(_LENGTH.pack(len(data)) + data)
+        self._end += _LENGTH.size + len(data)
+        self._n_texts += 1
+        return place
 
     def restored(self, clips: pa.Table) -> pa.Table:
         """Clips of schema ``KEPT`` with their texts: schema ``LISTING``."""
+        if self._file is not None:
+            self._file.flush()
         places = clips["extra"]
         chunks = [
             pa.array(map(self._read, places.slice(row, _CHUNK_ROWS).to_pylist()), pa.string())

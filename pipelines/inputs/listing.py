@@ -29,6 +29,7 @@ import pyarrow as pa
 
 from pipelines.inputs import object_stores, sidecars
 from pipelines.inputs.access import ANY, Access
+from pipelines.inputs.extras import KEPT, Extras
 from pipelines.inputs.local_files import Walk
 from pipelines.inputs.manifests import is_manifest, read_manifest
 from pipelines.inputs.skipped import Skipped, in_words
@@ -45,9 +46,11 @@ from pipelines.storage.uris import (
 )
 from tagger.errors import CommandError
 from tagger.recording import AUDIO_SUFFIXES
-from tagger.schema import LISTING
 
 CHUNK_ROWS: Final = 50_000
+
+ReadManifest = Callable[[str], Iterator[Found]]
+"""Gives the clips of the manifest at a canonical URI."""
 
 _MAGIC: Final = re.compile(r"[*?\[]")
 _log = logging.getLogger(__name__)
@@ -73,31 +76,44 @@ def gather(
     CommandError : an input that cannot be listed as given
     AccessDenied, StoreUnavailable : an object store gave out, or a folder may not be listed
     """
+    extras = Extras()
     skipped = Skipped() if skipped is None else skipped
-    tables = list(list_clips(inputs, skipped, follow_links, access))
+    return extras.restored(gather_kept(inputs, skipped, follow_links, access, extras))
+
+
+def gather_kept(
+    inputs: Sequence[str], skipped: Skipped, follow_links: bool, access: Access, extras: Extras
+) -> pa.Table:
+    """The clips as ``gather`` gives them, of schema ``KEPT``: their extra is kept in ``extras``."""
+    read = partial(read_manifest, access=access, extras=extras)
+    tables = list(list_clips(inputs, skipped, follow_links, access, read))
     clips = without_duplicates(tables, skipped)
     _log.info("listed %d clips; passed over: %s", len(clips), in_words(skipped))
     return clips
 
 
 def list_clips(
-    inputs: Iterable[str], skipped: Skipped, follow_links: bool = False, access: Access = ANY
+    inputs: Iterable[str],
+    skipped: Skipped,
+    follow_links: bool = False,
+    access: Access = ANY,
+    read: ReadManifest = read_manifest,
 ) -> Iterator[pa.Table]:
     """The clips of ``inputs`` as they are found, duplicates included: tables of ``CHUNK_ROWS``."""
-    found = (row for text in inputs for row in _find(text, skipped, follow_links, access))
+    found = (row for text in inputs for row in _find(text, skipped, follow_links, access, read))
     while rows := list(islice(found, CHUNK_ROWS)):
         uris, versions, sizes, extras, problems = zip(*rows, strict=True)
         ids = list(map(clip_id, uris, versions))
         columns = (ids, uris, versions, sizes, extras, problems)
         yield pa.Table.from_arrays(
-            [pa.array(column, field.type) for column, field in zip(columns, LISTING, strict=True)],
-            schema=LISTING,
+            [pa.array(column, field.type) for column, field in zip(columns, KEPT, strict=True)],
+            schema=KEPT,
         )
 
 
 def without_duplicates(tables: Sequence[pa.Table], skipped: Skipped) -> pa.Table:
     """One table with each uri once: its first row, or the first that brings ``extra``."""
-    table = pa.concat_tables([LISTING.empty_table(), *tables])
+    table = pa.concat_tables([KEPT.empty_table(), *tables])
     uri: Any = table["uri"].dictionary_encode().combine_chunks()
     if len(uri.dictionary) == len(table):
         return table
@@ -109,17 +125,21 @@ def without_duplicates(tables: Sequence[pa.Table], skipped: Skipped) -> pa.Table
     return table.take(keep)
 
 
-def _find(text: str, skipped: Skipped, follow_links: bool, access: Access) -> Iterator[Found]:
+def _find(
+    text: str, skipped: Skipped, follow_links: bool, access: Access, read: ReadManifest
+) -> Iterator[Found]:
     refuse_credentials(text, "INPUT")
     if not local_path(text):
         raise CommandError("INPUT is empty; name a file, a folder, a glob or a prefix")
     if is_local(text):
         path = os.path.abspath(os.path.expanduser(named_path(text)))  # noqa: PTH100, PTH111
-        return _find_local(path, skipped, follow_links, access)
-    return _find_remote(canonical(text), skipped, access)
+        return _find_local(path, skipped, follow_links, read)
+    return _find_remote(canonical(text), skipped, access, read)
 
 
-def _find_local(path: str, skipped: Skipped, follow_links: bool, access: Access) -> Iterator[Found]:
+def _find_local(
+    path: str, skipped: Skipped, follow_links: bool, read: ReadManifest
+) -> Iterator[Found]:
     try:
         status = os.stat(path)  # noqa: PTH116 (Path would be slower and say no more)
     except PermissionError as error:
@@ -135,14 +155,14 @@ def _find_local(path: str, skipped: Skipped, follow_links: bool, access: Access)
         raise CommandError(f"{path!r} is neither a file nor a folder; name one of these")
     uri = local_uri(path)
     if is_manifest(uri):
-        return read_manifest(uri, access)
+        return read(uri)
     return iter([Found(uri, file_version(status), status.st_size)])
 
 
-def _find_remote(uri: str, skipped: Skipped, access: Access) -> Iterator[Found]:
+def _find_remote(uri: str, skipped: Skipped, access: Access, read: ReadManifest) -> Iterator[Found]:
     single = Found(uri) if uri.endswith("/") else object_stores.look_up([uri], access)[0]
     if single.version:
-        return read_manifest(uri, access) if is_manifest(uri) else iter([single])
+        return read(uri) if is_manifest(uri) else iter([single])
     is_folder = partial(object_stores.is_folder, access=access)
     if glob.has_magic(uri) and not is_folder(uri):
         folder, below = _split_glob(uri.rstrip("/"), is_folder)

@@ -13,20 +13,23 @@ percent-encoded, as of ``Path.as_uri()``; ``pipelines.storage.uris.named_path`` 
 Further columns go to ``extra`` as JSON. What does not exist is listed all the same, with version
 "" and size 0, so that it ends in ``failures`` as vanished and not in nothing.
 
-Trust: a manifest may name any place its reader may read, as the command line may. But a *relative*
-entry stays below the manifest's folder: one that leaves it by ``..`` or through a symbolic link is
-refused, because whoever writes into an archive's folder is not always who runs the job. For the
-same reason a manifest in an object store cannot name local files, and no manifest can name what
-wraps another file system, such as ``zip://`` or ``git://``: the stores in ``_STORES`` alone.
+Trust: whoever writes a list is not always who runs the job, so a list leads no further than the
+command says (``pipelines.inputs.access``). A *relative* entry stays below the manifest's folder:
+one that leaves it by ``..`` or through a symbolic link is refused. An *absolute* one names a local
+file below a folder that the command names; a local manifest's own folder is one. A host must be on
+the public internet, or named by the command. Each has a flag that lifts it. No manifest can name
+what wraps another file system, such as ``zip://`` or ``git://``: the stores in ``_STORES`` alone.
 """
 
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Final
 
 from pipelines.inputs import object_stores
-from pipelines.inputs.access import ANY, Access
+from pipelines.inputs.access import ANY, Access, InputLimits
+from pipelines.inputs.extras import Extras
 from pipelines.inputs.manifest_rows import rows
 from pipelines.inputs.versions import Found, file_version
 from pipelines.storage.uris import (
@@ -37,32 +40,43 @@ from pipelines.storage.uris import (
     local_uri,
     named_path,
     path_of_text,
-    refuse_credentials,
     scheme_of,
 )
 from tagger.errors import CommandError, Reason
 
-_LONGEST_NAME: Final = 16 << 10  # letters; of a path of 4,095 bytes that are percent-encoded 12,285
 SUFFIXES: Final = (".txt", ".csv", ".parquet")
 _STORES: Final = (
     *("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss"),
     *("http", "https", "ftp", "sftp", "hdfs", "webhdfs"),
 )
+_LOOKED_UP: Final = 50_000  # at a time
+_OWN_LIST: Final = Access(InputLimits(manifest_mb=1 << 20, extra_mb=64.0))
 
 
 def is_manifest(uri: str) -> bool:
     return uri.lower().endswith(SUFFIXES)
 
 
-def read_manifest(uri: str, access: Access = ANY) -> Iterator[Found]:
+def read_manifest(uri: str, access: Access = ANY, extras: Extras | None = None) -> Iterator[Found]:
     """The clips that the manifest at a canonical URI lists, in its order.
+
+    Parameters
+    ----------
+    extras : takes the further columns; None: they are left out
 
     Raises
     ------
     CommandError : empty, unreadable, without a column ``uri``, or an entry that is refused
     """
-    for uris, extras in _resolved(uri, named_path):
-        yield from _with_extras(_looked_up(list(dict.fromkeys(uris)), access), uris, extras)
+    entries = (
+        (name, None if extras is None else extras.keep(extra))
+        for name, extra in _resolved(uri, named_path, access)
+    )
+    while some := list(islice(entries, _LOOKED_UP)):
+        found = _looked_up(list(dict.fromkeys(name for name, _ in some)), access)
+        known = {row.uri: row for row in found}
+        for name, place in some:
+            yield known[name]._replace(extra=place)
 
 
 def manifest_uris(uri: str) -> Iterator[str]:
@@ -72,8 +86,8 @@ def manifest_uris(uri: str) -> Iterator[str]:
     ------
     CommandError : as ``read_manifest``; and a ``file:`` URI that may be read in two ways
     """
-    for uris, _ in _resolved(uri, _only_path):
-        yield from uris
+    for name, _ in _resolved(uri, _only_path, _OWN_LIST):
+        yield name
 
 
 def _only_path(text: str) -> str:
@@ -87,25 +101,15 @@ def _only_path(text: str) -> str:
 
 
 def _resolved(
-    uri: str, path_of: Callable[[str], str]
-) -> Iterator[tuple[list[str], list[str | None]]]:
-    """Canonical URIs of the entries, and the further columns of each as JSON, in batches."""
-    n_rows = 0
-    resolver = _Resolver(uri, path_of)
-    for names, extras in rows(uri):
-        numbers = range(n_rows + 1, n_rows + 1 + len(names))
-        n_rows += len(names)
-        yield [resolver.resolve(*entry) for entry in zip(names, numbers, strict=True)], extras
-    if not n_rows:
+    uri: str, path_of: Callable[[str], str], access: Access
+) -> Iterator[tuple[str, str | None]]:
+    """Canonical URI of each entry, and its further columns as JSON."""
+    row = 0
+    resolver = _Resolver(uri, path_of, access)
+    for row, (name, extra) in enumerate(rows(uri, access), 1):
+        yield resolver.resolve(name, row), extra
+    if not row:
         raise CommandError(f"{uri!r} lists nothing: a manifest needs at least one uri")
-
-
-def _with_extras(
-    found: Sequence[Found], uris: Sequence[str], extras: Sequence[str | None]
-) -> Iterator[Found]:
-    known = {row.uri: row for row in found}
-    for uri, extra in zip(uris, extras, strict=True):
-        yield known[uri]._replace(extra=extra)
 
 
 def _looked_up(uris: Sequence[str], access: Access) -> list[Found]:
@@ -137,11 +141,6 @@ def _refuse_no_name(entry: str, where: str, any_bytes: bool) -> None:
     """CommandError for an entry that cannot be a name; ``any_bytes``: it need not be UTF-8."""
     if not entry:
         raise CommandError(f"{where} has no uri; fill it in or remove the row")
-    if len(entry) > _LONGEST_NAME:
-        raise CommandError(
-            f"{where} has {len(entry):,} letters, more than any path or URI; is the file a "
-            "manifest, with a recording in each row?"
-        )
     if "\0" in entry:
         raise CommandError(f"{where} has a NUL in it; save the manifest as UTF-8 text")
     if not (any_bytes or _is_text(entry)):
@@ -156,8 +155,9 @@ class _Resolver:
     path_of : the path that a local entry means; CommandError where that cannot be told
     """
 
-    def __init__(self, manifest: str, path_of: Callable[[str], str]) -> None:
+    def __init__(self, manifest: str, path_of: Callable[[str], str], access: Access) -> None:
         self._path_of = path_of
+        self._access = access
         self._manifest = manifest
         self._is_local = is_local(manifest)
         self._folder = (
@@ -171,17 +171,24 @@ class _Resolver:
         where = f"{self._manifest!r} row {row}"
         _refuse_no_name(entry, where, any_bytes=self._is_local and is_local(entry))
         if not is_local(entry):
-            if scheme_of(entry) not in _STORES:
-                raise CommandError(
-                    f"{where} names something at {scheme_of(entry)}://; a manifest may name local"
-                    f" files and objects of {', '.join(_STORES)}"
-                )
-            refuse_credentials(entry, where)
-            return canonical(entry)
-        if self._is_local:
-            return self._local(self._path(entry, where), where)
+            return self._remote(entry, where)
+        path = self._path(entry, where)
+        if os.path.isabs(path):  # noqa: PTH117
+            return self._absolute(os.path.abspath(path), where)  # noqa: PTH100
+        return self._local(path, where) if self._is_local else self._beside(entry, where)
+
+    def _remote(self, entry: str, where: str) -> str:
+        if scheme_of(entry) not in _STORES:
+            raise CommandError(
+                f"{where} names something at {scheme_of(entry)}://; a manifest may name local"
+                f" files and objects of {', '.join(_STORES)}"
+            )
+        return canonical(entry)
+
+    def _beside(self, entry: str, where: str) -> str:
+        """The URI of a relative entry of a manifest that is not local."""
         parts = entry.split("/")
-        if scheme_of(entry) or entry.startswith("/") or ".." in parts:
+        if scheme_of(entry) or ".." in parts:
             raise CommandError(
                 f"{where} leaves the manifest's folder; name objects by whole URIs, with a scheme"
             )
@@ -198,14 +205,20 @@ class _Resolver:
             raise CommandError(f"{where} has a NUL in it; name the file as it is called")
         return path
 
+    def _absolute(self, path: str, where: str) -> str:
+        if not self._access.may_read(path):
+            raise CommandError(
+                f"{where} names {path!r}, which is not below a folder that the command names: name "
+                "its folder beside the manifest, or give --allow-local"
+            )
+        return local_uri(path)
+
     def _local(self, path: str, where: str) -> str:
-        if os.path.isabs(path):  # noqa: PTH117
-            return local_uri(os.path.abspath(path))  # noqa: PTH100
         path = os.path.normpath(f"{self._folder}/{path}")
         if not path.startswith(self._folder.rstrip("/") + "/") or not self._stays_inside(path):
             raise CommandError(
                 f"{where} leaves the manifest's folder, by .. or by a link;"
-                " if that is meant, write the absolute path"
+                " if that is meant, write the absolute path and give --allow-local"
             )
         return local_uri(path)
 

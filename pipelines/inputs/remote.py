@@ -5,6 +5,7 @@ not asked for. A store that does not answer is nobody's failure, and ends the jo
 host that only rows of a manifest name.
 """
 
+import io
 import time
 from collections.abc import Callable
 from typing import IO, Any, NoReturn, TypeVar
@@ -25,7 +26,7 @@ from pipelines.storage.errors import (
     one_line,
     store_errors,
 )
-from pipelines.storage.filesystems import filesystem, read_s3
+from pipelines.storage.filesystems import copy_s3, filesystem
 from pipelines.storage.uris import is_s3, split_s3
 from tagger.errors import ClipError, Reason, Stage
 
@@ -57,7 +58,9 @@ def _s3_part(uri: str, version: str, size_bytes: int) -> Part:
 
     def get(start: int, end: int) -> bytes:
         part = {"Range": f"bytes={start}-{end - 1}"} if end - start < size_bytes else {}
-        answer, data = read_s3(end - start, **request, **part)
+        body = io.BytesIO()
+        answer = copy_s3(body.write, end - start, **request, **part)
+        data = body.getvalue()
         same(plain_etag(answer["ETag"]), version)
         if len(data) != end - start:
             raise NotAsAsked(f"the store sends {len(data):,} bytes and not {end - start:,}")

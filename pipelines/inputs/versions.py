@@ -17,7 +17,7 @@ class Found(NamedTuple):
     uri: str
     version: str = ""
     size_bytes: int = 0
-    extra: str | None = None  # further columns of a manifest, as JSON
+    extra: int | None = None  # where further columns of a manifest are kept, see ``extras``
     problem: str | None = None  # why it cannot be read: "reason: detail", reason of the closed list
 
 

@@ -49,7 +49,16 @@ def filesystem(uri: str) -> Any:
 
 
 def read_whole(uri: str, most_bytes: int = MOST_BYTES, reach: Reach = ANYWHERE) -> bytes:
-    """The bytes of the file at ``uri``, in one request.
+    """The bytes of the file at ``uri``; raises as ``copy_whole``."""
+    body = io.BytesIO()
+    copy_whole(uri, body.write, most_bytes, reach)
+    return body.getvalue()
+
+
+def copy_whole(
+    uri: str, write: Callable[[bytes], object], most_bytes: int, reach: Reach = ANYWHERE
+) -> None:
+    """Pass the file at ``uri`` on to ``write``, in one request.
 
     On S3 without a HEAD before it, as s3fs has it for reading in parts: the answer to a HEAD has no
     body, and so does not say why the store refuses.
@@ -59,22 +68,22 @@ def read_whole(uri: str, most_bytes: int = MOST_BYTES, reach: Reach = ANYWHERE) 
     TooMuch : the file is larger than ``most_bytes``
     """
     if is_web(uri):
-        body = io.BytesIO()
-        web.fetch(uri, body.write, reach, size_bytes=None, most_bytes=most_bytes)
-        return body.getvalue()
+        web.fetch(uri, write, reach, size_bytes=None, most_bytes=most_bytes)
+        return
     if is_s3(uri):
         bucket, key = split_s3(uri)
-        return read_s3(most_bytes, Bucket=bucket, Key=key)[1]
+        copy_s3(write, most_bytes, Bucket=bucket, Key=key)
+        return
     fs = filesystem(uri)
     size_bytes = fs.info(uri).get("size")
     if size_bytes is None or size_bytes > most_bytes:
         raise TooMuch(f"more than {most_bytes:,} bytes")
-    data: bytes = fs.cat_file(uri, start=0, end=size_bytes) if size_bytes else b""
-    return data
+    if size_bytes:
+        write(fs.cat_file(uri, start=0, end=size_bytes))
 
 
-def read_s3(most_bytes: int, **request: Any) -> tuple[dict[str, Any], bytes]:
-    """The answer of S3 to a GET, and its body.
+def copy_s3(write: Callable[[bytes], object], most_bytes: int, **request: Any) -> dict[str, Any]:
+    """Pass an object of S3 on to ``write``; returns the answer to the GET.
 
     Raises
     ------
@@ -83,22 +92,21 @@ def read_s3(most_bytes: int, **request: Any) -> tuple[dict[str, Any], bytes]:
     from fsspec.asyn import sync
 
     fs = filesystem("s3://")
-    answer = fs.call_s3("get_object", **request)
-    body = io.BytesIO()
-    sync(fs.loop, _take_s3, answer, most_bytes, body.write)
-    if body.tell() != answer["ContentLength"]:
-        raise ConnectionResetError(f"{body.tell()} of {answer['ContentLength']} bytes")
-    return answer, body.getvalue()
+    answer: dict[str, Any] = fs.call_s3("get_object", **request)
+    n_bytes = sync(fs.loop, _take_s3, answer, most_bytes, write)
+    if n_bytes != answer["ContentLength"]:
+        raise ConnectionResetError(f"{n_bytes} of {answer['ContentLength']} bytes")
+    return answer
 
 
 async def _take_s3(
     answer: dict[str, Any], most_bytes: int, write: Callable[[bytes], object]
-) -> None:
+) -> int:
     body = answer["Body"]
     try:
         if answer["ContentLength"] > most_bytes:
             raise TooMuch(f"more than {most_bytes:,} bytes")
-        await take(body.iter_chunks(CHUNK_BYTES), most_bytes, write)
+        return await take(body.iter_chunks(CHUNK_BYTES), most_bytes, write)
     finally:
         body.close()
 

@@ -59,11 +59,16 @@ def refuse_credentials(text: str, where: str) -> None:
     where : name of the option that holds the URI, or another place
     """
     if not is_local(text) and _holds_secret(text):
-        raise OptionError(
-            where,
-            f"holds credentials: take them out of the {scheme_of(text)} URI and give them through "
-            "the environment (AWS_ACCESS_KEY_ID, AWS_PROFILE) or fsspec's configuration",
-        )
+        raise refused_credentials(text, where)
+
+
+def refused_credentials(text: str, where: str) -> OptionError:
+    """What to raise for a URI that holds credentials; see ``refuse_credentials``."""
+    return OptionError(
+        where,
+        f"holds credentials: take them out of the {scheme_of(text)} URI and give them through "
+        "the environment (AWS_ACCESS_KEY_ID, AWS_PROFILE) or fsspec's configuration",
+    )
 
 
 def local_path(uri: str) -> str:

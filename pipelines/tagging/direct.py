@@ -22,7 +22,8 @@ def tagged_rows(job: TagJob) -> Iterator[dict[str, Any]]:
     AccessDenied, StoreUnavailable : a store gave out
     """
     model = read_tagging_model(job.model, job.store_patience_s)
-    clips = listed(job).clips.slice(0, job.limit)
+    found = listed(job)
+    clips = found.extras.restored(found.clips.slice(0, job.limit))
     from pipelines.tagging.stages import ClipTagger, Preprocessor
     from tagger.tagging import Tagger  # torch: seconds that a wrong command need not cost
 

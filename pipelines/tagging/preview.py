@@ -50,7 +50,7 @@ def preview(job: TagJob) -> Preview:
     """What ``tag`` would do; CommandError and NoAudioError as ``tag`` raises them."""
     card = checked_model(job).card
     model_id = card.model_id
-    clips, skipped = listed(job)
+    clips, skipped, _ = listed(job)
     store = open_store(job.out, job.store_patience_s)
     try:
         begun = bool(store.list(layout.log(model_id))) or store.exists(layout.SETTINGS)

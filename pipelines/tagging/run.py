@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.inputs.extras import Extras
 from pipelines.output.commit_log import CommitLog
 from pipelines.output.erasure import finish_forgetting
 from pipelines.output.heartbeat import Heartbeat
@@ -71,7 +72,7 @@ def tag(job: TagJob, command: list[str]) -> RunRecord:
     """
     retries = RetryCount()
     model = checked_model(job)
-    clips, skipped = listed(job)
+    clips, skipped, extras = listed(job)
     store = open_store(job.out, job.store_patience_s)
     open_output(store, output_settings(job))
     warn_of_place(job, store)
@@ -100,7 +101,7 @@ def tag(job: TagJob, command: list[str]) -> RunRecord:
         _recorded(record, store, job.max_failed),
     ):
         try:
-            _TagRun(job, store, model, record, lock, watch).work(clips)
+            _TagRun(job, store, model, record, lock, watch).work(clips, extras)
         finally:
             record.n_retries = record.tally.n_retries + retries.n
     watch.tell_completed()
@@ -150,8 +151,14 @@ class _TagRun:
         self._run = Run(record.run_id, f"{datetime.now(UTC):%Y-%m-%d}")
         self._commit_log = CommitLog(store, record.model_id)
 
-    def work(self, clips: pa.Table) -> None:
-        """Finish what earlier runs left, then do what is left to do."""
+    def work(self, clips: pa.Table, extras: Extras) -> None:
+        """Finish what earlier runs left, then do what is left to do.
+
+        Parameters
+        ----------
+        clips, extras : what was listed
+        """
+        self._extras = extras
         with Heartbeat(self._record, self._store, self._watch.look):
             self._work(clips)
 
@@ -227,7 +234,7 @@ class _TagRun:
         how = self._job.resources
         plan = Plan(clips, bounds, self._store, rows, self._job.limits, how.precision)
         plan = replace(plan, extractor_batch=how.extractor_batch, board=self._watch.board)
-        return replace(plan, access=input_access(self._job))
+        return replace(plan, access=input_access(self._job), extras=self._extras)
 
     def _round(
         self,

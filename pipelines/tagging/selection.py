@@ -7,6 +7,7 @@ import pyarrow.compute as pc
 
 from pipelines.inputs import listing
 from pipelines.inputs.access import Access
+from pipelines.inputs.extras import Extras
 from pipelines.inputs.named import access_of
 from pipelines.inputs.skipped import Skipped, in_words
 from pipelines.output.commit_log import CommitLog
@@ -20,19 +21,24 @@ def input_access(job: TagJob) -> Access:
 
 
 class Listed(NamedTuple):
-    """The clips that a job's inputs name, schema ``LISTING``, and what was passed over, by kind."""
+    """The clips that a job's inputs name, schema ``KEPT``, and what was passed over, by kind.
+
+    The further columns of manifests are in ``extras``.
+    """
 
     clips: pa.Table
     skipped: dict[str, int]
+    extras: Extras
 
 
 def listed(job: TagJob) -> Listed:
     """List the inputs of a job; NoAudioError when there is no audio in them."""
-    skipped = Skipped()
-    clips = listing.gather(job.inputs, skipped, job.follow_links, input_access(job))
+    skipped, extras = Skipped(), Extras()
+    access = input_access(job)
+    clips = listing.gather_kept(job.inputs, skipped, job.follow_links, access, extras)
     if not len(clips):
         raise NoAudioError(f"no audio in {', '.join(job.inputs)}; passed over: {in_words(skipped)}")
-    return Listed(clips, dict(skipped))
+    return Listed(clips, dict(skipped), extras)
 
 
 class Pending(NamedTuple):

@@ -21,5 +21,12 @@ def test_errors_survive_pickling(error, text):
 
 
 def test_only_what_the_bytes_cause_is_final():
-    passing = {"vanished", "changed_during_run", "unreadable", "timeout", "out_of_memory"}
+    passing = {
+        "vanished",
+        "changed_during_run",
+        "unreadable",
+        "refused",
+        "timeout",
+        "out_of_memory",
+    }
     assert {str(reason) for reason in Reason if not reason.final} == passing

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.inputs.extras import KEPT
 from pipelines.inputs.listing import gather, list_clips, without_duplicates
 from pipelines.inputs.skipped import Skipped
 from pipelines.storage.errors import AccessDenied
@@ -213,7 +214,7 @@ def test_a_folder_of_an_http_server(folder_server: Any) -> None:
 
 def test_chunks_are_bounded_and_join_to_one_table() -> None:
     rows = [[f"{i}", f"s3://b/{i % 7}", "v", i, None, None] for i in range(20)]
-    tables = [pa.table(list(zip(*rows[i : i + 5], strict=True)), schema=LISTING) for i in (0, 5)]
+    tables = [pa.table(list(zip(*rows[i : i + 5], strict=True)), schema=KEPT) for i in (0, 5)]
     skipped = Skipped()
     joined = without_duplicates(tables, skipped)
     assert joined["size_bytes"].to_pylist() == list(range(7))

@@ -3,16 +3,21 @@
 import json
 import math
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 
+from pipelines.inputs.access import Access, InputLimits
 from pipelines.inputs.listing import gather
 from pipelines.inputs.manifests import manifest_uris
+from pipelines.inputs.named import access_of
 from pipelines.storage.filesystems import filesystem
-from tagger.errors import CommandError
+from tagger.errors import CommandError, OptionError
 
 ODD = ["a b.wav", "ü#%20?.ogg", "_a.wav", ".b.wav", "x.dat", " lead and trail .wav ", "-;'.mp3"]
 
@@ -152,7 +157,7 @@ def test_a_folder_or_pipe_in_a_manifest_is_listed_as_not_there(archive: Path) ->
         ("e.csv", b'uri,t\na.wav,"x\nb.wav,y\n', "mark is never closed"),
         ("e.csv", b'uri,t\na.wav,1\nb.wav,"5""', "mark is never closed"),
         ("e.csv", b"uri\na.wav\nb\0.wav\n", "row 2.*save the manifest as UTF-8"),
-        ("e.txt", b"a.wav\n" + b"x" * 3_000_000, "row 2 has 3,000,000 letters, more than any"),
+        ("e.txt", b"a.wav\n" + b"x" * 3_000_000, "row 2 has over 16,384 letters, more than any"),
         ("e.txt", b"file:///x/a%00.wav\n", "row 1 has a NUL in it"),
         ("e.txt", b"a.wav\nb\0.wav\n", "row 2.*save the manifest as UTF-8"),
         ("e.txt", "a.wav\nb.wav\n".encode("utf-16-le"), "row 1.*save the manifest as UTF-8"),
@@ -166,7 +171,7 @@ def test_a_folder_or_pipe_in_a_manifest_is_listed_as_not_there(archive: Path) ->
         ("e.txt", b"sub/../../outside.wav\n", "absolute path"),
         ("e.txt", b"nosuchscheme://a.wav\n", "row 1 names something at nosuchscheme://.*may name"),
         ("e.txt", b"zip://a.wav::file:///in.zip\n", "at zip://"),
-        ("e.txt", b"GIT://path:main@a.wav\n", "at git://"),
+        ("e.txt", b"GIT://path/main/a.wav\n", "at git://"),
         ("e.txt", b"memory://a.wav\n", "at memory://"),
     ],
 )
@@ -235,10 +240,156 @@ def test_links_do_not_lead_out_unless_written_out(archive: Path, tmp_path: Path)
     (archive / "in.wav").symlink_to("sub/c.wav")
     for entry in ["out.wav", "outdir/secret.wav"]:
         (archive / "list.txt").write_text(entry)
-        with pytest.raises(CommandError, match="absolute path"):
+        with pytest.raises(CommandError, match="absolute path and give --allow-local"):
             gather([f"{archive}/list.txt"])
     (archive / "list.txt").write_text(f"in.wav\n{archive}/out.wav\n")
     assert listed(archive / "list.txt").keys() == {"in.wav", "out.wav"}
+
+
+def test_local_rows_lie_below_folders_that_the_command_names(archive: Path, tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    secret = tmp_path / "outside/secret.wav"
+    secret.write_bytes(b"s")
+    (archive / "out.wav").symlink_to(secret)
+    (archive / "outdir").symlink_to(tmp_path / "outside")
+    (tmp_path / "archive-2").mkdir()
+    (tmp_path / "archive-2/x.wav").write_bytes(b"x")
+    manifest = archive / "list.txt"
+    inside = [f"{archive}/x.dat", f"{archive}/sub/c.wav", f"file://{archive}/gone.wav", "a b.wav"]
+    outside = [
+        *(str(secret), f"file://{secret}", f"FILE://localhost{secret}", f"file+bytes://{secret}"),
+        *(f"{archive}/../outside/secret.wav", f"{archive}/out.wav", f"{archive}/outdir/secret.wav"),
+        *("/etc/passwd", "/proc/self/environ", f"{tmp_path}/archive-2/x.wav", str(tmp_path)),
+    ]
+
+    def outcome(lines: list[str], *inputs: Path | str, **limits: bool) -> int:
+        manifest.write_text("\n".join(lines))
+        texts = [str(manifest), *map(str, inputs)]
+        access = access_of(texts, InputLimits(**limits), 5.0)
+        return len(gather(texts[:1], access=access))
+
+    assert outcome(inside) == 4
+    for line in outside:
+        with pytest.raises(CommandError, match=r"list.txt' row 2 names .*--allow-local") as caught:
+            outcome(["x.dat", line])
+        assert "\n" not in str(caught.value)
+        assert outcome(["x.dat", line], allow_local=True) == 2
+    for named in (tmp_path / "outside", f"{tmp_path}/out*/**/*.wav", f"file://{tmp_path}/outside/"):
+        assert outcome(outside[:7], archive, named) >= 1
+        with pytest.raises(CommandError, match="--allow-local"):
+            outcome(["/etc/passwd"], archive, named)
+    with pytest.raises(CommandError, match="--allow-local"):
+        outcome([str(secret)], secret)  # a file is no folder
+
+
+@pytest.mark.s3
+def test_a_manifest_elsewhere_may_name_folders_of_the_command(s3, archive: Path) -> None:
+    manifest = f"{s3.new_prefix()}/list.txt"
+    filesystem("s3://").pipe(manifest, f"{archive}/x.dat".encode())
+    for inputs, limits in [
+        ([manifest, str(archive)], InputLimits()),
+        ([manifest], InputLimits(allow_local=True)),
+    ]:
+        rows = gather([manifest], access=access_of(inputs, limits, 5.0)).to_pylist()
+        assert [row["uri"] for row in rows] == [f"file://{archive}/x.dat"]
+
+
+def most(**limits: float) -> Access:
+    return Access(InputLimits(**limits))
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_what_one_row_may_hold(archive: Path, suffix: str) -> None:
+    def write(n_letters: int) -> str:
+        table = pa.table({"uri": ["x.dat", "a b.wav"], "n": ["", "x" * n_letters]})
+        path = archive / f"list.{suffix}"
+        pq.write_table(table, path) if suffix == "parquet" else pa_csv.write_csv(table, path)
+        return str(path)
+
+    assert len(gather([write((1 << 20) - 100)])) == 2
+    for n_letters, access in [
+        (1 << 20, Access()),
+        (3 << 20, Access()),
+        (2000, most(extra_mb=1e-3)),
+    ]:
+        with pytest.raises(CommandError, match=r"row 2 has more|a row of more than") as caught:
+            gather([write(n_letters)], access=access)
+        assert "\n" not in str(caught.value)
+    assert len(gather([write(3 << 20)], access=most(extra_mb=4.0))) == 2
+
+
+def test_what_a_manifest_may_hold(archive: Path) -> None:
+    (archive / "list.txt").write_bytes(b"x.dat\n" * 400_000)
+    with pytest.raises(OptionError, match=r"is 1, and .* holds more") as caught:
+        gather([f"{archive}/list.txt"], access=most(manifest_mb=1))
+    assert caught.value.option == "manifest_mb"
+    pq.write_table(pa.table({"uri": ["x.dat"] * 20_000}), archive / "list.parquet")
+    assert (archive / "list.parquet").stat().st_size < 1 << 20
+    with pytest.raises(OptionError, match=r"is 1, and .* holds more"):  # unpacked
+        gather([f"{archive}/list.parquet"], access=most(manifest_mb=1))
+    assert len(gather([f"{archive}/list.parquet"], access=most(manifest_mb=2))) == 1
+    (archive / "list.txt").write_bytes(b"x" * 100_000)
+    with pytest.raises(CommandError, match="more than any path"):
+        gather([f"{archive}/list.txt"])
+
+
+@pytest.mark.parametrize(
+    ("column", "outcome"),
+    [
+        (pa.array([f"{i:03}" + "x" * 1_000_000 for i in range(100)]), "100"),  # in one page
+        (pa.array([[0] * 5_000_000], pa.list_(pa.int8())), "row 1 has more beside its uri"),
+        (pa.array([["x" * 1_000_000] * 1000]), "of memory to unpack"),
+    ],
+    ids=["pages", "numbers", "lists"],
+)
+def test_parquet_that_unfolds(archive: Path, column: pa.Array, outcome: str) -> None:
+    """Kilobytes that are hundreds of megabytes: the driver's memory does not grow with them."""
+    path = archive / "list.parquet"
+    table = pa.table({"uri": [f"{i}.wav" for i in range(len(column))], "n": column})
+    pq.write_table(table, path, compression="zstd", use_dictionary=pa.types.is_list(column.type))
+    assert path.stat().st_size < 50_000
+    program = (
+        "import resource, sys; from pipelines.inputs.listing import gather_kept\n"
+        "from pipelines.inputs.access import ANY; from pipelines.inputs.extras import Extras\n"
+        "from pipelines.inputs.skipped import Skipped\n"
+        "base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "try: print(len(gather_kept(sys.argv[1:], Skipped(), False, ANY, Extras())))\n"
+        "except ValueError as error: print(error)\n"
+        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base) >> 10)\n"
+    )
+    told = subprocess.check_output([sys.executable, "-c", program, path], text=True).splitlines()
+    assert outcome in told[0]
+    assert int(told[-1]) < 100
+
+
+def test_the_text_of_a_manifest_is_read_in_linear_time(archive: Path) -> None:
+    """Python's ``re`` would take hours for each of these rows."""
+    hard = ["https://h/" + "?" * 60_000, "https://" + "a:" * 30_000, "https://h/?" + "&a" * 30_000]
+    (archive / "list.csv").write_text("n,uri\n" + "".join(f"{text},x.dat\n" for text in hard))
+    assert len(gather([f"{archive}/list.csv"])) == 1
+
+
+def test_further_columns_cost_the_driver_no_memory(tmp_path: Path) -> None:
+    """20,000 rows with 5 KB each: 100 MB of text, of which no 25 are held."""
+    (tmp_path / "one.txt").write_text("x.wav")
+    with (tmp_path / "list.csv").open("w") as file:
+        file.write("uri,n\n")
+        file.writelines(f"{i}.wav,{i:05000}\n" for i in range(20_000))
+    program = (
+        "import resource, sys; from pipelines.inputs.listing import gather_kept\n"
+        "from pipelines.inputs.access import ANY; from pipelines.inputs.extras import Extras\n"
+        "from pipelines.inputs.skipped import Skipped; extras = Extras()\n"
+        "gather_kept([sys.argv[1][:-8] + 'one.txt'], Skipped(), False, ANY, extras)\n"
+        "base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "clips = gather_kept(sys.argv[1:], Skipped(), False, ANY, extras)\n"
+        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base) >> 10)\n"
+        "print(extras.restored(clips.slice(19_999))['extra'][0])\n"
+    )
+    told = subprocess.check_output(
+        [sys.executable, "-c", program, tmp_path / "list.csv"], text=True
+    ).splitlines()
+    assert int(told[0]) < 60
+    assert json.loads(told[1]) == {"n": f"{19_999:05000}"}
 
 
 @pytest.mark.s3
@@ -278,8 +429,9 @@ def test_manifests_on_s3(s3, archive: Path) -> None:
 def test_a_manifest_on_s3_does_not_lead_out(s3, entry: str) -> None:
     prefix = s3.new_prefix()
     filesystem("s3://").pipe(f"{prefix}/list.txt", entry.encode())
-    with pytest.raises(CommandError, match="whole URIs"):
-        gather([f"{prefix}/list.txt"])
+    access = access_of([f"{prefix}/list.txt"], InputLimits(), 5.0)
+    with pytest.raises(CommandError, match=r"whole URIs|--allow-local"):
+        gather([f"{prefix}/list.txt"], access=access)
 
 
 @pytest.mark.s3

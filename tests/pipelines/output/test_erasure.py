@@ -380,3 +380,33 @@ def test_a_check_while_rows_are_written_anew(store: Store, staged_table: Build) 
     commit_log = CommitLog(store, MODEL)
     compact(CommitLog(store, MODEL), RUN)
     require_tables(commit_log)
+
+
+def test_what_is_broken_holds_no_name_afterwards(store: Store, staged_table: Build) -> None:
+    """A record that cannot be read is text; a file that was moved aside may hold anything."""
+    add(store, staged_table([("a", None, "r"), ("b", None, "r")]))
+    store.write("_runs/broken.json", b'{"error": "file:///a is \xff", "command": ["file:///b"')
+    store.write(f"_damaged/_staging/{MODEL}/x.parquet", b"file:///a")
+    bury(store, "forget", ["file:///a"])
+    assert erase_pending(store, RUN) == 1
+    assert store.list("_damaged") == []
+    left = store.read("_runs/broken.json")
+    assert left == b'{"error": "(forgotten) is \xff", "command": ["file:///b"'
+    assert files_that_hold(store, "file:///a") == []
+
+
+def test_a_damaged_list_of_what_was_forgotten_ends_a_command(
+    local: Store, staged_table: Build
+) -> None:
+    """Without it, or its key, recordings would come back."""
+    add(local, staged_table([("a", None, "r")]))
+    bury(local, "forget", ["file:///a"])
+    erase_pending(local, RUN)
+    for path in ("_forgotten/key", "_forgotten/forget.json"):
+        data = local.read(path)
+        for damaged in (b"", data[:-1], data[1:], data.replace(b"a", b"b"), data * 2):
+            local.write(path, damaged)
+            with pytest.raises(CommandError, match=f"{path} .*restore it"):
+                CommitLog(local, MODEL)
+        local.write(path, data)
+    CommitLog(local, MODEL)
