@@ -195,18 +195,18 @@ def _blocks(
     """Frames joined to blocks, (n, channels); a change of the sample rate ends the recording."""
     unpacker = _Unpacker()
     pieces: list[FloatArray] = []
-    n = 0
+    n = full = 0
     damage: ClipError | None = None
     try:
         for frame in decoded:
             if frame.sample_rate != sample_rate_hz:
                 raise ClipError(Reason.DECODE_ERROR, "the sample rate changes on the way")
             samples = unpacker.samples(frame)
-            channels = samples.shape[1]
-            is_full = n >= block_length(sample_rate_hz, channels)
-            if pieces and (is_full or channels != pieces[0].shape[1]):
+            if pieces and (n >= full or samples.shape[1] != pieces[0].shape[1]):
                 yield np.concatenate(pieces)
                 pieces, n = [], 0
+            if not pieces:
+                full = block_length(sample_rate_hz, samples.shape[1])
             pieces.append(samples)
             n += len(samples)
     except ClipError as error:
