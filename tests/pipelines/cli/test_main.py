@@ -191,51 +191,35 @@ def test_print_tags_straight_to_the_terminal(
     assert row["reason"] == "empty"
 
 
-def test_a_defect_is_one_line_and_its_traceback_is_in_the_record(
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-    sound: str,
-    tiny_model: Path,
-    local_output: Store,
-) -> None:
-    """A damaged log is nothing that the program expects."""
-    from tagger.card import read_model
+@pytest.fixture
+def defect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that has a defect, whose message repeats a secret."""
 
-    model_id = read_model(tiny_model).card.model_id
-    local_output.write(f"_log/{model_id}/00000000.json", b"{}")
-    command = ["tag", sound, "--out", local_output.root, "--model", str(tiny_model)]
-    assert main(command) == Exit.DEFECT
-    said = capsys.readouterr().err
-    assert said.startswith("error: a defect of this program: KeyError")
-    assert said.count("\n") == 1
-    assert main([*command, "--verbose"]) == Exit.DEFECT
-    said = capsys.readouterr().err
-    assert said.startswith("Traceback")
-    assert said.splitlines()[-1].startswith("error: a defect of this program: KeyError")
-    path = local_output.list("_runs")[0]
-    record = json.loads(local_output.read(path))
-    assert record["state"] == "failed"
-    assert "Traceback" in record["error"]
-
-
-def test_a_defect_repeats_no_secret(
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    sound: str,
-    tiny_model: Path,
-    local_output: Store,
-) -> None:
-    def broken(*arguments: Any) -> None:
+    def pending(*arguments: Any) -> None:
         raise KeyError("https://host/a.wav?X-Amz-Signature=planted")
 
-    monkeypatch.setattr("pipelines.tagging.run.pending", broken)
-    command = ["tag", sound, "--out", local_output.root, "--model", str(tiny_model), "--verbose"]
+    monkeypatch.setattr("pipelines.tagging.run.pending", pending)
+
+
+@pytest.mark.usefixtures("defect")
+def test_a_defect_is_one_line_without_secrets_and_its_traceback_is_in_the_record(
+    capsys: pytest.CaptureFixture[str], sound: str, tiny_model: Path, local_output: Store
+) -> None:
+    command = ["tag", sound, "--out", local_output.root, "--model", str(tiny_model)]
     assert main(command) == Exit.DEFECT
-    said = capsys.readouterr().err
-    record = local_output.read(max(local_output.list("_runs"))).decode()
-    assert "https://host/a.wav?" in said
-    assert "https://host/a.wav?" in record
-    assert "planted" not in said + record
+    brief = capsys.readouterr().err
+    assert brief.startswith("error: a defect of this program: KeyError")
+    assert brief.count("\n") == 1
+    assert main([*command, "--verbose"]) == Exit.DEFECT
+    verbose = capsys.readouterr().err
+    assert verbose.startswith("Traceback")
+    assert verbose.splitlines()[-1].startswith("error: a defect of this program: KeyError")
+    record = json.loads(local_output.read(local_output.list("_runs")[0]))
+    assert record["state"] == "failed"
+    assert "Traceback" in record["error"]
+    for said in (brief, verbose, record["error"]):
+        assert "https://host/a.wav?" in said
+        assert "planted" not in said
 
 
 @pytest.fixture
