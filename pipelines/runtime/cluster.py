@@ -118,8 +118,9 @@ def _start(address: str | None, options: dict[str, Any]) -> None:
     """``ray.init``, unless this process is connected already; Ray keeps its log to files."""
     import ray.data  # noqa: F401 (whose handlers are there from then on)
 
+    of_this_process = logging.getLogger().handlers  # some of which may be there too
     for output in logging.getLogger("ray.data").handlers:
-        if isinstance(output, logging.StreamHandler):
+        if isinstance(output, logging.StreamHandler) and output not in of_this_process:
             output.setLevel(logging.CRITICAL)
     if _is_joined():
         return
