@@ -46,7 +46,16 @@ RAY = {
 }
 """The modules that may import ray, at the top or inside a function."""
 
-WITHOUT_TORCH = ("storage", "inputs", "output", "runtime", "housekeeping", "searching", "cli")
+WITHOUT_TORCH = (
+    "storage",
+    "inputs",
+    "output",
+    "runtime",
+    "housekeeping",
+    "exporting",
+    "searching",
+    "cli",
+)
 
 STEPS = ("prepare", "finetune", "embed", "fit", "evaluate")
 """The steps of the training; none imports another."""
