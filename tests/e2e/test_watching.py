@@ -25,7 +25,7 @@ HOURS = 20  # after half a minute that tells nothing, half a minute of work: sev
 
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three hours in one file, whose name and size promise eight minutes."""
+    """Hours in one file, whose name and size promise a 22nd of them."""
     path = tmp_path_factory.mktemp("in") / "long.wav"
     minute = 0.1 * np.random.default_rng(0).standard_normal(60 * 8000)
     with soundfile.SoundFile(path, "w", 8000, 1, "PCM_U8") as file:
@@ -41,6 +41,7 @@ def record_of(out: str) -> dict[str, Any]:
     return record
 
 
+@pytest.mark.timeout(900)  # a minute on a quiet machine
 def test_a_long_recording_is_followed(
     recording: Path,
     begin_tag: Callable[..., subprocess.Popen[str]],
