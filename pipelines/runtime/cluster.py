@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from pipelines.runtime import session, standard_streams, worker_logs
 from pipelines.runtime.authentication import require_token
+from pipelines.runtime.errors import ClusterLost
 from pipelines.runtime.growth import Capacity, await_nodes, most, there
 from pipelines.runtime.limits import Resources
 from pipelines.runtime.ray_errors import plain_errors
@@ -23,6 +24,8 @@ CONNECT_S: Final = 10.0
 CPUS_PER_GPU: Final = 16  # that decode for one; where nobody says how many GPUs to take
 UNTOLD_CPUS: Final = 256  # asked for at most of a cluster that does not say how far it grows
 OBJECT_STORE_BYTES: Final = 1 << 30  # of a Ray that this job starts itself
+
+_NOT_UP: Final = "timed out during startup"  # as Ray words it
 
 _QUIET: Final = {
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # else each actor pool has the driver print an error
@@ -153,6 +156,12 @@ def _init(address: str | None, options: dict[str, Any]) -> None:
         if not address:
             raise
         raise CommandError(f"cannot join the Ray at RAY_ADDRESS={address}: {error}") from error
+    except Exception as error:
+        if _NOT_UP not in str(error):  # Ray has no type for it
+            raise
+        raise ClusterLost(
+            "Ray did not come up on this machine, which may be busy: start the same command again"
+        ) from error
 
 
 @contextmanager

@@ -38,7 +38,8 @@ def assert_told(process, out):
     assert "start the same command again" in last
     store = open_store(out)
     (record,) = (json.loads(store.read(path)) for path in store.list("_runs"))
-    assert (record["state"], f"error: {record['error']}") == ("failed", last)
+    assert record["state"] == "failed"
+    assert last.startswith(f"error: {record['error']}")  # and where Ray's logs are
     assert store.list("_lock") == []
 
 
@@ -53,6 +54,15 @@ def test_the_raylet_of_a_ray_of_its_own(sounds, tmp_path, begin_tag):
     assert json.loads(said)["n_done_before"] >= 1
     uris = [row["uri"] for row in read_tables(out)["clips"]]
     assert len(uris) == len(set(uris)) == N_CLIPS
+
+
+def test_a_raylet_that_dies_while_ray_starts(sounds, tmp_path, begin_tag):
+    out = str(tmp_path / "out")
+    process = begin_tag(str(sounds), "--out", out, *OPTIONS)
+    while not (raylets := [each for each in below(process.pid) if each.name() == "raylet"]):
+        assert process.poll() is None, process.communicate()
+    raylets[0].kill()
+    assert_told(process, out)
 
 
 def test_the_gcs_of_a_ray_of_its_own(sounds, tmp_path, begin_tag):
