@@ -19,8 +19,9 @@ class Tag(Verb):
     Needs recordings, in whatever formats; a small model comes with the package. More than about a
     minute of work is done on Ray, which is started here unless RAY_ADDRESS names a cluster.
 
-    Leaves the tables clips, tags, embeddings and failures below --out, with views.sql to query
-    them. The same command tags only what is new or has changed, and goes on after an interruption.
+    Leaves the tables clips, tags, events, timeline, embeddings and failures below --out, with
+    views.sql to query them. The same command tags only what is new or has changed, and goes on
+    after an interruption.
 
     Example::
 

@@ -17,7 +17,6 @@ steps 2 to 5 again; what is done by then is only read.
 import json
 import logging
 import re
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -32,7 +31,7 @@ from pipelines.output.commit_log import CommitLog
 from pipelines.output.forgotten import Forgotten
 from pipelines.output.inventory import models, table_files
 from pipelines.output.lock import Lock
-from pipelines.output.log_entry import Entry, Run, Staged, now, spans
+from pipelines.output.log_entry import Entry, Run
 from pipelines.output.markers import mark, read_marker, read_published
 from pipelines.output.publication import publish
 from pipelines.output.recordings import COLUMNS, recordings
@@ -123,18 +122,8 @@ def retire(commit_log: CommitLog, run: Run) -> None:
 def _empty_instead(commit_log: CommitLog, run: Run, staged: Sequence[str]) -> Entry:
     """The next entry, which holds nothing, stands for all others, and voids staged files."""
     number = commit_log.next_number
-    return Entry(
-        number=number,
-        run_id=run.run_id,
-        run_date=run.date,
-        committed_at=now(),
-        writer=uuid.uuid4().hex,
-        staged=tuple(Staged(path.rpartition("/")[2], (), 0) for path in staged),
-        clip_ids=(),
-        failed=(),
-        outputs={},
-        replaces=spans(range(number)),
-    )
+    voided = (path.rpartition("/")[2] for path in staged)
+    return Entry.empty(number, run, voided, range(number))
 
 
 def _erase(commit_log: CommitLog, run: Run, uris: pa.Array) -> int:

@@ -5,6 +5,7 @@ entry with ``replaces`` stands for earlier entries: its table files hold the row
 or without the recordings that were forgotten (``rewriting``).
 """
 
+import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -84,6 +85,28 @@ class Entry:
     outputs: dict[str, tuple[str, ...]]
     replaces: tuple[Span, ...] = ()
     rewritten: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def empty(cls, number: int, run: Run, voided: Iterable[str], replaced: Iterable[int]) -> Self:
+        """An entry that holds no rows.
+
+        Parameters
+        ----------
+        voided : staged files of which nothing counts any more
+        replaced : numbers of the entries that it stands for
+        """
+        return cls(
+            number=number,
+            run_id=run.run_id,
+            run_date=run.date,
+            committed_at=now(),
+            writer=uuid.uuid4().hex,
+            staged=tuple(Staged(file, (), 0) for file in voided),
+            clip_ids=(),
+            failed=(),
+            outputs={},
+            replaces=spans(replaced),
+        )
 
     @property
     def first(self) -> int:

@@ -7,13 +7,12 @@ new. With the append it is decided; killed from there on, it is completed by the
 """
 
 import logging
-import uuid
 from typing import Final
 
 from pipelines.output import layout
 from pipelines.output.commit_log import CommitLog
 from pipelines.output.damage import DamagedFile, set_aside
-from pipelines.output.log_entry import Entry, Run, Staged, now, spans
+from pipelines.output.log_entry import Entry, Run
 from pipelines.output.staging import read_staged
 from tagger.errors import CommandError
 
@@ -40,28 +39,14 @@ def redo(commit_log: CommitLog, run: Run, number: int) -> Entry | None:
     while number in commit_log:
         lost = commit_log.entry(number)
         _keep_what_is_damaged(commit_log, lost)
-        entry = _instead_of(lost, commit_log.next_number, run)
+        voided = (staged.file for staged in lost.staged)
+        replaced = [lost.number, *lost.replaced()]
+        entry = Entry.empty(commit_log.next_number, run, voided, replaced)
         if commit_log.append(entry):
             _log.warning("entry %d is done again: %d clips", number, len(lost.clip_ids))
             return entry
     _log.warning("entry %d does not count any more: there is nothing to do again", number)
     return None
-
-
-def _instead_of(lost: Entry, number: int, run: Run) -> Entry:
-    """An empty entry that replaces another, and voids its staged files."""
-    return Entry(
-        number=number,
-        run_id=run.run_id,
-        run_date=run.date,
-        committed_at=now(),
-        writer=uuid.uuid4().hex,
-        staged=tuple(Staged(staged.file, (), 0) for staged in lost.staged),
-        clip_ids=(),
-        failed=(),
-        outputs={},
-        replaces=spans([lost.number, *lost.replaced()]),
-    )
 
 
 def _keep_what_is_damaged(commit_log: CommitLog, lost: Entry) -> None:

@@ -80,8 +80,9 @@ def staged_rows(
         "processed_at": datetime.now(UTC),
     }
     rows: list[dict[str, Any]] = [same | _row(outcome, tagger, settings) for outcome in outcomes]
+    by_name = settings.recorded_at and by_pattern(settings.recorded_at)
     for row, uri in zip(rows, clips["uri"].to_pylist(), strict=True):
-        row["recorded_at"] = _recorded_at(uri, row.get("recorded_at"), settings.recorded_at)
+        row["recorded_at"] = by_name(uri) if by_name else _recorded_at(uri, row.get("recorded_at"))
     kept = [
         outcome.embeddings
         if isinstance(outcome, TaggedClip) and "embeddings" in settings.output.tables
@@ -141,10 +142,8 @@ def _row(
     }
 
 
-def _recorded_at(uri: str, in_header: str | None, pattern: str | None) -> datetime | None:
-    """When a recording was made: by the pattern for its name, its header, its name."""
-    if pattern is not None:
-        return by_pattern(pattern)(uri)
+def _recorded_at(uri: str, in_header: str | None) -> datetime | None:
+    """When a recording was made: by its header, else by its name."""
     return datetime.fromisoformat(in_header) if in_header else from_name(uri)
 
 

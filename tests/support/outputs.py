@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -32,6 +33,16 @@ s3_with_the_faults = pytest.mark.parametrize(
     indirect=True,
 )
 """For a long test: on a local output always, on S3 only with ``make test-faults``."""
+
+VERSION_1 = Path(__file__).parents[1] / "golden" / "version_1" / "output"
+
+NIGHTS = [
+    [("a", None, "r1"), ("x", "timeout", "r1")],
+    [("b", None, "r2"), ("x", "empty", "r2")],
+    [("y", "timeout", "r3")],
+    [("c", None, "r4"), ("y", None, "r4")],
+]
+"""Rows of four runs, as ``staged_table`` takes them: failures that pass, and one that does not."""
 
 WHOLE = {"clips": 1, "tags": 2, "embeddings": 6, "timeline": 1, "events": 1}
 """Rows per tagged clip that ``staged_table`` builds."""

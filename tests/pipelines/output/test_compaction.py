@@ -25,7 +25,9 @@ from tagger.errors import CommandError
 from tests.support.mortal import Killed, mortal
 from tests.support.outputs import (
     MODEL,
+    NIGHTS,
     RUN,
+    VERSION_1,
     Build,
     add,
     assert_none_twice,
@@ -38,14 +40,6 @@ from tests.support.outputs import (
     s3_with_the_faults,
     tables,
 )
-
-VERSION_1 = Path(__file__).parents[2] / "golden" / "version_1" / "output"
-NIGHTS = [
-    [("a", None, "r1"), ("x", "timeout", "r1")],
-    [("b", None, "r2"), ("x", "empty", "r2")],
-    [("y", "timeout", "r3")],
-    [("c", None, "r4"), ("y", None, "r4")],
-]
 
 
 @pytest.fixture
