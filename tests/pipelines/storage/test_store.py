@@ -198,7 +198,7 @@ def test_missing_bucket(s3: object) -> None:
 
 def test_dead_server_is_retried_then_told(monkeypatch: pytest.MonkeyPatch, s3: object) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    store = open_store("s3://tests/x", patience_s=1.5)
+    store = open_store("s3://tests/x", patience_s=6.0)
     retries = RetryCount()
     with pytest.raises(StoreUnavailable):
         store.write("x", b"")
