@@ -65,34 +65,32 @@ def choose(ask: Ask, scope: str, tags: Sequence[str], n_each: int) -> dict[str, 
     Parameters
     ----------
     scope : the clips that are looked at, as SELECT has them behind FROM
-    tags : that get a gallery; none: all
+    tags : that get a gallery
     n_each : clips of each kind
 
     Returns
     -------
-    by tag, the most frequent first; of each tag in the order of kinds
+    by tag, in the order of ``tags``, those that have clips; of each tag in the order of kinds
     """
-    wanted = f"AND {among('tag', tags)}" if tags else ""
     found = rows(
         ask,
         f"""
         WITH found AS (
             SELECT clip_id, tag, score, coalesce(max_score, score) AS strength
             FROM current_tags SEMI JOIN {scope} AS scope USING (clip_id)
-            WHERE (rank = 1 OR heard_s > 0) {wanted}),
+            WHERE (rank = 1 OR heard_s > 0) AND {among("tag", tags)}),
         placed AS (
-            SELECT *, count(*) OVER (PARTITION BY tag) AS n,
+            SELECT *,
                 row_number() OVER (PARTITION BY tag ORDER BY strength DESC, clip_id) AS best,
                 row_number() OVER (PARTITION BY tag ORDER BY strength, clip_id) AS doubtful,
                 row_number() OVER (PARTITION BY tag ORDER BY clip_id) AS random
             FROM found)
-        FROM placed WHERE best <= {n_each} OR doubtful <= {n_each} OR random <= {3 * n_each}
-        ORDER BY n DESC, tag""",  # noqa: S608 (texts are quoted; only SELECTs are carried out)
+        FROM placed WHERE best <= {n_each} OR doubtful <= {n_each} OR random <= {3 * n_each}""",  # noqa: S608 (texts are quoted; only SELECTs are carried out)
     )
     of_tag: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in found:
         of_tag[row["tag"]].append(row)
-    return {tag: list(_of_each_kind(clips, n_each)) for tag, clips in of_tag.items()}
+    return {tag: list(_of_each_kind(of_tag[tag], n_each)) for tag in tags if tag in of_tag}
 
 
 def _of_each_kind(found: Sequence[Mapping[str, Any]], n_each: int) -> Iterator[Chosen]:
@@ -133,7 +131,9 @@ def _entry(one: Chosen, row: Mapping[str, Any], moments: Moments) -> Entry:
     span = _span(clip.duration_s, row["content_start_s"], of_tag)
     within = [m for m in of_tag if m.end_s > span[0] and m.start_s < span[1]]
     tags = [(tag["tag"], tag["score"]) for tag in row["tags"]]
-    return Entry(clip, one.tag, one.score, one.strength, one.kind, tags, row["novelty"], span, within)
+    return Entry(
+        clip, one.tag, one.score, one.strength, one.kind, tags, row["novelty"], span, within
+    )
 
 
 def _span(

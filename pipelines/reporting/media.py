@@ -6,7 +6,7 @@ plays.
 """
 
 import io
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import av
 import numpy as np
@@ -16,14 +16,12 @@ from pipelines.reporting.hearing import Sound
 from tagger.arrays import FloatArray
 from tagger.logmel import HOP_LENGTH, N_BANDS, SAMPLE_RATE_HZ, SILENCE, log_mel
 
-if TYPE_CHECKING:  # matplotlib takes half a second
-    from matplotlib.figure import Figure
-
 SOUND_RATE_HZ: Final = 32_000
 SOUND_BITS_PER_S: Final = 64_000
 MIME: Final = {".webp": "image/webp", ".mp3": "audio/mpeg"}
 
 _PICTURE_QUALITY: Final = 70  # of WebP, 0 to 100
+_SHADES: Final = (10.0, 99.9)  # percentiles of the values that are white and black
 _LOUD: Final = 0.9  # peak of what is heard
 _DOTS_PER_INCH: Final = 100
 
@@ -50,34 +48,30 @@ def picture(bands: FloatArray, width: int, height: int) -> bytes:
     width, height : pixels
     """
     import librosa.display
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from PIL import Image
 
-    figure: Figure = Figure(
-        figsize=(width / _DOTS_PER_INCH, height / _DOTS_PER_INCH), dpi=_DOTS_PER_INCH
-    )
-    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    inches = width / _DOTS_PER_INCH, height / _DOTS_PER_INCH
+    canvas = FigureCanvasAgg(Figure(figsize=inches, dpi=_DOTS_PER_INCH))
+    axes = canvas.figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_axis_off()
     if not len(bands):
         bands = np.full((1, N_BANDS), SILENCE)
-    loudest = max(float(bands.max()), float(SILENCE) + 1.0)
+    faintest, loudest = np.percentile(bands, _SHADES)
     librosa.display.specshow(
         bands.T,
         sr=SAMPLE_RATE_HZ,
         hop_length=HOP_LENGTH,
         cmap="gray_r",
-        vmin=float(SILENCE),
-        vmax=loudest,
+        vmin=float(faintest),
+        vmax=max(float(loudest), float(faintest) + 1.0),
         ax=axes,
     )
-    return _webp(figure)
-
-
-def _webp(figure: "Figure") -> bytes:
-    from PIL import Image
-
-    figure.canvas.draw()  # Agg
-    grey = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., 0])  # type: ignore[attr-defined]
+    canvas.draw()  # type: ignore[no-untyped-call]
     sink = io.BytesIO()
+    shades = canvas.buffer_rgba()  # type: ignore[no-untyped-call]
+    grey = Image.fromarray(np.ascontiguousarray(np.asarray(shades)[..., 0]))
     grey.save(sink, "webp", quality=_PICTURE_QUALITY, method=3)
     return sink.getvalue()
 
