@@ -210,6 +210,7 @@ def thirds(figures: dict[str, Any], watched: Watched, out: Path) -> dict[str, An
     driver_mib = np.interp(ends, watched.at, watched.driver_mib)
     return {
         "what": f"{len(done_at)} clips",
+        "clips": len(done_at),
         **figures,
         "first third CPU ms/clip": 1e3 * cpu_s[0] / n,
         "last third CPU ms/clip": 1e3 * cpu_s[2] / n,
