@@ -8,7 +8,6 @@ which command its figures were measured.
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Final
 
 from matplotlib.axes import Axes
@@ -75,7 +74,8 @@ def _measured(content: dict[str, Any]) -> str:
     note = f" {content['note']}" if "note" in content else ""
     return (
         f"`{content['command']}` on {content['at'][:10]}, commit {content['commit']}: "
-        f"{content['cores']} cores of {content['cpu']}, Python {content['python']}, {versions}.{note}"
+        f"{content['cores']} cores of {content['cpu']}, Python {content['python']}, {versions}."
+        f"{note}"
     )
 
 
