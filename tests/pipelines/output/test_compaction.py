@@ -22,7 +22,7 @@ from pipelines.output.status import status
 from pipelines.storage.store import Store, open_store
 from tagger import schema
 from tagger.errors import CommandError
-from tests.support.mortal import Killed, mortal
+from tests.support.mortal import Killed, kills, mortal
 from tests.support.outputs import (
     MODEL,
     NIGHTS,
@@ -137,7 +137,7 @@ def test_killed_at_every_single_change(
     for rows in NIGHTS[2:]:
         add(begun, staged_table(rows))
     files, before = content(begun), tables(begun)
-    for n in range(1000):
+    for n in kills(out_url):
         store = copy_to(f"{out_url}/{n}", files)
         monkeypatch.setattr(rewriting, "SETTLED_S", 3600.0 if n % 2 else -1.0)
         try:

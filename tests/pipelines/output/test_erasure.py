@@ -27,7 +27,7 @@ from pipelines.output.staging import stage
 from pipelines.output.status import status
 from pipelines.storage.store import Store, open_store
 from tagger.errors import CommandError
-from tests.support.mortal import Killed, mortal
+from tests.support.mortal import Killed, kills, mortal
 from tests.support.outputs import (
     MODEL,
     RUN,
@@ -135,7 +135,7 @@ def test_killed_at_every_single_change(
     open_output(begun, replace(settings, tables=("tags", "failures", "clips")))
     fill(begun, staged_table)
     files = content(begun)
-    for n in range(1000):
+    for n in kills(out_url):
         store = copy_to(f"{out_url}/{n}", files)
         monkeypatch.setattr(rewriting, "SETTLED_S", -1.0 if n % 2 else 3600.0)
         try:
@@ -326,7 +326,7 @@ def test_retirement_killed_at_every_single_change(
     commit(begun, staged_table([("keep-4", None, "r")]))
     stage(staged_table([("keep-5", None, "r9")]), begun, MODEL)
     files = content(begun)
-    for n in range(1000):
+    for n in kills(out_url):
         store = copy_to(f"{out_url}/{n}", files)
         monkeypatch.setattr(rewriting, "SETTLED_S", -1.0 if n % 2 else 3600.0)
         try:

@@ -23,7 +23,7 @@ from pipelines.output.status import status
 from pipelines.storage.store import Store, open_store
 from tagger import schema
 from tagger.errors import CommandError
-from tests.support.mortal import Killed, mortal
+from tests.support.mortal import Killed, kills, mortal
 from tests.support.outputs import s3_with_the_faults
 
 MODEL = "m-1"
@@ -93,7 +93,7 @@ def assert_truthful(store: Store, seen: dict[str, Counter[str]]) -> None:
 def test_killed_at_every_single_change(
     out_url: str, settings: Settings, staged_table: Build, read_table: ReadTable
 ) -> None:
-    for n in range(1000):
+    for n in kills(out_url):
         root = f"{out_url}/{n}"
         store = open_store(root)
         open_output(store, settings)
