@@ -3,6 +3,7 @@
 Also trains the DCASE baseline CNN, which differs in its network and its examples alone.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -67,6 +68,9 @@ class ExtractorTask:
 
     def spec(self) -> dict[str, Any]:
         return to_plain(self.wanted) | {"start_model": self.start_model}
+
+    def was(self, spec: Mapping[str, Any]) -> bool:
+        return ExtractorTask(extractors.wanted(spec), spec["start_model"]) == self
 
     def trainer(self, reads: SharedReads, group: Group, device: str) -> Trainer:
         patches = reads.patches

@@ -17,7 +17,7 @@ import hashlib
 import pickle
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -58,6 +58,9 @@ class Task(Protocol):
 
     def spec(self) -> dict[str, Any]:
         """Everything that decides the result, as JSON."""
+
+    def was(self, spec: Mapping[str, Any]) -> bool:
+        """Whether ``spec`` is this one's; what an earlier version did not know has its default."""
 
     def trainer(self, reads: SharedReads, group: Group, device: str) -> Trainer:
         """A trainer at its start.
@@ -130,7 +133,7 @@ def is_done(task: Task, store: Store) -> bool:
     record = read_record(store, task.folder)
     if record is None:
         return False
-    if record["spec"] != task.spec():
+    if not task.was(record["spec"]):
         raise CommandError(
             f"{store.root}/{task.folder} was trained with other settings; give another name"
         )
@@ -230,6 +233,7 @@ def save_result(store: Store, task: Task, trainer: Trainer) -> None:
     course = {
         "history": [asdict(epoch) for epoch in history],
         "best_epoch": trainer.best_epoch,
+        "n_steps": trainer.n_steps,
         "seconds": round(seconds, 2),
         "examples_per_s": round(n_examples / max(seconds, 0.01), 1),
     }

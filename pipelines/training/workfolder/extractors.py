@@ -1,5 +1,6 @@
 """The finished extractors of a work folder, ``extractors/<name>/``; and the DCASE baseline CNN."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
@@ -27,9 +28,13 @@ def read_spec(store: Store, name: str) -> ExtractorSpec:
     ------
     CommandError : there is none of this name
     """
-    spec = dict(_record(store, name)["spec"])
-    del spec["start_model"]  # of the task, not of the spec
-    return from_plain(ExtractorSpec, spec)
+    return wanted(_record(store, name)["spec"])
+
+
+def wanted(spec: Mapping[str, Any]) -> ExtractorSpec:
+    """What was asked for, of the ``spec`` that the record of an extractor holds."""
+    of_job = {name: value for name, value in spec.items() if name != "start_model"}
+    return from_plain(ExtractorSpec, of_job)
 
 
 def weights_id(store: Store, name: str) -> str:
