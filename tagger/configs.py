@@ -82,7 +82,7 @@ class TrainingConfig:
     """How a network is trained."""
 
     epochs: int = 100
-    """Epochs, at most. Each ends with a validation."""
+    """Epochs, at most. Each ends with a validation. 0 keeps the network as it starts."""
 
     steps_per_epoch: int | None = None
     """Steps of an epoch: how many batches are learned from before each validation. Left out: one
@@ -128,7 +128,7 @@ class TrainingConfig:
         for name in ("epochs", "learning_rate", "weight_decay", "mixup"):
             if getattr(self, name) < 0:
                 raise OptionError(name, "must not be negative")
-        if self.patience == 0:
+        if self.patience == 0 or self.epochs == 0:
             object.__setattr__(self, "patience", None)
         for name in ("patience", "steps_per_epoch"):
             if getattr(self, name) is not None:

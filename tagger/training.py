@@ -2,8 +2,9 @@
 
 One loop serves all networks: batches of examples, soft-target cross entropy, optional mixup, Adam.
 An epoch is a pass over the examples, or so many steps as the configuration says, which may be
-several passes. Everything random is drawn anew per epoch from (seed, epoch). So a trainer that continues from
-``state_dict`` goes on exactly as one that was never stopped, and keeps no generator states.
+several passes. Everything random is drawn anew per epoch from (seed, epoch). So a trainer that
+continues from ``state_dict`` goes on exactly as one that was never stopped, and keeps no generator
+states.
 
 Several workers may train one network together, as a ``Group`` (``tagger.optimisation``).
 """

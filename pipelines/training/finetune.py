@@ -15,7 +15,7 @@ from pipelines.storage.store import open_store
 from pipelines.training.jobs import SCRATCH, ExtractorSpec, FinetuneJob
 from pipelines.training.ray_train import train
 from pipelines.training.splits import check_classes, check_validation, parts
-from pipelines.training.start_model import read_start_model
+from pipelines.training.start_model import StartModel, read_start_model
 from pipelines.training.step_records import StepRecord, recorded
 from pipelines.training.workfolder import extractors
 from pipelines.training.workfolder.patches import Prepared, open_prepared
@@ -51,8 +51,7 @@ class ExtractorTask:
     @classmethod
     def of(cls, spec: ExtractorSpec) -> Self:
         """The task of a spec; reads what it starts from."""
-        start = spec.start
-        return cls(spec, None if start == SCRATCH else read_start_model(start).model_id)
+        return cls(spec, None if spec.start == SCRATCH else _start_of(spec).model_id)
 
     @property
     def folder(self) -> str:
@@ -111,7 +110,7 @@ class ExtractorTask:
         return network
 
     def _start_weights(self) -> dict[str, Tensor]:
-        start = read_start_model(self.wanted.start)
+        start = _start_of(self.wanted)
         if start.model_id != self.start_model:
             raise CommandError(
                 f"{self.wanted.start} held {self.start_model} when the job began, and now "
@@ -148,12 +147,16 @@ def _check_split(prepared: Prepared, spec: ExtractorSpec) -> None:
 
 def _check_start(spec: ExtractorSpec) -> None:
     """CommandError where the network is of another shape than what it starts from."""
-    if spec.start != SCRATCH and vggish_of(spec.start) != spec.vggish:
-        raise CommandError(
-            f"{spec.start} holds {vggish_of(spec.start)}, but {spec.vggish} was asked for"
-        )
+    if spec.start != SCRATCH and (found := _start_of(spec).extractor.config) != spec.vggish:
+        raise CommandError(f"{spec.start} holds {found}, but {spec.vggish} was asked for")
 
 
-def vggish_of(start: str) -> VGGishConfig:
+def _start_of(spec: ExtractorSpec) -> StartModel:
+    return read_start_model(spec.start, spec.start_extractor)
+
+
+def vggish_of(start: str, extractor: str | None = None) -> VGGishConfig:
     """The shape of the extractor that training starts from; from scratch, the paper's."""
-    return VGGishConfig() if start == SCRATCH else read_start_model(start).extractor.config
+    if start == SCRATCH:
+        return VGGishConfig()
+    return read_start_model(start, extractor).extractor.config

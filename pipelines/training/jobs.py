@@ -21,6 +21,7 @@ from tagger.configs import AttentionConfig, LSTMConfig, TrainingConfig, VGGishCo
 from tagger.errors import CommandError, OptionError
 
 SCRATCH: Final = "scratch"
+BUNDLED_START: Final = "bundled"  # as what training starts from: the model in the package
 CLASSIFIER: Final = "classifier"  # as the name of a head: the extractor's own
 
 EXTRACTOR_TRAINING: Final = TrainingConfig(
@@ -115,8 +116,12 @@ class ExtractorSpec:
     challenge (DCASE 2018) gave for comparison. The baseline has other defaults of training."""
 
     start: str = SCRATCH
-    """What to start from: scratch, or the folder or URI of a model or of converted VGGish weights.
-    A model's first extractor is taken."""
+    """What to start from: scratch, the folder or URI of a model or of converted VGGish weights, or
+    bundled, the model in the package. Its labels need not be those of the data set: the classifier
+    upon its extractor is new. With 0 epochs the extractor is kept as it is."""
+
+    start_extractor: str | None = field(default=None, metadata={"metavar": "NAME"})
+    """Which extractor of that model, by its name on the card. Left out: the first."""
 
     normalise: bool = False
     """Train with batch normalisation, which is folded into the weights at the end. A network from
@@ -141,7 +146,10 @@ class ExtractorSpec:
             for name, plain in (("normalise", False), ("start", SCRATCH)):
                 if getattr(self, name) != plain:
                     raise OptionError(name, "is for VGGish, not for the baseline")
-        if self.start != SCRATCH and is_local(self.start):  # workers have folders of their own
+        if self.start_extractor is not None and self.start == SCRATCH:
+            raise OptionError("start_extractor", "is of a model to start from, which start names")
+        if self.start not in (SCRATCH, BUNDLED_START) and is_local(self.start):
+            # Workers have folders of their own.
             object.__setattr__(self, "start", str(Path(local_path(self.start)).absolute()))
 
 

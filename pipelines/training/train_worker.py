@@ -17,7 +17,7 @@ import hashlib
 import pickle
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -219,10 +219,27 @@ class _Worker:
 
     def _shared_reads(self) -> SharedReads:
         if self._reads is None:
-            prepared = open_prepared(self._work.store)
-            copies = max(task.copies for task in self._queue)
-            self._reads = SharedReads(prepared, prepared.dataset.development(), copies)
+            self._reads = _reads(self._work.store, self._queue)
         return self._reads
+
+
+def _reads(store: Store, tasks: Iterable[Task]) -> SharedReads:
+    """What any of the networks reads."""
+    prepared = open_prepared(store)
+    copies = max(task.copies for task in tasks)
+    return SharedReads(prepared, prepared.dataset.development(), copies)
+
+
+def write_untrained(tasks: Sequence[Task], store: Store) -> None:
+    """Write networks of no epochs as they start.
+
+    Raises
+    ------
+    CommandError : one that cannot be had as asked
+    """
+    reads = _reads(store, tasks)
+    for task in tasks:
+        save_result(store, task, task.trainer(reads, Group(), "cpu"))
 
 
 def save_result(store: Store, task: Task, trainer: Trainer) -> None:
