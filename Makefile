@@ -14,7 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: setup demo test test-faults check format bench soak audit lock
+.PHONY: setup demo browser test test-faults check format bench soak audit lock
 
 setup: $(READY)
 
@@ -30,14 +30,18 @@ demo: $(READY)
 
 PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-test: $(READY)
+# Pages are tested in a Chromium; one that is not there is fetched.
+browser: $(READY)
+	$(BIN)/python -m tests.support.chromium
+
+test: browser
 	$(PYTEST) -m 'not faults'
 
 # The rest: kills, full disks, stores that fail, and whole jobs that others stand for in `make test`.
 # A name space of its own lets a test mount a small disk and fill it, without being root.
 OWN_MOUNTS = unshare --user --map-root-user --mount
 
-test-faults: $(READY)
+test-faults: browser
 	$(shell $(OWN_MOUNTS) true 2>/dev/null && echo $(OWN_MOUNTS)) $(PYTEST) -m faults
 
 check: $(READY)
@@ -51,11 +55,12 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 
 bench: $(READY)
-	$(BIN)/python -m benchmarks.embedding
-	$(BIN)/python -m benchmarks.tag_job
-	$(BIN)/python -m benchmarks.growth
-	$(BIN)/python -m benchmarks.housekeeping
-	$(BIN)/python -m benchmarks.search
+	$(BIN)/python -m benchmarks.embedding --write
+	$(BIN)/python -m benchmarks.tag_job --write
+	$(BIN)/python -m benchmarks.growth --write
+	$(BIN)/python -m benchmarks.housekeeping --write
+	$(BIN)/python -m benchmarks.search --peers --write
+	$(BIN)/python -m benchmarks.page
 
 soak: $(READY)
 	KILLS=5 $(BIN)/python -m pytest tests/e2e/test_kills.py

@@ -1,4 +1,4 @@
-"""Shared by all tests: an S3 server, Ray, a tiny model, an output URL of each kind, staged rows."""
+"""Shared by all tests: an S3 server, Ray, a browser, a tiny model, an output of each kind, rows."""
 
 import io
 import os
@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,11 @@ from pipelines.storage.store import Store
 from tagger import schema
 from tagger.errors import Reason
 from tests.support.s3_server import S3Server
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+    from tests.support.browser import Visit
 
 # Of the tests' own clusters; read when ray is imported. The second has them bind to loopback.
 os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
@@ -56,6 +62,27 @@ def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
     for name, value in s3_server.env.items():
         monkeypatch.setenv(name, value)
     return s3_server
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """A headless Chromium.
+
+    It ends with the module, since Playwright's event loop runs in this thread as long.
+    """
+    from tests.support import browser
+
+    with browser.started() as chromium:
+        yield chromium
+
+
+@pytest.fixture
+def visit(browser: "Browser") -> Iterator["Visit"]:
+    """An empty page of a window of its own, with ``errors`` and what it ``reached`` for."""
+    from tests.support.browser import visit
+
+    with visit(browser) as seen:
+        yield seen
 
 
 @pytest.fixture

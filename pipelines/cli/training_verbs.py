@@ -234,10 +234,11 @@ class Evaluate(Verb):
 
     Needs a work folder after fit; with the head classifier, after finetune.
 
-    Leaves a report with figures (MAP@3, accuracy, what chance would reach), a confusion matrix, the
-    learning curves and the worst mistakes below evaluations/ in the work folder, the scores of
-    every clip in predictions.parquet and, with --publish, a model for tag. Where all clips were
-    trained on there is nothing to measure, and the model is published without figures.
+    Leaves a report with figures (MAP@3, accuracy, mAP, lwlrap, d', F1, what chance would reach), a
+    confusion matrix, the learning curves and the worst mistakes below evaluations/ in the work
+    folder, the scores of every clip in predictions.parquet and, with --publish, a model for tag.
+    Where all clips were trained on there is nothing to measure, and the model is published without
+    figures.
 
     Example::
 

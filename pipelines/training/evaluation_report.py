@@ -1,27 +1,33 @@
 """Figures of an evaluation, as JSON and as a Markdown report."""
 
+import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
 from pipelines.training.scores import Scored
-from tagger import metrics
-from tagger.arrays import IndexArray
+from tagger import label_metrics, metrics
+from tagger.arrays import IndexArray, RealArray
 from tagger.dataset import Dataset
+
+HALF: Final = 0.5  # the score of a tag that is as likely as not
 
 
 def figures(dataset: Dataset, scored: Sequence[Scored]) -> dict[str, Any]:
     """Accuracy and MAP@3 of the ensemble and of each member, over all clips and in parts.
 
     ``tests`` has one entry per test set (one per fold, or one in all), with the members' own
-    figures; ``chance`` is what ``chance`` returns; ``mean`` and ``spread`` (standard deviation) are
-    over tests. ``usages`` are FSDKaggle2018's public and private test clips.
+    figures; ``chance`` is what ``chance`` returns, ``over_labels`` what ``over_labels`` does;
+    ``mean`` and ``spread`` (standard deviation) are over tests. ``usages`` are FSDKaggle2018's
+    public and private test clips.
     """
     truth = dataset.truth()
     clips = np.concatenate([test.clips for test in scored])
     ranking = np.concatenate([test.ranking for test in scored])
+    scores = np.concatenate([test.ensemble for test in scored])
+    sets = label_metrics.one_hot(truth[clips], len(dataset.labels))
     usage = dataset.clips["usage"].fillna("").to_numpy()[clips]
     tests: dict[str, dict[str, Any]] = {
         test.test_name: {
@@ -37,6 +43,7 @@ def figures(dataset: Dataset, scored: Sequence[Scored]) -> dict[str, Any]:
         "all": _measured(ranking, truth[clips]),
         "balanced_accuracy": round(metrics.balanced_accuracy(ranking, truth[clips]), 4),
         "chance": chance(truth[clips]),
+        "over_labels": over_labels(scores, sets),
         "usages": {
             name: _measured(ranking[usage == name], truth[clips][usage == name])
             for name in ("Public", "Private")
@@ -48,7 +55,36 @@ def figures(dataset: Dataset, scored: Sequence[Scored]) -> dict[str, Any]:
         "single_member_mean": _over(
             [member for test in tests.values() for member in test["members"].values()], np.mean
         ),
-        "per_class": _plain(metrics.per_class(ranking, truth[clips], dataset.labels.names)),
+        "per_class": _plain(
+            metrics.per_class(ranking, truth[clips], dataset.labels.names).assign(
+                average_precision=label_metrics.label_average_precision(scores, sets)
+            )
+        ),
+    }
+
+
+def over_labels(scores: RealArray, truth: label_metrics.Truth) -> dict[str, Any]:
+    """What is measured label by label, each label against all others.
+
+    mAP, lwlrap, the mean AUC and its d', and F1 of the tags that score 0.5 or more. Labels without
+    test clips, ``n_without_clips``, have no part in the means. d' is None where it is infinite.
+
+    Parameters
+    ----------
+    scores, truth : (n_clips, n_labels), as in ``tagger.label_metrics``
+    """
+    auc = label_metrics.label_auc(scores, truth)
+    mean_auc = float(np.nanmean(auc)) if not np.isnan(auc).all() else None
+    apart = label_metrics.d_prime(mean_auc) if mean_auc is not None else math.inf
+    tags = scores >= HALF
+    return {
+        "map": round(label_metrics.mean_average_precision(scores, truth), 4),
+        "lwlrap": round(label_metrics.lwlrap(scores, truth), 4),
+        "auc": mean_auc and round(mean_auc, 4),
+        "d_prime": round(apart, 4) if math.isfinite(apart) else None,
+        "micro_f1": round(label_metrics.micro_f1(tags, truth), 4),
+        "macro_f1": round(label_metrics.macro_f1(tags, truth), 4),
+        "n_without_clips": int((~truth.any(0)).sum()),
     }
 
 
@@ -114,9 +150,10 @@ def markdown(name: str, found: dict[str, Any], mistakes: pd.DataFrame) -> str:
     lines += ["", f"Balanced accuracy {found['balanced_accuracy']:.3f}. Who always names the most "]
     lines[-1] += f"frequent classes has an accuracy of {guess['accuracy']:.3f} and a MAP@3 of "
     lines[-1] += f"{guess['map_at_3']:.3f}."
-    lines += ["", "| class | clips | MAP@3 | recall | precision |", "|---|---|---|---|---|"]
+    lines += ["", _over_labels(found["over_labels"])]
+    lines += ["", "| class | clips | MAP@3 | AP | recall | precision |", "|---" * 6 + "|"]
     for row in found["per_class"]:
-        shares = [row[key] for key in ("map_at_3", "recall", "precision")]
+        shares = [row[key] for key in ("map_at_3", "average_precision", "recall", "precision")]
         values = " | ".join("" if share is None else f"{share:.3f}" for share in shares)
         lines.append(f"| {row['label']} | {row['n_clips']} | {values} |")
     lines += ["", "![confusion matrix](confusion.png)", "", "![learning curves](curves.png)"]
@@ -133,3 +170,19 @@ def markdown(name: str, found: dict[str, Any], mistakes: pd.DataFrame) -> str:
 
 def _row(what: str, part: dict[str, float]) -> str:
     return f"| {what} | {part['n_clips']} | {part['accuracy']:.3f} | {part['map_at_3']:.3f} |"
+
+
+def _over_labels(part: dict[str, Any]) -> str:
+    """The line of what is measured label by label."""
+    figures = {
+        "mAP": part["map"],
+        "lwlrap": part["lwlrap"],
+        "mean AUC": part["auc"],
+        "d'": part["d_prime"],
+        "F1 of tags that score 0.5 or more: micro": part["micro_f1"],
+        "macro": part["macro_f1"],
+    }
+    told = [f"{name} {value:.3f}" for name, value in figures.items() if value is not None]
+    left_out = part["n_without_clips"]
+    without = f"; {left_out} labels without test clips are left out" if left_out else ""
+    return f"Label by label: {', '.join(told)}{without}."

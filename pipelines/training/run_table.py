@@ -14,7 +14,13 @@ ABOUT: Final = ("run_id", "verb", "state", "wall_s")
 _FIGURES: Final = {
     "prepare": ("n_clips", "n_takes"),
     "embed": ("n_segments", "segments_per_s"),
-    "evaluate": ("all.accuracy", "all.map_at_3", "balanced_accuracy", "spread.map_at_3"),
+    "evaluate": (
+        "all.accuracy",
+        "all.map_at_3",
+        "balanced_accuracy",
+        "spread.map_at_3",
+        "over_labels.map",
+    ),
 }
 """Of a step's metrics, by verb."""
 

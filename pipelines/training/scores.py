@@ -43,8 +43,9 @@ class Scored:
 
     @property
     def ensemble(self) -> Scores:
-        """Scores (n, K) of the ensemble."""
-        return ensemble.geometric_mean(self.members)
+        """Scores (n, K) of the ensemble; 0 everywhere for a clip that no member could score."""
+        scores = ensemble.geometric_mean(self.members)
+        return np.where(_answered(self.members)[:, None], scores, np.float32(0))
 
     @property
     def ranking(self) -> IndexArray:
@@ -106,5 +107,11 @@ def member_scores(reads: SharedReads, member: Member, clips: IndexArray) -> Scor
 
 def _ranking(scores: Scores, members: Scores) -> IndexArray:
     ranking = metrics.rank(scores)
-    ranking[~members.any((0, 2))] = -1
+    ranking[~_answered(members)] = -1
     return ranking
+
+
+def _answered(members: Scores) -> npt.NDArray[np.bool_]:
+    """Which clips (n,) some member could score."""
+    answered: npt.NDArray[np.bool_] = np.any(members, axis=(0, 2))
+    return answered

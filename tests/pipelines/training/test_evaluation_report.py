@@ -68,6 +68,31 @@ def test_chance_is_the_answer_that_needs_no_ears(dataset, scored):
     assert scoreboard.is_at_chance(found)
 
 
+def test_figures_over_labels(dataset, scored):
+    found = scoreboard.figures(dataset, scored)
+    each = [row["average_precision"] for row in found["per_class"]]
+    # Of a clips 0 and 4 come first (with two others) and last; d has the same score three times
+    # where it is wrong and once where it is right.
+    assert each == pytest.approx([(1 / 3 + 2 / 5) / 2, 1 / 3, 1, 1 / 4])
+    over = found["over_labels"]
+    assert (over["map"], over["n_without_clips"]) == (0.4875, 0)
+    assert over["lwlrap"] == 0.6  # 1, 1/2, 1, 1/4, and 1/4 for four equal scores
+    assert scoreboard.over_labels(np.eye(3), np.eye(3, 3) == 1)["d_prime"] is None  # infinite
+
+
+def test_a_tag_needs_a_score_of_a_half_for_f1():
+    scores, truth = np.array([[0.5, 0.3], [0.6, 0.4]]), np.array([[True, True], [False, True]])
+    over = scoreboard.over_labels(scores, truth)
+    assert over["micro_f1"] == 0.4  # two tags, one of them right, three labels
+    assert over["macro_f1"] == round((2 / 3 + 0) / 2, 4)
+
+
+def test_labels_without_clips_are_left_out_and_counted():
+    scores = np.array([[0.9, 0.1, 0.3], [0.2, 0.8, 0.3]])
+    over = scoreboard.over_labels(scores, np.eye(2, 3) == 1)
+    assert (over["map"], over["auc"], over["macro_f1"], over["n_without_clips"]) == (1, 1, 1, 1)
+
+
 def test_many_right_answers_are_better_than_chance():
     found = {"all": {"n_clips": 100, "accuracy": 0.2}, "chance": {"accuracy": 0.1}}
     assert not scoreboard.is_at_chance(found)  # 0.1 + 2 * 0.03
@@ -78,7 +103,8 @@ def test_report(dataset, scored):
     found = scoreboard.figures(dataset, scored)
     report = scoreboard.markdown("x", found, mistakes(predictions(dataset, scored)))
     assert "| all | 5 | 0.400 | 0.500 |" in report
-    assert "| d | 1 | 0.000 | 0.000 |  |" in report  # never a first tag
+    assert "| d | 1 | 0.000 | 0.250 | 0.000 |  |" in report  # never a first tag
+    assert "mAP 0.487, lwlrap 0.600, mean AUC 0.677" in report
     assert "MAP@3 0.542 ± 0.208" in report
     assert "accuracy of 0.400 and a MAP@3 of 0.567" in report
     assert "| [3.wav](file:///3.wav) | d | a | 0.500 | 0.050 |" in report
