@@ -14,18 +14,16 @@ from pipelines.cli.verb import Verb
 from pipelines.runtime.limits import TrainResources
 from pipelines.storage.store import open_store
 from pipelines.training.jobs import (
-    SCRATCH,
     EmbedJob,
     EvaluateJob,
-    ExtractorSpec,
     FinetuneJob,
     FitJob,
-    HeadSpec,
     InWorkFolder,
     OnExtractors,
     PrepareJob,
     PublishJob,
 )
+from pipelines.training.specs import SCRATCH, ExtractorSpec, HeadSpec
 from tagger.configs import CNN_TRAINING, LSTMConfig
 from tagger.errors import OptionError
 

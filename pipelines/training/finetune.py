@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.storage.store import open_store
-from pipelines.training.jobs import SCRATCH, ExtractorSpec, FinetuneJob
+from pipelines.training.jobs import FinetuneJob
 from pipelines.training.ray_train import train
+from pipelines.training.specs import SCRATCH, ExtractorSpec
 from pipelines.training.splits import check_classes, check_validation, parts
 from pipelines.training.start_model import StartModel, read_start_model
 from pipelines.training.step_records import StepRecord, recorded

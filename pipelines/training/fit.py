@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from pipelines.storage.store import open_store
-from pipelines.training.jobs import FitJob, HeadSpec
+from pipelines.training.jobs import FitJob
 from pipelines.training.ray_train import train
+from pipelines.training.specs import HeadSpec
 from pipelines.training.splits import check_validation, parts
 from pipelines.training.step_records import StepRecord, recorded
 from pipelines.training.workfolder import extractors, heads

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from pipelines.storage.models import read_model
-from pipelines.training.jobs import BUNDLED_START
+from pipelines.training.specs import BUNDLED_START
 from tagger import checkpoint
 from tagger.card import BUNDLED
 from tagger.errors import OptionError

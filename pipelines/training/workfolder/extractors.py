@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from pipelines.storage.store import Store
-from pipelines.training.jobs import ExtractorSpec
+from pipelines.training.specs import ExtractorSpec
 from pipelines.training.workfolder.networks import load_weights, read_record
 from pipelines.training.workfolder.plain import from_plain
 from tagger.baselines import CNN_FRAMES, CNN_HOP, BaselineCNN

@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.paper.recipes import EXTRACTORS, HEADS
 from pipelines.paper.settings import SETTINGS, Start, divisions
-from pipelines.training.jobs import CLASSIFIER, ExtractorSpec, HeadSpec
+from pipelines.training.specs import CLASSIFIER, ExtractorSpec, HeadSpec
 from pipelines.training.splits import parts
 from pipelines.training.workfolder.plain import from_plain
 from tagger.configs import LSTMConfig, VGGishConfig

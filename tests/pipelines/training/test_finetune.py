@@ -11,7 +11,8 @@ import torch
 from pipelines.storage.store import open_store
 from pipelines.training import finetune, ray_train
 from pipelines.training.finetune import ExtractorTask
-from pipelines.training.jobs import ExtractorSpec, FinetuneJob, PrepareJob
+from pipelines.training.jobs import FinetuneJob, PrepareJob
+from pipelines.training.specs import ExtractorSpec
 from pipelines.training.splits import parts
 from pipelines.training.start_model import read_start_model
 from pipelines.training.train_worker import REFUSAL

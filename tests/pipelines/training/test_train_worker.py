@@ -12,7 +12,8 @@ from pipelines.storage.store import open_store
 from pipelines.training import prepare
 from pipelines.training.finetune import ExtractorTask
 from pipelines.training.fit import HeadTask
-from pipelines.training.jobs import ExtractorSpec, HeadSpec, PrepareJob
+from pipelines.training.jobs import PrepareJob
+from pipelines.training.specs import ExtractorSpec, HeadSpec
 from pipelines.training.train_worker import (
     REFUSAL,
     Place,
