@@ -13,6 +13,7 @@ from pipelines.cli.terminal import show_figures, show_json, show_lines, show_not
 from pipelines.cli.verb import Verb
 from pipelines.runtime.limits import TrainResources
 from pipelines.storage.store import open_store
+from pipelines.training.data_jobs import PrepareJob
 from pipelines.training.jobs import (
     SCRATCH,
     EmbedJob,
@@ -23,7 +24,6 @@ from pipelines.training.jobs import (
     HeadSpec,
     InWorkFolder,
     OnExtractors,
-    PrepareJob,
     PublishJob,
 )
 from tagger.configs import CNN_TRAINING, LSTMConfig

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pipelines.paper.recipes import EXTRACTORS, HEADS
+from pipelines.training.data_jobs import PrepareJob
 from pipelines.training.jobs import (
     CLASSIFIER,
     EXTRACTOR_TRAINING,
@@ -12,7 +13,6 @@ from pipelines.training.jobs import (
     SCRATCH,
     ExtractorSpec,
     HeadSpec,
-    PrepareJob,
 )
 from pipelines.training.splits import folds, has_folds
 from tagger.configs import CNN_TRAINING, AttentionConfig, LSTMConfig, TrainingConfig, VGGishConfig

@@ -1,5 +1,7 @@
 """What the training jobs are told: one frozen dataclass per job, validated when it is made.
 
+``data_jobs`` holds those that read a data set.
+
 All of them share a *work folder*, local or ``s3://``, which each adds a part to::
 
     prepared.json  clips.parquet  patches/  failures/     prepare
@@ -15,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
-from pipelines.runtime.limits import Limits, Resources, TrainResources
+from pipelines.runtime.limits import Resources, TrainResources
 from pipelines.storage.uris import is_local, local_path
 from tagger.configs import AttentionConfig, LSTMConfig, TrainingConfig, VGGishConfig
 from tagger.errors import CommandError, OptionError
@@ -43,63 +45,11 @@ class InWorkFolder:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnDataSet(InWorkFolder):
-    """A step that reads a data set."""
-
-    data: str = field(metadata={"positional": True})
-    """The data set: its folder (FSDKaggle2018, ESC-50, ESC-10, or a folder for each class), or a
-    CSV file with the columns uri and label, and fold or split where there are any, or the
-    corrections that the page of a report saves."""
-
-    layout: str | None = None
-    """Layout of the data set: fsdkaggle2018, esc50, esc10, folders or csv. Left out: the one that
-    it looks like. For a folder of ESC-50, esc10 takes the ten classes of ESC-10."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class OnExtractors(InWorkFolder):
     """A step upon fine-tuned extractors."""
 
     extractors: tuple[str, ...] = field(metadata={"metavar": "NAME"})
     """Names of the extractors, as they were fine-tuned into the work folder."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PrepareJob(OnDataSet):
-    """One run of ``prepare``."""
-
-    corrections: tuple[str, ...] = field(default=(), metadata={"metavar": "CSV"})
-    """Further labels: CSV files with the columns uri and label, or corrections as the page of a
-    report saves them. Clips of the data set take the label that stands here; the others are
-    trained on as well."""
-
-    balance: bool = True
-    """Whether classes with fewer clips get more pitch-shifted copies, until each is as large as the
-    largest."""
-
-    copies: int = 0
-    """Pitch-shifted copies of each training clip, at least."""
-
-    most_semitones: int = 12
-    """Largest pitch shift of a copy, up or down, in semitones from 1 to 12."""
-
-    shift_start: bool = False
-    """Start each copy a little later than its clip, by less than one segment (0.96 s), so that its
-    segments are others."""
-
-    seed: int = 0
-    """Seed from which the shifts of the copies are drawn."""
-
-    limits: Limits = field(default_factory=Limits)
-    """Limits of a clip. One that exceeds them is left out of the training, with a reason."""
-
-    resources: Resources = field(default_factory=Resources, metadata={"only": ("cpus",)})
-    """Resources."""
-
-    def __post_init__(self) -> None:
-        _check_copies(self.copies)
-        if not 1 <= self.most_semitones <= 12:
-            raise OptionError("most_semitones", "must be from 1 to 12")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +90,7 @@ class ExtractorSpec:
 
     def __post_init__(self) -> None:
         _check_name(self.name)
-        _check_copies(self.copies)
+        check_copies(self.copies)
         if self.network == "baseline":
             if self.vggish != VGGishConfig():
                 raise CommandError("conv_widths and hidden are for VGGish, not for the baseline")
@@ -169,7 +119,7 @@ class HeadSpec:
 
     def __post_init__(self) -> None:
         _check_name(self.name)
-        _check_copies(self.copies)
+        check_copies(self.copies)
         if self.name == CLASSIFIER:
             raise OptionError("name", f"must not be {CLASSIFIER}: that is an extractor's own head")
         if self.training.mixup and isinstance(self.network, LSTMConfig):
@@ -201,7 +151,7 @@ class EmbedJob(OnExtractors):
     """Resources."""
 
     def __post_init__(self) -> None:
-        _check_copies(self.copies or 0)
+        check_copies(self.copies or 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -282,7 +232,8 @@ def _check_name(name: str) -> None:
         )
 
 
-def _check_copies(copies: int) -> None:
+def check_copies(copies: int) -> None:
+    """OptionError for less than no copies."""
     if copies < 0:
         raise OptionError("copies", "must be 0 or more")
 

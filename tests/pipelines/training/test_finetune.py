@@ -10,8 +10,9 @@ import torch
 
 from pipelines.storage.store import open_store
 from pipelines.training import finetune
+from pipelines.training.data_jobs import PrepareJob
 from pipelines.training.finetune import ExtractorTask
-from pipelines.training.jobs import ExtractorSpec, FinetuneJob, PrepareJob
+from pipelines.training.jobs import ExtractorSpec, FinetuneJob
 from pipelines.training.splits import parts
 from pipelines.training.start_model import read_start_model
 from pipelines.training.train_worker import REFUSAL

@@ -9,9 +9,10 @@ import torch
 
 from pipelines.storage.store import open_store
 from pipelines.training import prepare
+from pipelines.training.data_jobs import PrepareJob
 from pipelines.training.finetune import ExtractorTask
 from pipelines.training.fit import HeadTask
-from pipelines.training.jobs import ExtractorSpec, HeadSpec, PrepareJob
+from pipelines.training.jobs import ExtractorSpec, HeadSpec
 from pipelines.training.train_worker import (
     REFUSAL,
     Place,
