@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pipelines.paper.recipes import EXTRACTORS, HEADS
-from pipelines.training.data_jobs import PrepareJob
-from pipelines.training.jobs import (
+from pipelines.training.jobs import PrepareJob
+from pipelines.training.specs import (
     CLASSIFIER,
     EXTRACTOR_TRAINING,
     HEAD_TRAINING,

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from pipelines.training.data_jobs import PrepareJob
+from pipelines.training.jobs import PrepareJob
 from tagger import audio, augment, logmel, sampling
 from tagger.arrays import FloatArray
 from tagger.excerpt import Stretch

@@ -27,7 +27,7 @@ from pipelines.storage.store import Store, open_store
 from pipelines.storage.uris import is_local, local_path, refuse_credentials
 from pipelines.training.class_table import class_table, of_sets, too_small
 from pipelines.training.clip_takes import Take, takes_of
-from pipelines.training.data_jobs import PrepareJob
+from pipelines.training.jobs import PrepareJob
 from pipelines.training.step_records import StepRecord, recorded
 from pipelines.training.take_shards import make_shard
 from pipelines.training.workfolder.patches import (

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from pipelines.training.clip_takes import Take, decode_takes, takes_of
-from pipelines.training.data_jobs import PrepareJob
+from pipelines.training.jobs import PrepareJob
 from tagger import audio, logmel, sampling
 from tests.support.small_data import RATE_HZ, tone
 

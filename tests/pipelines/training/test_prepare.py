@@ -11,7 +11,7 @@ from pipelines.runtime.limits import Limits, Resources
 from pipelines.storage.store import open_store
 from pipelines.training import prepare
 from pipelines.training.clip_takes import takes_of
-from pipelines.training.data_jobs import PrepareJob
+from pipelines.training.jobs import PrepareJob
 from pipelines.training.take_shards import make_shard
 from pipelines.training.workfolder.patches import FOLDER, load_patches, open_prepared, patches_of
 from pipelines.training.workfolder.shards import shard_path

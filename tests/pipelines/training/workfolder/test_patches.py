@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from pipelines.storage.store import open_store
-from pipelines.training.data_jobs import PrepareJob
+from pipelines.training.jobs import PrepareJob
 from pipelines.training.workfolder.patches import (
     PATCHES,
     load_patches,
