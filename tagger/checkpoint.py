@@ -19,10 +19,11 @@ from safetensors.torch import save as save_safetensors
 from torch import nn
 
 from tagger.attention import MultiLevelAttention
-from tagger.card import CARD_FILE, Card, ExtractorCard, MemberCard, ModelFiles, to_json
+from tagger.card import CARD_FILE, Card, ModelFiles, to_json
+from tagger.card_parts import ExtractorCard, MemberCard
 from tagger.configs import AttentionConfig, VGGishConfig
 from tagger.errors import CommandError
-from tagger.labels import Label
+from tagger.labels import Label, Labelling
 from tagger.vggish import VGGish
 
 _Network = TypeVar("_Network", bound=nn.Module)
@@ -54,7 +55,7 @@ def build(files: ModelFiles) -> Ensemble:
     n_classes = len(card.labels)
     return Ensemble(
         {part.name: _built(_extractor, part, files) for part in card.extractors},
-        [_built(partial(_head, n_classes), part, files) for part in card.members],
+        [_built(partial(_head, n_classes, card.labelling), part, files) for part in card.members],
     )
 
 
@@ -74,7 +75,7 @@ def save(
     folder : made if need be; files of the same names are overwritten
     name, labels, about : as on ``Card``
     extractors : by name
-    heads : per member the name of its extractor and its head
+    heads : per member the name of its extractor and its head; all of one labelling, the model's
     dtype : how weight matrices are stored; float16 halves the files (loading gives float32 either
         way). Biases and statistics, which may leave float16's range, stay as they are.
 
@@ -95,7 +96,14 @@ def save(
         )
         for i, (key, head) in enumerate(heads)
     ]
-    card = Card(name, tuple(labels), tuple(extractor_cards), tuple(member_cards), about=about)
+    card = Card(
+        name,
+        tuple(labels),
+        tuple(extractor_cards),
+        tuple(member_cards),
+        labelling=heads[0][1].labelling if heads else "one",
+        about=about,
+    )
     text = json.dumps(to_json(card), indent=2, ensure_ascii=False)
     (folder / CARD_FILE).write_text(text + "\n", encoding="utf-8")
     return card
@@ -105,8 +113,8 @@ def _extractor(config: Mapping[str, Any]) -> VGGish:
     return VGGish(VGGishConfig(**config))
 
 
-def _head(n_classes: int, config: Mapping[str, Any]) -> MultiLevelAttention:
-    return MultiLevelAttention(n_classes, AttentionConfig(**config))
+def _head(n_classes: int, labelling: Labelling, config: Mapping[str, Any]) -> MultiLevelAttention:
+    return MultiLevelAttention(n_classes, AttentionConfig(**config), labelling)
 
 
 def _built(

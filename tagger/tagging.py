@@ -26,7 +26,9 @@ from tagger.attention import MultiLevelAttention
 from tagger.card import BUNDLED, Card, ModelFiles, read_model
 from tagger.checkpoint import build
 from tagger.configs import Precision, require_positive
+from tagger.labels import Labelling
 from tagger.logmel import stream_patches
+from tagger.prediction import probabilities
 from tagger.readout import Readout
 from tagger.results import Prediction, Result
 from tagger.samples import recording_of
@@ -138,7 +140,7 @@ class Tagger:
             list(self._explain(head, [clip[which] for clip in embeddings]))
             for head, which in zip(self.heads, self._extractor_of, strict=True)
         ]
-        return [_combine(clip) for clip in zip(*members, strict=True)]
+        return [_combine(clip, self.card.labelling) for clip in zip(*members, strict=True)]
 
     def _explain(
         self, head: MultiLevelAttention, clips: Sequence[FloatArray]
@@ -159,7 +161,8 @@ class Tagger:
         self, head: MultiLevelAttention, bags: Tensor
     ) -> tuple[FloatArray, FloatArray]:
         logits, attention = head.explain(bags.to(self.device))
-        return logits.softmax(-1).cpu().numpy(), attention.cpu().numpy()
+        scores = probabilities(logits, self.card.labelling)
+        return scores.cpu().numpy(), attention.cpu().numpy()
 
     def tag_waveform(
         self,
@@ -244,14 +247,13 @@ def _require_recording(source: object) -> None:
         )
 
 
-def _combine(members: Sequence[tuple[FloatArray, FloatArray]]) -> Prediction:
+def _combine(members: Sequence[tuple[FloatArray, FloatArray]], labelling: Labelling) -> Prediction:
     """The ensemble's prediction of one clip from each member's (bag probabilities, attention)."""
-    scores = ensemble.geometric_mean(
-        np.stack([ensemble.clip_mean(probabilities) for probabilities, _ in members])
-    )
+    clip_scores = np.stack([ensemble.clip_mean(bags) for bags, _ in members])
+    scores = ensemble.combined(clip_scores, labelling)
     shapes = {weights.shape[2] for _, weights in members}
     bag_scores = (
-        ensemble.geometric_mean(np.stack([probabilities for probabilities, _ in members]))
+        ensemble.combined(np.stack([bags for bags, _ in members]), labelling)
         if len(shapes) == 1
         else np.empty((0, len(scores)), np.float32)
     )

@@ -1,6 +1,8 @@
 """Training an extractor or a head (paper sections 2.2, 3.3, 4.1; PAPER.md D9 and D10).
 
-One loop serves all networks: batches of examples, soft-target cross entropy, optional mixup, Adam.
+One loop serves all networks: batches of examples, soft targets, optional mixup, Adam. The loss is
+cross entropy where a clip has one label, binary cross entropy where several. An epoch is a pass
+over the examples, or so many steps as the configuration says, which may be several passes.
 Everything random is drawn anew per epoch from (seed, epoch). So a trainer that continues from
 ``state_dict`` goes on exactly as one that was never stopped, and keeps no generator states.
 
@@ -10,12 +12,12 @@ Several workers may train one network together, as a ``Group`` (``tagger.optimis
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import chain, count, islice
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from tagger import metrics, mixup
 from tagger.arrays import IndexArray
@@ -23,7 +25,7 @@ from tagger.configs import TrainingConfig
 from tagger.errors import CommandError
 from tagger.examples import Examples, batches
 from tagger.optimisation import Group, Optimisation
-from tagger.prediction import inputs, predict
+from tagger.prediction import inputs, predict, summed_loss
 
 __all__ = ["EpochMetrics", "Group", "Trainer"]
 
@@ -35,9 +37,10 @@ class EpochMetrics:
     Attributes
     ----------
     epoch : its number, from 1
-    train_loss, validation_loss : cross entropy in nats, mean per example; the validation's is None
-        without validation examples
-    validation_map_at_3 : MAP@3 of the mean over each clip's examples
+    train_loss, validation_loss : in nats, mean per example; the validation's is None without
+        validation examples
+    validation_map_at_3 : MAP@3 of the mean over each clip's examples; None also where a clip has
+        several labels
     n_examples : trained on
     seconds : training and validation together
     """
@@ -130,6 +133,11 @@ class Trainer:
         """The number of the epoch whose weights are the result; 0 before the first."""
         return self._best_epoch if self.config.patience is not None else len(self.history)
 
+    @property
+    def n_steps(self) -> int:
+        """Steps so far."""
+        return self._optimisation.n_steps
+
     def weights(self) -> dict[str, Tensor]:
         """The result, on the CPU: weights of the best epoch, or the last without early stopping."""
         return self._best or self._weights()
@@ -160,7 +168,11 @@ class Trainer:
     def _batches(self, epoch: int) -> Iterator[IndexArray]:
         """Examples of each batch, the same for all workers."""
         rng = np.random.default_rng((self.config.seed, epoch, 0))
-        return batches(self._train, self.config.batches, self.config.batch_size, rng)
+        passes = (
+            batches(self._train, self.config.batches, self.config.batch_size, rng) for _ in count()
+        )
+        n_steps = self.config.steps_per_epoch
+        return next(passes) if n_steps is None else islice(chain.from_iterable(passes), n_steps)
 
     def _train_epoch(self, number: int) -> tuple[float, int]:
         """Mean loss per example, and how many examples there were."""
@@ -180,7 +192,7 @@ class Trainer:
         values, targets = self._mixed(batch, mine, rng)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self.config.bfloat16):
             logits = self._optimisation.network(*values)
-        loss = cross_entropy(logits.float(), targets, reduction="sum")
+        loss = summed_loss(logits.float(), targets, self._train.labelling)
         self._optimisation.step(loss / len(batch))
         return loss.detach().double()
 
@@ -204,7 +216,7 @@ class Trainer:
         return torch.from_numpy(self._train.targets(which)).to(self._device)
 
     def _measure(self, number: int) -> tuple[float | None, float | None]:
-        """Validation loss per example, and MAP@3 of the mean over each clip's examples."""
+        """Validation loss per example; with one label a clip MAP@3, as ``EpochMetrics`` have it."""
         examples = self._validation
         if examples is None:
             return None, None
@@ -213,7 +225,8 @@ class Trainer:
         scores, loss = predict(self._optimisation.average, examples, which)
         _, first = np.unique(examples.takes[which], return_index=True)
         points = 0.0
-        if len(first) and np.isfinite(loss):
+        one = examples.labelling == "one"
+        if one and len(first) and np.isfinite(loss):
             ranking = metrics.rank(np.add.reduceat(scores, first))
             truth = examples.labels[which][first]
             points = metrics.average_precision(ranking, truth).sum()
@@ -222,7 +235,7 @@ class Trainer:
         self._group.add_up(sums)
         loss, n_examples, points, n_clips = sums.tolist()
         _require_finite(loss, number)
-        return loss / n_examples, points / n_clips
+        return loss / n_examples, points / n_clips if one else None
 
 
 def _require_finite(loss: float, epoch: int) -> None:

@@ -8,7 +8,7 @@ from pipelines.cli.paper_verbs import Bundle, Reproduce
 from pipelines.cli.query_verbs import Export, Query
 from pipelines.cli.report_verbs import Report
 from pipelines.cli.search_verbs import Search
-from pipelines.cli.tagging_verbs import Demo, Status, Tag
+from pipelines.cli.tagging_verbs import Demo, Retag, Status, Tag
 from pipelines.cli.training_verbs import (
     Embed,
     Evaluate,
@@ -23,6 +23,7 @@ from pipelines.cli.verb import Verb
 
 VERBS: Final[dict[str, type[Verb]]] = {
     "tag": Tag,
+    "retag": Retag,
     "submit": Submit,
     "status": Status,
     "query": Query,
