@@ -59,7 +59,9 @@ class Chosen:
     kind: str
 
 
-def choose(ask: Ask, scope: str, tags: Sequence[str], n_each: int) -> dict[str, list[Chosen]]:
+def choose(
+    ask: Ask, scope: str, tags: Sequence[str], n_each: int, of_any_rank: bool = False
+) -> dict[str, list[Chosen]]:
     """The clips of each tag.
 
     Parameters
@@ -67,18 +69,20 @@ def choose(ask: Ask, scope: str, tags: Sequence[str], n_each: int) -> dict[str, 
     scope : the clips that are looked at, as SELECT has them behind FROM
     tags : that get a gallery
     n_each : clips of each kind
+    of_any_rank : every clip that has a tag is one of it, whatever its rank
 
     Returns
     -------
     by tag, in the order of ``tags``, those that have clips; of each tag in the order of kinds
     """
+    is_one = "true" if of_any_rank else "rank = 1 OR heard_s > 0"
     found = rows(
         ask,
         f"""
         WITH found AS (
             SELECT clip_id, tag, score, coalesce(max_score, score) AS strength
             FROM current_tags SEMI JOIN {scope} AS scope USING (clip_id)
-            WHERE (rank = 1 OR heard_s > 0) AND {among("tag", tags)}),
+            WHERE ({is_one}) AND {among("tag", tags)}),
         placed AS (
             SELECT *,
                 row_number() OVER (PARTITION BY tag ORDER BY strength DESC, clip_id) AS best,

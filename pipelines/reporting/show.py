@@ -5,9 +5,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from pipelines.reporting.curves import Curves, curves
 from pipelines.reporting.gallery import Entry
 from pipelines.reporting.hearing import Listener, Sound
-from pipelines.reporting.media import SOUND_BITS_PER_S, frames, mp3, picture
+from pipelines.reporting.media import SOUND_BITS_PER_S, frames, mp3, picture, shades
 from pipelines.reporting.page import Keep, clock, name
 from tagger.errors import ClipError
 
@@ -28,6 +29,7 @@ class Shown:
     problem : why there is neither picture nor sound, or ""
     picture, sound : what the page calls them
     alt : the picture in words
+    drawn : what is drawn over it, None without one
     is_novel : whether it is none of the model's tags
     """
 
@@ -38,6 +40,7 @@ class Shown:
     picture: str = ""
     sound: str = ""
     alt: str = ""
+    drawn: Curves | None = None
     width: int = WIDTH
     height: int = HEIGHT
 
@@ -73,7 +76,8 @@ def show(
 
 
 def _shown(number: int, entry: Entry, is_novel: bool, sound: Sound, keep: Keep) -> Shown:
-    drawn = picture(frames(sound, entry.clip.peak), WIDTH, HEIGHT)
+    bands = frames(sound, entry.clip.peak)
+    drawn = picture(bands, WIDTH, HEIGHT, shades(bands))
     return Shown(
         number,
         entry,
@@ -81,6 +85,7 @@ def _shown(number: int, entry: Entry, is_novel: bool, sound: Sound, keep: Keep) 
         picture=keep(drawn, ".webp"),
         sound=keep(mp3(sound), ".mp3"),
         alt=_in_words(entry),
+        drawn=curves(entry.moments, *entry.span),
     )
 
 
