@@ -7,97 +7,27 @@ module needs no torch.
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar, get_args
+from typing import Any, Final, TypeVar, get_args
 
 import fsspec
 
+from tagger.card_parts import ExtractorCard, MemberCard, check_name
 from tagger.errors import CommandError
-from tagger.labels import Label, LabelSet
+from tagger.labels import Label, Labelling, LabelSet
 from tagger.logmel import FRONT_END
 
-CARD_FORMAT: Final = 1
+CARD_FORMAT: Final = 2
 CARD_FILE: Final = "card.json"
 BUNDLED: Final = Path(__file__).parent / "models" / "esc10"
 
-HeadKind = Literal["attention"]
 Read = Callable[[str, str], bytes]
 """Gives the bytes of a file of a model, from the model's folder or URI and the file's name."""
 
 _Part = TypeVar("_Part")
-
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # also part of folder and file names
-_WEIGHTS: Final = re.compile(r"[A-Za-z0-9_.-]+\.safetensors")  # beside the card, nowhere else
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
-
-
-def _check_name(name: str) -> None:
-    if not _NAME.fullmatch(name):
-        raise CommandError(f"{name!r} is no name of letters, digits, '.', '_' and '-'")
-
-
-def _check_weights(file: str, sha256: str) -> None:
-    if not _WEIGHTS.fullmatch(file):
-        raise CommandError(f"{file!r} is no safetensors file beside the card")
-    if not _SHA256.fullmatch(sha256):
-        raise CommandError(f"{sha256!r} is no sha256")
-
-
-@dataclass(frozen=True)
-class ExtractorCard:
-    """One fine-tuned VGGish.
-
-    Attributes
-    ----------
-    name : what members and tables call it
-    config : the fields of ``configs.VGGishConfig``
-    weights, sha256 : name of its weight file beside the card, and that file's hash
-
-    Raises
-    ------
-    CommandError : on construction, where a name or a hash is malformed
-    """
-
-    name: str
-    config: Mapping[str, Any]
-    weights: str
-    sha256: str
-
-    def __post_init__(self) -> None:
-        _check_name(self.name)
-        _check_weights(self.weights, self.sha256)
-
-
-@dataclass(frozen=True)
-class MemberCard:
-    """One member of the ensemble: a head upon the embeddings of an extractor.
-
-    Attributes
-    ----------
-    extractor : name of the extractor
-    kind : of head
-    config : the fields of ``configs.AttentionConfig``
-    weights, sha256 : name of its weight file beside the card, and that file's hash
-
-    Raises
-    ------
-    CommandError : on construction, where the kind is unknown or a name or a hash is malformed
-    """
-
-    extractor: str
-    kind: HeadKind
-    config: Mapping[str, Any]
-    weights: str
-    sha256: str
-
-    def __post_init__(self) -> None:
-        if self.kind not in get_args(HeadKind):
-            raise CommandError(f"this tagger knows no head of the kind {self.kind!r}")
-        _check_weights(self.weights, self.sha256)
 
 
 @dataclass(frozen=True)
@@ -112,6 +42,7 @@ class Card:
     labels : in the order of the heads' outputs
     extractors, members : in the order in which results are given
     front_end : the constants of ``tagger.logmel`` that the model was trained with
+    labelling : whether its scores are those of one label a clip, or of several
     about : how it was made and how well it does: training data, split, metrics, versions
 
     Raises
@@ -124,6 +55,7 @@ class Card:
     extractors: tuple[ExtractorCard, ...]
     members: tuple[MemberCard, ...]
     front_end: Mapping[str, Any] = field(default_factory=lambda: dict(FRONT_END))
+    labelling: Labelling = "one"
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -133,7 +65,9 @@ class Card:
             raise TypeError("an identifier of a label that is not text")
         if self.labels or self.members:
             LabelSet(self.labels)
-        _check_name(self.name)
+        check_name(self.name)
+        if self.labelling not in get_args(Labelling):
+            raise CommandError(f"this tagger knows no labelling {self.labelling!r}")
         if self.front_end != FRONT_END:
             raise CommandError("made for another front end than this tagger's")
         extractors = [part.name for part in self.extractors]
@@ -177,15 +111,23 @@ class ModelFiles:
     weights: Mapping[str, bytes]
 
 
+OF_FORMAT_2: Final = {"labelling": "one"}
+"""What cards of format 1 lack, with what they say so. A card of format 2 has at least one that says
+otherwise, and no other; so a model of format 1 keeps its ``model_id``."""
+
+
 def to_json(card: Card) -> dict[str, Any]:
     """The content of ``card.json``."""
+    added = {name: getattr(card, name) for name in OF_FORMAT_2}
+    added = {name: value for name, value in added.items() if value != OF_FORMAT_2[name]}
     return {
-        "format": CARD_FORMAT,
+        "format": CARD_FORMAT if added else 1,
         "name": card.name,
         "labels": [vars(label) for label in card.labels],
         "front_end": dict(card.front_end),
         "extractors": [vars(extractor) for extractor in card.extractors],
         "members": [vars(member) for member in card.members],
+        **added,
         "about": dict(card.about),
     }
 
@@ -247,12 +189,15 @@ def _parse(data: bytes, url: str) -> Card:
     try:
         content = json.loads(data)
         version = content.pop("format")
-        if version != CARD_FORMAT:
+        if version not in range(1, CARD_FORMAT + 1):
             raise CommandError(
-                f"card format {version!r}, this tagger reads {CARD_FORMAT}; use the version of "
-                "the tagger that made the model"
+                f"card format {version!r}, this tagger reads up to {CARD_FORMAT}; use the version "
+                "of the tagger that made the model"
             )
-        return _card(**content)
+        card = _card(**content)
+        if to_json(card)["format"] != version:
+            raise CommandError(f"a card of format {version} with what another format has")
+        return card
     except CommandError as error:
         raise CommandError(f"model {url}: {error}") from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:

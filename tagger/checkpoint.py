@@ -19,10 +19,11 @@ from safetensors.torch import save as save_safetensors
 from torch import nn
 
 from tagger.attention import MultiLevelAttention
-from tagger.card import CARD_FILE, Card, ExtractorCard, MemberCard, ModelFiles, to_json
+from tagger.card import CARD_FILE, Card, ModelFiles, to_json
+from tagger.card_parts import ExtractorCard, MemberCard
 from tagger.configs import AttentionConfig, VGGishConfig
 from tagger.errors import CommandError
-from tagger.labels import Label
+from tagger.labels import Label, Labelling
 from tagger.vggish import VGGish
 
 _Network = TypeVar("_Network", bound=nn.Module)
@@ -66,13 +67,14 @@ def save(
     heads: Sequence[tuple[str, MultiLevelAttention]],
     about: Mapping[str, Any],
     dtype: torch.dtype = torch.float32,
+    labelling: Labelling = "one",
 ) -> Card:
     """Write a model: one safetensors file per network, then ``card.json``.
 
     Parameters
     ----------
     folder : made if need be; files of the same names are overwritten
-    name, labels, about : as on ``Card``
+    name, labels, about, labelling : as on ``Card``
     extractors : by name
     heads : per member the name of its extractor and its head
     dtype : how weight matrices are stored; float16 halves the files (loading gives float32 either
@@ -95,7 +97,14 @@ def save(
         )
         for i, (key, head) in enumerate(heads)
     ]
-    card = Card(name, tuple(labels), tuple(extractor_cards), tuple(member_cards), about=about)
+    card = Card(
+        name,
+        tuple(labels),
+        tuple(extractor_cards),
+        tuple(member_cards),
+        labelling=labelling,
+        about=about,
+    )
     text = json.dumps(to_json(card), indent=2, ensure_ascii=False)
     (folder / CARD_FILE).write_text(text + "\n", encoding="utf-8")
     return card

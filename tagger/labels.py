@@ -10,12 +10,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 
 from tagger.arrays import IndexArray
 from tagger.errors import CommandError
+
+Labelling = Literal["one", "several"]
+"""Whether a clip has exactly one label, or any number of them, none included."""
 
 _DIRECTIONS: Final = frozenset(
     {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tagger.card import Card, ExtractorCard, MemberCard, read_model, to_json
+from tagger.card import Card, read_model, to_json
+from tagger.card_parts import ExtractorCard, MemberCard
 from tagger.errors import CommandError
 from tagger.labels import Label
 
@@ -101,8 +102,46 @@ def test_not_a_card(folder, data):
 
 
 def test_another_format(folder):
-    edit(folder, lambda card: card.update(format=2))
-    assert "card format 2, this tagger reads 1" in complaint(folder)
+    edit(folder, lambda card: card.update(format=3))
+    assert "card format 3, this tagger reads up to 2" in complaint(folder)
+
+
+def test_a_card_of_the_first_format_stays_what_it_was():
+    """Byte for byte, in what its ``model_id`` is made of."""
+    card = a_card()
+    decisive = {
+        "format": 1,
+        "name": "small",
+        "labels": [vars(label) for label in card.labels],
+        "front_end": card.front_end,
+        "extractors": [vars(part) for part in card.extractors],
+        "members": [vars(part) for part in card.members],
+    }
+    assert to_json(card) == decisive | {"about": card.about}
+    digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+    assert card.model_id == f"small-{digest[:8]}"
+
+
+def test_a_card_of_several_labels_a_clip_has_format_2(folder):
+    card = a_card(labelling="several")
+    content = to_json(card)
+    assert (content["format"], content["labelling"]) == (2, "several")
+    (folder / "card.json").write_text(json.dumps(content))
+    assert read_model(folder).card == card
+    assert card.model_id != a_card().model_id
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"format": 1, "labelling": "several"}, "a card of format 1 with what another format has"),
+        ({"format": 2}, "a card of format 2 with what another format has"),
+        ({"format": 2, "labelling": "many"}, "no labelling 'many'"),
+    ],
+)
+def test_a_card_whose_fields_do_not_fit_its_format(folder, change, what):
+    edit(folder, lambda card: card.update(change))
+    assert what in complaint(folder)
 
 
 def test_another_front_end(folder):
