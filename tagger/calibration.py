@@ -53,6 +53,16 @@ class Calibration:
             raise CommandError("a precision that is not above 0, and 1 at most")
 
     @property
+    def aim(self) -> str:
+        """What the thresholds were tuned for, in words."""
+        return "best F1" if self.precision is None else f"precision {self.precision:g}"
+
+    @property
+    def never(self) -> list[int]:
+        """The classes that no score is enough for."""
+        return [k for k, value in enumerate(self.thresholds) if value is None]
+
+    @property
     def least_scores(self) -> DoubleArray:
         """The thresholds (K,) as numbers, infinite where no score is enough."""
         return np.array([np.inf if value is None else value for value in self.thresholds])

@@ -18,7 +18,7 @@ from pipelines.storage.store import open_store
 from pipelines.tagging.job import TagJob
 from pipelines.tagging.preview import preview
 from pipelines.training import evaluate
-from pipelines.training.jobs import EvaluateJob
+from pipelines.training.evaluation_job import EvaluateJob
 from tagger import Tagger, levels
 from tests.support.sounds import write_sounds
 

@@ -13,10 +13,10 @@ from pipelines.cli.terminal import show_figures, show_json, show_lines, show_not
 from pipelines.cli.verb import Verb
 from pipelines.runtime.limits import TrainResources
 from pipelines.storage.store import open_store
+from pipelines.training.evaluation_job import EvaluateJob, PublishJob
 from pipelines.training.jobs import (
     SCRATCH,
     EmbedJob,
-    EvaluateJob,
     ExtractorSpec,
     FinetuneJob,
     FitJob,
@@ -24,7 +24,6 @@ from pipelines.training.jobs import (
     InWorkFolder,
     OnExtractors,
     PrepareJob,
-    PublishJob,
 )
 from tagger.configs import CNN_TRAINING, LSTMConfig
 from tagger.errors import OptionError

@@ -133,7 +133,7 @@ class ExtractorSpec:
     """Training."""
 
     def __post_init__(self) -> None:
-        _check_name(self.name)
+        check_name(self.name)
         _check_copies(self.copies)
         if self.network == "baseline":
             if self.vggish != VGGishConfig():
@@ -162,7 +162,7 @@ class HeadSpec:
     """Training."""
 
     def __post_init__(self) -> None:
-        _check_name(self.name)
+        check_name(self.name)
         _check_copies(self.copies)
         if self.name == CLASSIFIER:
             raise OptionError("name", f"must not be {CLASSIFIER}: that is an extractor's own head")
@@ -210,64 +210,7 @@ class FitJob(OnExtractors):
         _distinct("head", [spec.name for spec in self.heads])
 
 
-@dataclass(frozen=True, kw_only=True)
-class PublishJob:
-    """What ``evaluate`` writes where a model is to be published."""
-
-    folder: str
-    """Local folder of the model."""
-
-    name: str
-    """The model's name on its card."""
-
-    extractors: tuple[str, ...] = ()
-    """Extractors whose members to publish; empty: all that were evaluated."""
-
-    float16: bool = False
-    """Store the weights in float16."""
-
-    command: tuple[str, ...] = ()
-    """Verb and flags of the command that made the model, for the card."""
-
-    notes: dict[str, str] = field(default_factory=dict)
-    """What else the card is to tell."""
-
-    def __post_init__(self) -> None:
-        check_local_model(self.folder)
-
-
-def member(text: str) -> tuple[str, str]:
-    """A (head, extractor) pair from ``HEAD:EXTRACTOR``."""
-    head, separator, extractor = text.partition(":")
-    if not separator:
-        raise OptionError("members", f"takes pairs HEAD:EXTRACTOR, not {text}")
-    return head, extractor
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateJob(InWorkFolder):
-    """One run of ``evaluate``: one ensemble, all its members together."""
-
-    name: str
-    """Name to give to the evaluation in the work folder; also the name of a published model."""
-
-    members: tuple[tuple[str, str], ...] = field(
-        metadata={"metavar": "HEAD:EXTRACTOR", "parse": member}
-    )
-    """Members of the ensemble: heads upon extractors of the work folder, such as F:mine B:mine.
-    Those that were trained for the same test clips form one ensemble. The head named classifier is
-    the extractor's own."""
-
-    publish: PublishJob | None = None
-    """The model to write, if any."""
-
-    def __post_init__(self) -> None:
-        _check_name(self.name)
-        if not self.members:
-            raise OptionError("members", "must name at least one")
-
-
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
     """Names are parts of paths, and of ``HEAD:EXTRACTOR``."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise OptionError(
@@ -279,12 +222,6 @@ def _check_name(name: str) -> None:
 def _check_copies(copies: int) -> None:
     if copies < 0:
         raise OptionError("copies", "must be 0 or more")
-
-
-def check_local_model(folder: str) -> None:
-    """CommandError for a folder of a model to write that is not on this machine."""
-    if not is_local(folder):
-        raise CommandError(f"{folder}: a model is written to a local folder; copy it from there")
 
 
 def _distinct(what: str, names: list[str]) -> None:
