@@ -55,11 +55,12 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 
 bench: $(READY)
-	$(BIN)/python -m benchmarks.embedding
-	$(BIN)/python -m benchmarks.tag_job
-	$(BIN)/python -m benchmarks.growth
-	$(BIN)/python -m benchmarks.housekeeping
-	$(BIN)/python -m benchmarks.search
+	$(BIN)/python -m benchmarks.embedding --write
+	$(BIN)/python -m benchmarks.tag_job --write
+	$(BIN)/python -m benchmarks.growth --write
+	$(BIN)/python -m benchmarks.housekeeping --write
+	$(BIN)/python -m benchmarks.search --peers --write
+	$(BIN)/python -m benchmarks.page
 
 soak: $(READY)
 	KILLS=5 $(BIN)/python -m pytest tests/e2e/test_kills.py

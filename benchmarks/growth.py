@@ -1,12 +1,12 @@
 """What many clips and long recordings cost: does anything grow that should not?
 
-    python -m benchmarks.growth [--listed N] [--clips N] [--hours H] [--write]
+    python -m benchmarks.growth [--listed N] [--clips N ...] [--hours H ...] [--write]
 
 - ``schedule``: N listed clips to the first batch that a worker has done, Ray started and the
   listing itself apart (its rows are made up, and name files that are not there).
-- ``clips``: one job over N clips of 0.3 to 1.3 s: CPU time a clip and the driver's memory in the
+- ``clips``: a job over N clips of 0.3 to 1.3 s: CPU time a clip and the driver's memory in the
   first and the last third.
-- ``hours``: one job over a recording of H hours.
+- ``hours``: a job over a recording of H hours.
 
 MiB is the largest resident set of any one process of the job, what it shares with others apart;
 driver MiB all of the driver's.
@@ -42,8 +42,8 @@ RATE_HZ = 44_100
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--listed", type=int, default=1_000_000)
-    parser.add_argument("--clips", type=int, default=100_000)
-    parser.add_argument("--hours", type=float, default=10.0)
+    parser.add_argument("--clips", type=int, nargs="*", default=[1_000, 10_000, 100_000])
+    parser.add_argument("--hours", type=float, nargs="*", default=[10.0, 24.0])
     parser.add_argument("--write", action="store_true", help="keep the figures in results/")
     flags = parser.parse_args()
     rows = []
@@ -51,13 +51,15 @@ def main() -> None:
         top = Path(folder)
         if flags.listed:
             rows.append(apart(schedule, flags.listed, top / "schedule"))
-        if flags.clips:
-            make_clips(top / "clips", flags.clips)
-            rows.append(thirds(*job(top / "clips", top / "of-clips"), top / "of-clips"))
-        if flags.hours:
-            make_recording(top / "long", flags.hours)
-            figures, _ = job(top / "long", top / "of-long")
-            rows.append({"what": f"{flags.hours:g} hours"} | figures)
+        for n in flags.clips:
+            audio, out = top / f"{n}-clips", top / f"of-{n}-clips"
+            make_clips(audio, n)
+            rows.append(thirds(*job(audio, out), out))
+        for hours in flags.hours:
+            audio = top / f"{hours:g}-hours"
+            make_recording(audio, hours)
+            figures, _ = job(audio, top / f"of-{hours:g}-hours")
+            rows.append({"what": f"{hours:g} hours"} | figures)
     for row in rows:
         show("growth", [row])
     if flags.write:
@@ -121,7 +123,7 @@ def make_clips(folder: Path, n: int) -> None:
     """``n`` names of 40 contents."""
     folder.mkdir()
     rng = np.random.default_rng(0)
-    originals = [folder.parent / f"{i}.wav" for i in range(40)]
+    originals = [folder.parent / f"{i}.wav" for i in range(40)]  # beside it: no clips of the job
     for path in originals:
         samples = 0.1 * rng.standard_normal(round(rng.uniform(0.3, 1.3) * 16_000))
         soundfile.write(path, samples, 16_000)
@@ -208,6 +210,7 @@ def thirds(figures: dict[str, Any], watched: Watched, out: Path) -> dict[str, An
     driver_mib = np.interp(ends, watched.at, watched.driver_mib)
     return {
         "what": f"{len(done_at)} clips",
+        "clips": len(done_at),
         **figures,
         "first third CPU ms/clip": 1e3 * cpu_s[0] / n,
         "last third CPU ms/clip": 1e3 * cpu_s[2] / n,

@@ -17,8 +17,8 @@ VERSIONS_OF = ("ray", "torch", "numpy", "soxr", "soundfile", "librosa", "torchvg
 
 def show(title: str, rows: Sequence[dict[str, Any]]) -> None:
     """Print rows as an aligned table."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    cells = [columns] + [[_text(row.get(name, "")) for name in columns] for row in rows]
+    columns = columns_of(rows)
+    cells = [columns] + [[text_of(row.get(name, "")) for name in columns] for row in rows]
     widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in cells]
     sys.stdout.write(f"\n{title}\n\n" + "\n".join(lines) + "\n")
@@ -67,5 +67,13 @@ def _cpu() -> str:
     )
 
 
-def _text(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+def columns_of(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """All columns that any row has, in order of appearance."""
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def text_of(value: object) -> str:
+    """A figure as it is shown: three digits that count."""
+    if isinstance(value, float):
+        return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return str(value)

@@ -4,11 +4,12 @@
 
 torchvggish's loop is what its README shows: ``wavfile_to_examples`` and the network, one file at a
 time. Ours runs twice: with a network of the same size (Table 1, random weights), and with the
-bundled model. ``of stages`` is the job's rate as a share of what the workers' time in the stages
-alone would allow, start-up of Ray and of the actors included in the job's.
+bundled model. ``of stages`` is the job's rate as a share of what the CPU time of the stages alone
+would allow on these cores, start-up of Ray and of the actors included in the job's.
 """
 
 import argparse
+import os
 import shutil
 import tempfile
 import time
@@ -101,13 +102,13 @@ def whole_job(name: str, folder: Path, model: Path) -> dict[str, Any]:
     summary = tag(job, ["benchmark"]).summary()
     spent_s = time.perf_counter() - start
     n_clips = summary["n_tagged"]
-    stages_s = sum(summary["seconds"].values()) / (torch.get_num_threads() or 1)
+    stages_s = sum(summary["cpu_seconds"].values()) / len(os.sched_getaffinity(0))
     return {
         "what": f"tag, {name}",
         "clips": n_clips,
         "clips/s": n_clips / spent_s,
         "of stages": stages_s / spent_s,
-        **{f"{stage} ms/clip": 1e3 * s / n_clips for stage, s in summary["seconds"].items()},
+        **{f"{what} CPU ms/clip": 1e3 * s / n_clips for what, s in summary["cpu_seconds"].items()},
     }
 
 

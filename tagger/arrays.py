@@ -1,5 +1,7 @@
 """The array types of the library, each declared once; shapes stand where arrays are used."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -17,6 +19,12 @@ ComplexArray = npt.NDArray[np.complex64]
 
 IndexArray = npt.NDArray[np.int64]
 """Rows of a table, numbers of classes, positions."""
+
+BoolArray = npt.NDArray[np.bool_]
+"""Label sets, (n_clips, K): which labels each clip has; and other choices."""
+
+LabelArray = npt.NDArray[Any]
+"""The labels of clips: class numbers (n_clips,) int64 where each has one, else label sets."""
 
 ByteArray = npt.NDArray[np.uint8]
 """Embeddings quantised to 8 bits, as the AudioSet release has them."""

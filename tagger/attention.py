@@ -1,4 +1,4 @@
-"""The multi-level attention model (paper section 3.4, Figures 1 and 2; PAPER.md D16 to D18).
+"""The multi-level attention model (paper section 3.4, Figures 1 and 2; PAPER.md D16 to D18, D33).
 
 Conventions: a bag is (n_segments, 128) embeddings; K is the number of classes; the paper's symbols
 are kept: f_k(x_n) the classification of segment x_n, v_k(x_n) its weight, p_nk the weight
@@ -7,6 +7,9 @@ normalised over the segments of the bag.
 With one segment a bag every p is 1, and the model is the plain "one second DNN with level
 concatenation" of section 4.1 (rows of Table 2, row A of Table 3). With ``levels=(3,)`` it is the
 single-level attention of Kong et al. 2017.
+
+Where a clip has several labels, f_k and v_k are sigmoids: each class has a probability and an
+attention of its own, as in Kong et al. 2019 and, for f_k, in PANNs (Kong et al. 2020).
 """
 
 from itertools import pairwise
@@ -16,6 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from tagger.configs import AttentionConfig
+from tagger.labels import Labelling
+from tagger.prediction import probabilities
 from tagger.schema import EMBEDDING_SIZE
 
 WEIGHT_FLOOR: Final = 1e-7  # v is kept in [floor, 1 - floor] before it is normalised
@@ -36,36 +41,44 @@ def _dense(n_in: int, n_out: int) -> nn.Sequential:
 class Attention(nn.Module):
     """One attention module (Figure 1): sum over n of p_nk f_k(x_n)."""
 
-    def __init__(self, n_in: int, n_classes: int) -> None:
+    def __init__(self, n_in: int, n_classes: int, labelling: Labelling) -> None:
         super().__init__()
+        self.labelling = labelling
         self.weight = _dense(n_in, n_classes)
         self.classification = _dense(n_in, n_classes)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Predictions (batch, K), weights p (batch, n_segments, K) of (batch, n_segments, n_in)."""
-        v = self.weight(x).softmax(-1).clamp(WEIGHT_FLOOR, 1.0 - WEIGHT_FLOOR)
+        v = probabilities(self.weight(x), self.labelling).clamp(WEIGHT_FLOOR, 1.0 - WEIGHT_FLOOR)
         p = v / v.sum(1, keepdim=True)
-        f = self.classification(x).softmax(-1)
+        f = probabilities(self.classification(x), self.labelling)
         return (p * f).sum(1), p
 
 
 class MultiLevelAttention(nn.Module):
-    """Three hidden layers, attention on each level, one softmax layer on top (Figure 2)."""
+    """Three hidden layers, attention on each level, one layer on top (Figure 2)."""
 
-    def __init__(self, n_classes: int, config: AttentionConfig = AttentionConfig()) -> None:
+    def __init__(
+        self,
+        n_classes: int,
+        config: AttentionConfig = AttentionConfig(),
+        labelling: Labelling = "one",
+    ) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.labelling = config, labelling
         self.input_norm = _TimeNorm(EMBEDDING_SIZE)
         widths = [EMBEDDING_SIZE] + [config.hidden] * max(config.levels)
         self.hidden = nn.ModuleList(
             nn.Sequential(*_dense(n_in, n_out), nn.ReLU(inplace=True), nn.Dropout(config.dropout))
             for n_in, n_out in pairwise(widths)
         )
-        self.attentions = nn.ModuleList(Attention(config.hidden, n_classes) for _ in config.levels)
+        self.attentions = nn.ModuleList(
+            Attention(config.hidden, n_classes, labelling) for _ in config.levels
+        )
         self.final = _dense(n_classes * len(config.levels), n_classes)
 
     def forward(self, bags: Tensor) -> Tensor:
-        """Logits (batch, K) of bags (batch, n_segments, 128); softmax makes them the prediction."""
+        """Logits (batch, K) of bags (batch, n_segments, 128), before softmax or sigmoid."""
         return self.explain(bags)[0]
 
     def explain(self, bags: Tensor) -> tuple[Tensor, Tensor]:

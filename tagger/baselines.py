@@ -19,7 +19,7 @@ CNN_HOP: Final = 12.5  # frames, 0.125 s
 
 
 class LSTMHead(nn.Module):
-    """One LSTM layer, whose last output a softmax layer classifies."""
+    """One LSTM layer, whose last output a layer classifies."""
 
     def __init__(self, n_classes: int, config: LSTMConfig = LSTMConfig()) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class LSTMHead(nn.Module):
 
 
 class BaselineCNN(nn.Module):
-    """100 kernels 7x7, pool 3/2, 150 5x5, pool 3/2, 200 3x3, global maximum, softmax layer.
+    """100 kernels 7x7, pool 3/2, 150 5x5, pool 3/2, 200 3x3, global maximum, one layer.
 
     The challenge's code starts from weights of standard deviation 0.001 and trains for 40 thousand
     steps; ``vggish.initialise`` gives it a start from which far fewer do.

@@ -56,7 +56,7 @@ def build(files: ModelFiles) -> Ensemble:
     n_classes = len(card.labels)
     return Ensemble(
         {part.name: _built(_extractor, part, files) for part in card.extractors},
-        [_built(partial(_head, n_classes), part, files) for part in card.members],
+        [_built(partial(_head, n_classes, card.labelling), part, files) for part in card.members],
     )
 
 
@@ -68,7 +68,6 @@ def save(
     heads: Sequence[tuple[str, MultiLevelAttention]],
     about: Mapping[str, Any],
     dtype: torch.dtype = torch.float32,
-    labelling: Labelling = "one",
     calibration: Calibration | None = None,
 ) -> Card:
     """Write a model: one safetensors file per network, then ``card.json``.
@@ -76,9 +75,9 @@ def save(
     Parameters
     ----------
     folder : made if need be; files of the same names are overwritten
-    name, labels, about, labelling, calibration : as on ``Card``
+    name, labels, about, calibration : as on ``Card``
     extractors : by name
-    heads : per member the name of its extractor and its head
+    heads : per member the name of its extractor and its head; all of one labelling, the model's
     dtype : how weight matrices are stored; float16 halves the files (loading gives float32 either
         way). Biases and statistics, which may leave float16's range, stay as they are.
 
@@ -104,7 +103,7 @@ def save(
         tuple(labels),
         tuple(extractor_cards),
         tuple(member_cards),
-        labelling=labelling,
+        labelling=heads[0][1].labelling if heads else "one",
         calibration=calibration,
         about=about,
     )
@@ -117,8 +116,8 @@ def _extractor(config: Mapping[str, Any]) -> VGGish:
     return VGGish(VGGishConfig(**config))
 
 
-def _head(n_classes: int, config: Mapping[str, Any]) -> MultiLevelAttention:
-    return MultiLevelAttention(n_classes, AttentionConfig(**config))
+def _head(n_classes: int, labelling: Labelling, config: Mapping[str, Any]) -> MultiLevelAttention:
+    return MultiLevelAttention(n_classes, AttentionConfig(**config), labelling)
 
 
 def _built(

@@ -15,7 +15,7 @@ Columns of ``Dataset.clips``, one row per clip in metadata order:
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -25,6 +25,7 @@ import pandas as pd
 
 from tagger import layouts
 from tagger.arrays import IndexArray
+from tagger.corrections import corrected, labelled
 from tagger.errors import CommandError
 from tagger.labels import LabelSet
 
@@ -43,11 +44,13 @@ class Dataset:
     layout : a key of ``layouts.READERS``
     labels : in the order of their class numbers
     clips : one row per clip; the module lists the columns
+    notes : lines about corrections, and what was left out
     """
 
     layout: str
     labels: LabelSet
     clips: pd.DataFrame
+    notes: tuple[str, ...] = ()
 
     def truth(self) -> IndexArray:
         """Class of each clip, (n_clips,) int64; -1 for ignored test clips."""
@@ -77,7 +80,9 @@ class Dataset:
         return digest.hexdigest()
 
 
-def load(path: str | Path, *, layout: str | None = None) -> Dataset:
+def load(
+    path: str | Path, *, layout: str | None = None, corrections: Sequence[str | Path] = ()
+) -> Dataset:
     """Read and check a data set.
 
     Parameters
@@ -85,6 +90,8 @@ def load(path: str | Path, *, layout: str | None = None) -> Dataset:
     path : its folder, or a CSV of uri and label
     layout : a key of ``layouts.READERS``; None: it is detected. "esc10" finds ESC-10 within ESC-50
         too
+    corrections : CSVs of uri and label, and of answer, if people answered (``tagger.corrections``);
+        together they hold one label for each of their clips
 
     Raises
     ------
@@ -95,6 +102,12 @@ def load(path: str | Path, *, layout: str | None = None) -> Dataset:
     if layout not in layouts.READERS:
         raise CommandError(f"no layout {layout!r}; there are {', '.join(layouts.READERS)}")
     raw, of_layout = layouts.READERS[layout](path)
+    notes: tuple[str, ...] = ()
+    if raw["answer"].any():
+        raw, notes = labelled(raw, path)
+    if corrections:
+        raw, more = _corrected(raw, corrections)
+        notes += more
     if raw.empty:
         raise CommandError(f"{path}: there is no audio in it")
     _refuse(path, "clips without a name", raw["uri"][raw["name"] == ""])
@@ -104,17 +117,27 @@ def load(path: str | Path, *, layout: str | None = None) -> Dataset:
     unlabelled = (raw["label"] == "") & (raw["usage"] != IGNORED)
     _refuse(path, "clips without a label", places[unlabelled])
     labels = of_layout or LabelSet.of(sorted(set(raw["label"]) - {""}))
-    dataset = Dataset(layout, labels, _typed(raw, path))
+    dataset = Dataset(layout, labels, _typed(raw, path), notes)
     present = set(dataset.truth()[dataset.development()])
     empty = [name for index, name in enumerate(labels.names) if index not in present]
     _refuse(path, "classes without clips to train on", empty)
     return dataset
 
 
+def _corrected(
+    raw: pd.DataFrame, files: Sequence[str | Path]
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The raw table with the corrections of some CSVs, and lines about them."""
+    every = [layouts.READERS["csv"](Path(file))[0] for file in files]
+    answers, left_out = labelled(pd.concat(every, ignore_index=True), ", ".join(map(str, files)))
+    raw, changed = corrected(raw, answers)
+    return raw, (changed, *left_out)
+
+
 def _typed(raw: pd.DataFrame, path: Path) -> pd.DataFrame:
     """The raw table with types, nulls and sizes."""
     places = _places(raw)
-    clips = raw.astype("string").replace("", pd.NA)
+    clips = raw.drop(columns="answer").astype("string").replace("", pd.NA)
     clips["split"] = clips["split"].fillna("train")
     unknown = ~clips["split"].isin(_SPLITS)
     _refuse(path, f"clips whose split is not one of {', '.join(_SPLITS)}", places[unknown])

@@ -1,7 +1,7 @@
 """From bag predictions to the score of a clip (paper sections 3.5, 4.1, 4.2).
 
-Conventions: probabilities are float32 and sum to 1 over the last axis; K is the number of classes;
-a *member* is one extractor with its head.
+Conventions: probabilities are float32; where a clip has one label they sum to 1 over the last axis,
+where several they do not. K is the number of classes; a *member* is one extractor with its head.
 """
 
 from typing import Final, TypeVar
@@ -28,6 +28,17 @@ def geometric_mean(members: FloatArray) -> FloatArray:
     mean = np.exp(np.log(members.astype(np.float64) + LOG_FLOOR).mean(0))
     shares: FloatArray = (mean / mean.sum(-1, keepdims=True)).astype(np.float32)
     return shares
+
+
+def combined(members: FloatArray, labelling: Labelling, temperature: float = 1.0) -> FloatArray:
+    """The ensemble's probabilities (..., K) float32 from those of members, (n_members, ..., K).
+
+    Where a clip has one label it is the geometric mean (paper section 4.2); where several, the
+    arithmetic mean, and nothing is made to sum to 1 (PAPER.md D35). Then the ensemble's temperature
+    acts on it.
+    """
+    mean = geometric_mean(members) if labelling == "one" else members.mean(0)
+    return at_temperature(mean, temperature, labelling)
 
 
 def at_temperature(

@@ -16,8 +16,9 @@ from typing import Final
 import numpy as np
 
 from tagger import sampling
-from tagger.arrays import FloatArray, IndexArray, RealArray
+from tagger.arrays import FloatArray, IndexArray, LabelArray, RealArray
 from tagger.configs import Batches
+from tagger.labels import Labelling
 from tagger.segments import bags
 
 PADDING: Final = -1  # in ``Examples.index``: no row, read as zeros
@@ -32,7 +33,7 @@ class Examples:
     values : (n_values, ...) float16 or float32
     index : (n_examples,) or (n_examples, length) int64 rows of ``values``, ``PADDING`` at the end
         of sequences shorter than the longest
-    labels : (n_examples,) int64 classes
+    labels : class numbers (n_examples,) int64, or label sets (n_examples, n_classes) bool
     takes : (n_examples,) int64, which take each belongs to; ascending
     n_classes : how many classes there are
     sequences : whether examples differ in length, so that a network needs ``lengths`` too
@@ -40,7 +41,7 @@ class Examples:
 
     values: RealArray
     index: IndexArray
-    labels: IndexArray
+    labels: LabelArray
     takes: IndexArray
     n_classes: int
     sequences: bool = False
@@ -60,9 +61,18 @@ class Examples:
         lengths: IndexArray = (self.index[which] != PADDING).sum(-1)
         return lengths
 
+    @property
+    def labelling(self) -> Labelling:
+        """Whether a clip has one label or several."""
+        return "one" if self.labels.ndim == 1 else "several"
+
     def targets(self, which: IndexArray) -> FloatArray:
-        """One-hot labels of the examples ``which``, (n, n_classes) float32."""
-        return np.eye(self.n_classes, dtype=np.float32)[self.labels[which]]
+        """Labels of the examples ``which`` as (n, n_classes) float32 of 0 and 1."""
+        labels = self.labels[which]
+        if self.labelling == "one":
+            return np.eye(self.n_classes, dtype=np.float32)[labels]
+        sets: FloatArray = labels.astype(np.float32)
+        return sets
 
 
 @dataclass(frozen=True)
@@ -73,13 +83,13 @@ class Takes:
     ----------
     values : (n_values, ...) patches or embeddings, float16 or float32
     starts : (n_takes + 1,) int64
-    labels : (n_takes,) int64 classes
+    labels : class numbers (n_takes,) int64, or label sets (n_takes, n_classes) bool
     n_classes : how many classes there are
     """
 
     values: RealArray
     starts: IndexArray
-    labels: IndexArray
+    labels: LabelArray
     n_classes: int
 
     def single(self) -> Examples:

@@ -29,6 +29,7 @@ RAW: Final = (
     "uri",
     "name",
     "label",
+    "answer",
     "fold",
     "split",
     "usage",
@@ -147,7 +148,10 @@ def _folders(root: Path) -> Table:
 
 
 def _csv(path: Path) -> Table:
-    """A CSV of uri and label, and any other columns of ``RAW``; paths count from its folder."""
+    """A CSV of uri and label, and any other columns of ``RAW``; paths count from its folder.
+
+    With a column answer it holds corrections (``tagger.corrections``).
+    """
     table = read_csv(path, ["uri", "label"])
     if several := holds_several(table["label"]):
         raise CommandError(

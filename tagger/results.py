@@ -18,7 +18,8 @@ class Tag:
     ----------
     rank : from 1, the best
     tag, mid : name and AudioSet identifier of the label; ``mid`` is None where it has none
-    score : the ensemble's probability of the tag; over all labels they sum to 1
+    score : the ensemble's probability of the tag. Over all labels they sum to 1; but not with a
+        model whose clips may have several labels (``Card.labelling``), where each stands by itself
     max_score : its score in the best bag
     heard_s : seconds of the bags in which it is heard (``Event``)
 
@@ -39,9 +40,9 @@ class Prediction:
 
     Attributes
     ----------
-    scores : (K,) float32, sums to 1: mean over bags, then geometric mean over members
-    bag_scores : (n_bags, K) float32, geometric mean over members of each bag; empty when the
-        members' bags differ in size
+    scores : (K,) float32: mean over bags, then over members, as ``ensemble.combined`` makes it
+    bag_scores : (n_bags, K) float32, that mean over members of each bag; empty when the members'
+        bags differ in size
     attention : per member (n_bags, n_levels, n_segments, K) float32, the weights p
     """
 

@@ -9,32 +9,44 @@ from typing import Final
 
 import numpy as np
 
-from tagger.arrays import IndexArray
+from tagger.arrays import IndexArray, LabelArray
 
 SEMITONES: Final = tuple(n for n in range(-12, 13) if n != 0)
 """The shifts to draw from: "a integer number between (-12, 12)" (section 3.2), none of them 0."""
 
 
-def balanced(labels: IndexArray, rng: np.random.Generator) -> Iterator[IndexArray]:
+def balanced(labels: LabelArray, rng: np.random.Generator) -> Iterator[IndexArray]:
     """Batches that hold exactly one clip of each class (section 2.2, "balanced").
 
     Every class goes round through shuffles of its own; an epoch ends when the largest class has
     been used up once, so the clips of small classes come more often.
 
+    Where clips have several labels, each draws for its own label, as the mini-batch balancing of
+    PANNs does (Kong et al. 2020). So a clip may stand in a batch for each of its labels, and clips
+    without labels are drawn as if they were a class.
+
     Parameters
     ----------
-    labels : (n_clips,) class of each clip
+    labels : class numbers (n_clips,), or label sets (n_clips, K)
     rng : source of the random numbers
 
     Yields
     ------
-    (n_classes,) int64 numbers of clips, in the order of the classes
+    (n_classes,) int64 numbers of clips, in the order of the classes that there are
     """
-    clips_of = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    clips_of = _clips_of(labels)
     n_batches = max((len(clips) for clips in clips_of), default=0)
     rounds = [_shuffles(clips, n_batches, rng) for clips in clips_of]
     for batch in range(n_batches):
         yield np.array([clips[batch] for clips in rounds], np.int64)
+
+
+def _clips_of(labels: LabelArray) -> list[IndexArray]:
+    """The clips of each class that has any; last those without labels."""
+    if labels.ndim == 1:
+        return [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    members = [*labels.T, ~labels.any(1)]
+    return [np.flatnonzero(of_class) for of_class in members if of_class.any()]
 
 
 def _shuffles(clips: IndexArray, length: int, rng: np.random.Generator) -> IndexArray:
@@ -59,25 +71,28 @@ def unbalanced(n_clips: int, batch_size: int, rng: np.random.Generator) -> Itera
     yield from (part for part in np.array_split(rng.permutation(n_clips), n_batches) if len(part))
 
 
-def copies_needed(labels: IndexArray) -> IndexArray:
+def copies_needed(labels: LabelArray) -> IndexArray:
     """How many pitch-shifted copies of each clip raise its class to the largest (section 3.2).
 
     Within a class the copies are spread evenly. Where their number does not divide by that of the
-    clips, the first clips get one more.
+    clips, the first clips get one more. Of clips with several labels a copy counts for each of
+    them; the smallest classes come first, and the larger ones need what is still missing then.
 
     Parameters
     ----------
-    labels : (n_clips,) class of each clip
+    labels : class numbers (n_clips,), or label sets (n_clips, K)
 
     Returns
     -------
     (n_clips,) int64
     """
-    _, class_of, sizes = np.unique(labels, return_inverse=True, return_counts=True)
-    copies = np.zeros(len(class_of), np.int64)
-    for number, size in enumerate(sizes):
-        each, more = divmod(sizes.max() - size, size)
-        copies[class_of == number] = each + (np.arange(size) < more)
+    clips_of = _clips_of(labels)
+    largest = max(map(len, clips_of), default=0)
+    copies = np.zeros(len(labels), np.int64)
+    for clips in sorted(clips_of, key=len):
+        missing = max(0, largest - len(clips) - copies[clips].sum())
+        each, more = divmod(missing, len(clips))
+        copies[clips] += each + (np.arange(len(clips)) < more)
     return copies
 
 

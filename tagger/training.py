@@ -1,6 +1,7 @@
 """Training an extractor or a head (paper sections 2.2, 3.3, 4.1; PAPER.md D9 and D10).
 
-One loop serves all networks: batches of examples, soft-target cross entropy, optional mixup, Adam.
+One loop serves all networks: batches of examples, soft targets, optional mixup, Adam. The loss is
+cross entropy where a clip has one label, binary cross entropy where several.
 Everything random is drawn anew per epoch from (seed, epoch). So a trainer that continues from
 ``state_dict`` goes on exactly as one that was never stopped, and keeps no generator states.
 
@@ -15,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from tagger import metrics, mixup
 from tagger.arrays import IndexArray
@@ -23,7 +23,7 @@ from tagger.configs import TrainingConfig
 from tagger.errors import CommandError
 from tagger.examples import Examples, batches
 from tagger.optimisation import Group, Optimisation
-from tagger.prediction import inputs, predict
+from tagger.prediction import inputs, predict, summed_loss
 
 __all__ = ["EpochMetrics", "Group", "Trainer"]
 
@@ -35,9 +35,10 @@ class EpochMetrics:
     Attributes
     ----------
     epoch : its number, from 1
-    train_loss, validation_loss : cross entropy in nats, mean per example; the validation's is None
-        without validation examples
-    validation_map_at_3 : MAP@3 of the mean over each clip's examples
+    train_loss, validation_loss : in nats, mean per example; the validation's is None without
+        validation examples
+    validation_map_at_3 : MAP@3 of the mean over each clip's examples; None also where a clip has
+        several labels
     n_examples : trained on
     seconds : training and validation together
     """
@@ -180,7 +181,7 @@ class Trainer:
         values, targets = self._mixed(batch, mine, rng)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self.config.bfloat16):
             logits = self._optimisation.network(*values)
-        loss = cross_entropy(logits.float(), targets, reduction="sum")
+        loss = summed_loss(logits.float(), targets, self._train.labelling)
         self._optimisation.step(loss / len(batch))
         return loss.detach().double()
 
@@ -204,7 +205,7 @@ class Trainer:
         return torch.from_numpy(self._train.targets(which)).to(self._device)
 
     def _measure(self, number: int) -> tuple[float | None, float | None]:
-        """Validation loss per example, and MAP@3 of the mean over each clip's examples."""
+        """Validation loss per example; with one label a clip MAP@3, as ``EpochMetrics`` have it."""
         examples = self._validation
         if examples is None:
             return None, None
@@ -213,7 +214,8 @@ class Trainer:
         scores, loss = predict(self._optimisation.average, examples, which)
         _, first = np.unique(examples.takes[which], return_index=True)
         points = 0.0
-        if len(first) and np.isfinite(loss):
+        one = examples.labelling == "one"
+        if one and len(first) and np.isfinite(loss):
             ranking = metrics.rank(np.add.reduceat(scores, first))
             truth = examples.labels[which][first]
             points = metrics.average_precision(ranking, truth).sum()
@@ -222,7 +224,7 @@ class Trainer:
         self._group.add_up(sums)
         loss, n_examples, points, n_clips = sums.tolist()
         _require_finite(loss, number)
-        return loss / n_examples, points / n_clips
+        return loss / n_examples, points / n_clips if one else None
 
 
 def _require_finite(loss: float, epoch: int) -> None:

@@ -68,7 +68,7 @@ class VGGishClassifier(nn.Module):
         )
 
     def forward(self, patches: Tensor) -> Tensor:
-        """Logits (n, n_classes) of patches (n, 96, 64); their softmax is the prediction."""
+        """Logits (n, n_classes) of patches (n, 96, 64), before softmax or sigmoid."""
         logits: Tensor = self.classifier(self.extractor(patches))
         return logits
 

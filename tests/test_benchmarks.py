@@ -1,9 +1,11 @@
-"""The benchmark for GPUs measures something, on a CPU too, and needs no Ray."""
+"""The benchmark for GPUs measures something, on a CPU too; the page shows what was measured."""
 
 import json
 import subprocess
 import sys
 from pathlib import Path
+
+from benchmarks import page
 
 ROOT = Path(__file__).parent.parent
 
@@ -44,3 +46,11 @@ def test_a_small_run_of_the_benchmark_for_gpus(tmp_path: Path) -> None:
     assert exact["largest difference"] < 1e-4, "float32 is float32"
     assert 0 < rounded["largest difference"] < 0.05
     assert exact["same top tag"] == 1.0
+
+
+def test_the_page_shows_the_figures_that_lie_beside_it() -> None:
+    found = page.results()
+    assert (page.RESULTS / "README.md").read_text() == page.page(found)
+    for content in found.values():
+        n_lines = page.page({"embedding": content}).count("\n| ")
+        assert n_lines == 2 + len(content["rows"])

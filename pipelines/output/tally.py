@@ -1,15 +1,18 @@
 """What clips came to: the counts of a batch, and of a run as their sum."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 T = TypeVar("T")
 
+PATCHES_STAGE: Final = "patches"
+"""The name in ``Tally.seconds`` of the time until patches were there, from reading to log-mel."""
+
 MODEL_STAGE: Final = "model"
-"""The name in ``Tally.seconds`` of the time that the networks took."""
+"""The same of the time that the networks took."""
 
 
 @dataclass
@@ -21,7 +24,9 @@ class Tally:
     n_tagged : clips; of a recording with several audio tracks it may count each
     n_retries : repeated calls to stores
     failures : failed clips by reason
-    seconds : where the time went
+    seconds : where the time went, by stage; waiting counts
+    cpu_seconds : CPU time by stage, of the process that decodes too; waiting does not count, and
+        other work on the machine changes it little
     expected_s : seconds of audio that the clips were taken for before they were read
     n_recordings : how many of those listed were gone through
     """
@@ -33,6 +38,7 @@ class Tally:
     n_retries: int = 0
     failures: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    cpu_seconds: dict[str, float] = field(default_factory=dict)
     expected_s: float = 0.0
     n_recordings: int = 0
 
@@ -42,16 +48,20 @@ class Tally:
 
     @contextmanager
     def timed(self, what: str) -> Iterator[None]:
-        """Add the time spent inside to ``seconds[what]``."""
-        start = time.perf_counter()
+        """Add the time spent inside to ``seconds[what]``, and this process's to ``cpu_seconds``."""
+        start, cpu_start = time.perf_counter(), time.process_time()
         try:
             yield
         finally:
-            spent = time.perf_counter() - start
-            self.seconds[what] = self.seconds.get(what, 0.0) + spent
+            _add(self.seconds, {what: time.perf_counter() - start})
+            _add(self.cpu_seconds, {what: time.process_time() - cpu_start})
+
+    def count_cpu(self, what: str, seconds: float) -> None:
+        """Add CPU time of another process to ``cpu_seconds[what]``."""
+        _add(self.cpu_seconds, {what: seconds})
 
     def waiting(self, items: Iterable[T], what: str) -> Iterator[T]:
-        """Pass on ``items``, adding the time it takes to get each to ``seconds[what]``."""
+        """Pass on ``items``; the time it takes to get each is ``timed``."""
         iterator = iter(items)
         while True:
             with self.timed(what):
@@ -69,10 +79,9 @@ class Tally:
         self.size_bytes += other.size_bytes
         self.n_retries += other.n_retries
         self.expected_s += other.expected_s
-        for reason, n in other.failures.items():
-            self.failures[reason] = self.failures.get(reason, 0) + n
-        for what, seconds in other.seconds.items():
-            self.seconds[what] = self.seconds.get(what, 0.0) + seconds
+        _add(self.failures, other.failures)
+        _add(self.seconds, other.seconds)
+        _add(self.cpu_seconds, other.cpu_seconds)
 
     def without(self, other: "Tally") -> "Tally":
         """What is left of the counts without those of a batch that is lost; time stays spent."""
@@ -97,3 +106,9 @@ class Tally:
         total.add(self)
         total.add(other)
         return total
+
+
+def _add(totals: dict[str, float] | dict[str, int], more: Mapping[str, float]) -> None:
+    """Add numbers to those of the same key."""
+    for key, value in more.items():
+        totals[key] = totals.get(key, 0) + value  # type: ignore[assignment]

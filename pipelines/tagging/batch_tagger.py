@@ -12,7 +12,7 @@ from functools import partial
 import pyarrow as pa
 
 from pipelines.output.staging import stage
-from pipelines.output.tally import Tally
+from pipelines.output.tally import PATCHES_STAGE, Tally
 from pipelines.storage.retry import RetryCount
 from pipelines.tagging.plan import Plan, Receipt
 from pipelines.tagging.stages import ClipTagger, Preprocessor
@@ -45,7 +45,9 @@ class BatchTagger:
         retries = RetryCount()
         clips = self._plan.batch(batch)
         events = telling(self._preprocess(clips), clips, partial(self._plan.board.write, batch))
+        cpu_s = self._preprocess.cpu_s
         table, tally = self._tag(clips, events)
+        tally.count_cpu(PATCHES_STAGE, self._preprocess.cpu_s - cpu_s)
         receipt = stage_batch(self._plan, batch, table, tally, retries)
         self._plan.board.wipe(batch)
         return receipt

@@ -28,7 +28,7 @@ import ray
 import ray.data
 
 from pipelines.inputs.access import Access
-from pipelines.output.tally import Tally
+from pipelines.output.tally import PATCHES_STAGE, Tally
 from pipelines.runtime.cluster import Workers
 from pipelines.runtime.growth import GPU_ACTOR_CPUS
 from pipelines.runtime.limits import Limits
@@ -161,12 +161,14 @@ def preprocess(row: pa.Table, shared: Shared) -> pa.Table:
     retries = RetryCount()
     plan: Plan = ray.get(shared.plan)
     tally = Tally()
-    with tally.timed("patches"):
-        preprocessor = _preprocessor(
-            plan.limits, plan.access, plan.most_patches, plan.rows.output.track
-        )
+    preprocessor = _preprocessor(
+        plan.limits, plan.access, plan.most_patches, plan.rows.output.track
+    )
+    cpu_s = preprocessor.cpu_s
+    with tally.timed(PATCHES_STAGE):
         events = preprocessor(plan.batch(_batch(row)))
         order, patches = pack(events, plan.patch_dtype, plan.most_packed_bytes)
+    tally.count_cpu(PATCHES_STAGE, preprocessor.cpu_s - cpu_s)
     tally.n_retries = retries.n
     return pa.table(
         {

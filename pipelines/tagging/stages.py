@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 
 from pipelines.inputs.access import ANY, Access
 from pipelines.inputs.reading import prefetch
-from pipelines.output.tally import MODEL_STAGE, Tally
+from pipelines.output.tally import MODEL_STAGE, PATCHES_STAGE, Tally
 from pipelines.runtime.isolation import Isolated
 from pipelines.runtime.limits import Limits
 from pipelines.runtime.work import estimated_seconds
@@ -122,6 +122,11 @@ class Preprocessor:
                     yield row, 0  # whatever track it is of, it is one of the whole recording
                 yield row, _with_size(error, n_bytes)
 
+    @property
+    def cpu_s(self) -> float:
+        """CPU time of the process that decodes, so far."""
+        return self._isolated.cpu_s
+
     def close(self) -> None:
         """End the process that decodes."""
         self._isolated.close()
@@ -215,7 +220,7 @@ class ClipTagger:
         found: dict[int, dict[int, audio.Signal | ClipError]] = defaultdict(dict)
         embedded: dict[tracks.Key, list[FloatArray]] = defaultdict(list)
         for (row, track), what in self._embed(
-            tracks.keyed(tally.waiting(events, "patches")), tally
+            tracks.keyed(tally.waiting(events, PATCHES_STAGE)), tally
         ):
             if isinstance(what, np.ndarray):
                 embedded[row, track].append(what)

@@ -48,7 +48,8 @@ class OnDataSet(InWorkFolder):
 
     data: str = field(metadata={"positional": True})
     """The data set: its folder (FSDKaggle2018, ESC-50, ESC-10, or a folder for each class), or a
-    CSV file with the columns uri and label, and fold or split where there are any."""
+    CSV file with the columns uri and label, and fold or split where there are any, or the
+    corrections that the page of a report saves."""
 
     layout: str | None = None
     """Layout of the data set: fsdkaggle2018, esc50, esc10, folders or csv. Left out: the one that
@@ -66,6 +67,11 @@ class OnExtractors(InWorkFolder):
 @dataclass(frozen=True, kw_only=True)
 class PrepareJob(OnDataSet):
     """One run of ``prepare``."""
+
+    corrections: tuple[str, ...] = field(default=(), metadata={"metavar": "CSV"})
+    """Further labels: CSV files with the columns uri and label, or corrections as the page of a
+    report saves them. Clips of the data set take the label that stands here; the others are
+    trained on as well."""
 
     balance: bool = True
     """Whether classes with fewer clips get more pitch-shifted copies, until each is as large as the

@@ -87,7 +87,14 @@ def reliability(before: Reliability, after: Reliability) -> bytes:
         edges = np.linspace(0, 1, len(found.n) + 1)
         heights, some = np.nan_to_num(found.share), found.n > 0
         axes.stairs(heights, edges, fill=True, color="C0", alpha=0.5, label="share in the bin")
-        axes.plot(found.score[some], found.share[some], "C3o", ms=4, clip_on=False, label="at its mean score")
+        axes.plot(
+            found.score[some],
+            found.share[some],
+            "C3o",
+            ms=4,
+            clip_on=False,
+            label="at its mean score",
+        )
         axes.plot([0, 1], [0, 1], "k--", lw=0.8, label="scores that mean what they say")
         most = int(found.n.max())
         numbers = 0.15 * found.n / most

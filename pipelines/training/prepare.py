@@ -86,14 +86,13 @@ def run(job: PrepareJob, command: list[str], tell: Callable[[str], None] = _log.
     ------
     CommandError : the data set cannot be used, or the work folder holds something else
     """
-    data = dataset.load(job.data, layout=job.layout)
+    data = dataset.load(job.data, layout=job.layout, corrections=job.corrections)
     for uri in data.clips["uri"]:
         refuse_credentials(uri, job.data)
     store = open_store(job.work)
     with recorded(store, "prepare", command, job, data.fingerprint()) as record:
         table = class_table(data)
-        tell(table.to_string())
-        for line in too_small(table):
+        for line in (*data.notes, table.to_string(), *too_small(table)):
             tell(line)
         plan = plan_shards(data, job, store)
         done = set(store.list(FOLDER))

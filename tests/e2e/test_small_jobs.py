@@ -81,6 +81,8 @@ def test_bad_entries_beside_recordings_are_counted(collection, tmp_path, tiny_mo
     assert main([*command, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["n_tagged"], told["skipped"]) == (1, counted)
+    assert told["cpu_seconds"].keys() == told["seconds"].keys()
+    assert min(told["cpu_seconds"][stage] for stage in ("patches", "model")) > 0
     (kept,) = (tmp_path / "out/_runs").iterdir()
     assert json.loads(kept.read_bytes())["skipped"] == counted
     assert main([*command, "--follow-links", "--max-failed", "1"]) == 0

@@ -44,7 +44,7 @@ def _provide() -> str | None:
     for command in _ways():
         if found := find():
             return found
-        subprocess.run(command, stdout=sys.stderr, check=False)
+        subprocess.run(command, capture_output=True, check=False)
     return find()
 
 

@@ -11,6 +11,7 @@ import torch
 
 from tagger.attention import MultiLevelAttention
 from tagger.configs import AttentionConfig, VGGishConfig
+from tagger.labels import Labelling
 from tagger.vggish import VGGish, initialise
 
 Encode = Callable[..., bytes]
@@ -70,14 +71,16 @@ def _encoded_pictures(stream: av.VideoStream, n: int) -> list[av.Packet]:
 
 @pytest.fixture(scope="session")
 def make_head() -> Callable[..., MultiLevelAttention]:
-    """``make_head(n_classes, config, seed=0)`` -> a head with random parameters and statistics.
+    """``make_head(n_classes, config, seed=0, labelling="one")`` -> a head, in evaluation mode.
 
-    In evaluation mode.
+    Its parameters and statistics are random.
     """
 
-    def _make_head(n_classes: int, config: AttentionConfig, seed: int = 0) -> MultiLevelAttention:
+    def _make_head(
+        n_classes: int, config: AttentionConfig, seed: int = 0, labelling: Labelling = "one"
+    ) -> MultiLevelAttention:
         torch.manual_seed(seed)
-        head = MultiLevelAttention(n_classes, config)
+        head = MultiLevelAttention(n_classes, config, labelling)
         for name, tensor in head.state_dict().items():
             if name.endswith("running_var"):
                 tensor.uniform_(0.3, 3)

@@ -17,10 +17,15 @@ def softmax(x: np.ndarray) -> np.ndarray:
     return e / e.sum()
 
 
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
 class Plain:
     """The model in evaluation mode, one segment of one bag at a time, float64."""
 
     def __init__(self, head: MultiLevelAttention) -> None:
+        self.squashed = {"one": softmax, "several": sigmoid}[head.labelling]
         self.levels = head.config.levels
         self.weights = {key: value.double().numpy() for key, value in head.state_dict().items()}
 
@@ -37,9 +42,10 @@ class Plain:
 
     def attention(self, name: str, segments: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Figure 1: v_k(x_n), p_nk = v_k(x_n) / sum over n, then the sum of p_nk f_k(x_n)."""
-        v = [softmax(self.dense(f"{name}.weight", x)).clip(1e-7, 1 - 1e-7) for x in segments]
+        v = [self.squashed(self.dense(f"{name}.weight", x)) for x in segments]
+        v = [weight.clip(1e-7, 1 - 1e-7) for weight in v]
         p = [weight / sum(v) for weight in v]
-        f = [softmax(self.dense(f"{name}.classification", x)) for x in segments]
+        f = [self.squashed(self.dense(f"{name}.classification", x)) for x in segments]
         return sum(weight * part for weight, part in zip(p, f, strict=True)), np.array(p)
 
     def __call__(self, bag: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -64,10 +70,11 @@ def some_bags(n: int, n_segments: int, seed: int = 0) -> torch.Tensor:
 
 @pytest.mark.parametrize("levels", [(1, 2, 3), (3,), (2, 3), (1,)])
 @pytest.mark.parametrize("n_segments", [1, 6])
+@pytest.mark.parametrize("labelling", ["one", "several"])
 @torch.inference_mode()
-def test_equals_the_plain_version(make_head, levels, n_segments):
+def test_equals_the_plain_version(make_head, levels, n_segments, labelling):
     config = AttentionConfig(n_segments, levels, hidden=20)
-    head = make_head(7, config)
+    head = make_head(7, config, labelling=labelling)
     bags = some_bags(3, n_segments)
     logits, attention = head.explain(bags)
     expected = [Plain(head)(bag) for bag in bags.numpy()]
@@ -76,11 +83,16 @@ def test_equals_the_plain_version(make_head, levels, n_segments):
     torch.testing.assert_close(head(bags), logits)
 
 
-@given(st.integers(1, 12), st.integers(0, 99), st.floats(0.01, 1000))
+@given(
+    st.integers(1, 12),
+    st.integers(0, 99),
+    st.floats(0.01, 1000),
+    st.sampled_from(["one", "several"]),
+)
 @settings(max_examples=25, deadline=None)
 @torch.inference_mode()
-def test_the_weights_of_a_bag_s_segments_sum_to_1(make_head, n_segments, seed, scale):
-    head = make_head(5, AttentionConfig(n_segments, hidden=8), seed)
+def test_the_weights_of_a_bag_s_segments_sum_to_1(make_head, n_segments, seed, scale, labelling):
+    head = make_head(5, AttentionConfig(n_segments, hidden=8), seed, labelling)
     _, attention = head.explain(scale * some_bags(2, n_segments, seed))
     assert attention.shape == (2, 3, n_segments, 5)
     assert (attention >= 0).all()

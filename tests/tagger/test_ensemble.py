@@ -54,6 +54,22 @@ def test_geometric_mean_of_many_bags_is_that_of_each(members):
     np.testing.assert_allclose(result, each, rtol=1e-5, atol=1e-9)
 
 
+@given(hnp.arrays(np.float32, (3, 5, 4), elements=st.floats(0, 1, width=32)))
+@settings(deadline=None)
+def test_where_clips_have_several_labels_members_are_averaged_and_nothing_else(members):
+    result = ensemble.combined(members, "several")
+    assert result.dtype == np.float32
+    expected = [
+        [sum(float(members[i, bag, k]) for i in range(3)) / 3 for k in range(4)] for bag in range(5)
+    ]
+    np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-9)
+
+
+def test_where_clips_have_one_label_members_are_combined_as_the_paper_does():
+    members = np.array([[0.7, 0.2, 0.1], [0.1, 0.5, 0.4]], np.float32)
+    assert (ensemble.combined(members, "one") == ensemble.geometric_mean(members)).all()
+
+
 def test_one_member_s_zero_is_no_veto():
     members = np.array([[0.0, 1.0], [0.9, 0.1]], np.float32)
     result = ensemble.geometric_mean(members)

@@ -22,6 +22,14 @@ def test_single_values_carry_their_take_s_label():
     assert examples.targets(np.array([0, 2])).tolist() == [[0, 1], [1, 0]]
 
 
+def test_label_sets_are_the_targets():
+    sets = np.array([[True, True, False], [False, False, False]])
+    examples = Takes(np.zeros((3, 2), np.float32), np.array([0, 1, 3]), sets, 3).single()
+    assert examples.labelling == "several"
+    assert examples.targets(np.array([0, 2])).tolist() == [[1, 1, 0], [0, 0, 0]]
+    assert examples.targets(np.array([0])).dtype == np.float32
+
+
 def test_bags_repeat_what_is_too_short_and_never_cross_takes():
     examples = takes([3, 1], [0, 1]).bags(2)
     assert examples.index.tolist() == [[0, 1], [2, 2], [3, 3]]

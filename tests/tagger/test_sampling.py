@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from tagger import sampling
 
@@ -69,6 +70,47 @@ def test_copies_raise_every_class_to_the_largest_and_are_spread_evenly(sizes, se
         of_class = copies[labels == label]
         assert size + of_class.sum() == max(sizes)
         assert of_class.max() - of_class.min() <= 1
+
+
+label_sets = hnp.arrays(bool, st.tuples(st.integers(1, 30), st.integers(1, 6)))
+
+
+@given(label_sets, seeds)
+def test_a_balanced_batch_holds_a_clip_of_each_label_and_one_without(sets, seed):
+    """PANNs: each label draws in turn from clips of its own, so that rare ones come as often."""
+    batches = list(sampling.balanced(sets, np.random.default_rng(seed)))
+    sizes = np.append(sets.sum(0), (~sets.any(1)).sum())
+    assert len(batches) == sizes.max()
+    for batch in batches:
+        drawn_for = np.flatnonzero(sizes)
+        assert len(batch) == len(drawn_for)
+        for clip, label in zip(batch, drawn_for, strict=True):
+            assert sets[clip, label] if label < sets.shape[1] else not sets[clip].any()
+    assert set(np.concatenate(batches)) == set(range(len(sets)))
+
+
+@given(class_sizes, seeds)
+def test_sets_of_one_label_are_drawn_and_copied_as_classes_are(sizes, seed):
+    labels = _labels(sizes, seed)
+    sets = np.eye(len(sizes), dtype=bool)[labels]
+    assert (sampling.copies_needed(sets) == sampling.copies_needed(labels)).all()
+    batches = [
+        np.concatenate(list(sampling.balanced(each, np.random.default_rng(seed))))
+        for each in (labels, sets)
+    ]
+    assert (batches[0] == batches[1]).all()
+
+
+@given(label_sets)
+def test_copies_of_clips_with_several_labels_count_for_each(sets):
+    """No class stays below what was the largest; none gets a copy that no class needed."""
+    copies = sampling.copies_needed(sets)
+    groups = np.column_stack([sets, ~sets.any(1)])
+    before = groups.sum(0)
+    after = before + copies @ groups
+    assert (after[before > 0] >= before.max()).all()
+    for clip in np.flatnonzero(copies):
+        assert (before[groups[clip]] < before.max()).any()
 
 
 def test_the_whole_training_set_needs_2827_copies():

@@ -28,12 +28,17 @@ RATE = 16_000
 
 @pytest.fixture(scope="module")
 def build(make_extractor, make_head, tmp_path_factory) -> Callable[..., Tagger]:
-    """``build(heads, precision="float32")`` -> a tagger of two extractors and a member per head."""
+    """``build(heads, precision="float32", labelling="one")`` -> a tagger.
 
-    def _build(*heads: AttentionConfig, precision: str = "float32") -> Tagger:
+    It has two extractors and a member per head.
+    """
+
+    def _build(
+        *heads: AttentionConfig, precision: str = "float32", labelling: str = "one"
+    ) -> Tagger:
         folder = tmp_path_factory.mktemp("model")
         extractors = {name: make_extractor(EXTRACTOR, i) for i, name in enumerate("ab")}
-        members = [("ba"[i % 2], make_head(4, head, i)) for i, head in enumerate(heads)]
+        members = [("ba"[i % 2], make_head(4, head, i, labelling)) for i, head in enumerate(heads)]
         checkpoint.save(folder, "small", LABELS, extractors, members, {})
         return Tagger.load(folder, precision=precision)
 
@@ -268,6 +273,28 @@ def test_members_with_bags_of_different_sizes_have_no_common_timeline(build):
     readout, times = Readout(LABELS), segments.segment_times(4, 0, 4)
     assert readout.timeline(prediction, times) == readout.events(prediction, times) == ()
     assert {tag.max_score for tag in readout.tags(prediction, times)} == {None}
+
+
+@torch.inference_mode()
+def test_a_model_of_several_labels_a_clip_gives_each_label_a_probability_of_its_own(build):
+    """Sigmoid, mean over bags, arithmetic mean over members; nothing is made to sum to 1."""
+    tagger = build(HEAD, HEAD, labelling="several")
+    clip = random_embeddings(6)
+    (prediction,) = tagger.predict([clip])
+    bags = np.array(
+        [
+            [head(torch.from_numpy(part[None]))[0].numpy() for part in np.split(clip[which], 2)]
+            for which, head in zip((1, 0), tagger.heads, strict=True)
+        ]
+    )
+    expected = 1 / (1 + np.exp(-bags.astype(np.float64)))
+    np.testing.assert_allclose(prediction.bag_scores, expected.mean(0), atol=1e-6)
+    np.testing.assert_allclose(prediction.scores, expected.mean((0, 1)), atol=1e-6)
+    times = segments.segment_times(6, 0, 6 * 0.96)
+    tags = Readout(LABELS, top_k=4, threshold=0.5).tags(prediction, times)
+    assert [tag.score for tag in tags] == sorted(
+        (score for score in prediction.scores.tolist() if score >= 0.5), reverse=True
+    )
 
 
 def test_no_clips_no_predictions(tagger):

@@ -44,6 +44,19 @@ def zeros(n: int) -> Iterator[Any]:
     yield np.zeros(n)
 
 
+def burn(seconds: float) -> Iterator[float]:
+    """Work for so many seconds of CPU time; gives how many they were."""
+    start = time.process_time()
+    while time.process_time() - start < seconds:
+        pass
+    yield time.process_time() - start
+
+
+def rest(seconds: float) -> Iterator[None]:
+    time.sleep(seconds)
+    yield
+
+
 def hang() -> Iterator[int]:
     yield 1
     time.sleep(1000)
@@ -406,3 +419,17 @@ def test_the_child_outlives_the_thread_that_started_it(isolated: Isolated) -> No
     thread.start()
     thread.join()
     assert list(isolated.run(pid)) == pids
+
+
+def test_cpu_time_of_all_children_is_counted() -> None:
+    """Beside what the child itself counts; the wait of its parent costs nothing."""
+    with Isolated(60, 1 << 30) as isolated:
+        (first,) = isolated.run(burn, 0.3)
+        after_one = isolated.cpu_s
+        assert first <= after_one
+        isolated.close()
+        assert isolated.cpu_s >= after_one
+        (second,) = isolated.run(burn, 0.2)
+        assert isolated.cpu_s >= after_one + second
+        list(isolated.run(rest, 0.3))
+        assert isolated.cpu_s < after_one + second + 0.3
