@@ -5,7 +5,7 @@ Conventions: K is the number of classes; times are seconds in the original recor
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final, Literal, Self
 
 import numpy as np
 
@@ -16,10 +16,16 @@ from tagger.events import heard_s, stretches
 from tagger.labels import Label
 from tagger.results import Event, Moment, Prediction, Tag
 
+THRESHOLD: Final = 0.0
 EVENT_THRESHOLD: Final = 0.5
-"""Least score of a bag in which a tag is heard, where the model has no thresholds."""
+"""Least score of a bag in which a tag is heard; both of models that have no thresholds."""
 
 EVENT_GAP_S: Final = 6.0
+
+CARD: Final = "card"
+
+Threshold = float | Literal["card"]
+"""A least score for all labels; or for each its threshold on the model's card, if it has any."""
 
 Times = tuple[DoubleArray, DoubleArray]
 """Start and end of each segment, (n_segments,) seconds each."""
@@ -44,7 +50,7 @@ class Readout:
 
     labels: Sequence[Label]
     top_k: int = 3
-    threshold: float | DoubleArray = 0.0
+    threshold: float | DoubleArray = THRESHOLD
     event_threshold: float | DoubleArray = EVENT_THRESHOLD
     event_gap_s: float = EVENT_GAP_S
 
@@ -53,16 +59,16 @@ class Readout:
         cls,
         card: Card,
         top_k: int = 3,
-        threshold: float | None = None,
-        event_threshold: float | None = None,
+        threshold: Threshold = CARD,
+        event_threshold: Threshold = CARD,
         event_gap_s: float = EVENT_GAP_S,
     ) -> Self:
-        """For the scores of a model. Thresholds that are None are those of its card, if any."""
+        """For the scores of a model; one without thresholds has the defaults of the fields."""
         return cls(
             card.labels,
             top_k,
-            card.least_scores(0.0) if threshold is None else threshold,
-            card.least_scores(EVENT_THRESHOLD) if event_threshold is None else event_threshold,
+            card.least_scores(THRESHOLD) if threshold == CARD else threshold,
+            card.least_scores(EVENT_THRESHOLD) if event_threshold == CARD else event_threshold,
             event_gap_s,
         )
 

@@ -29,7 +29,7 @@ from tagger.checkpoint import build
 from tagger.configs import Precision, require_positive
 from tagger.logmel import stream_patches
 from tagger.prediction import probabilities
-from tagger.readout import Readout
+from tagger.readout import CARD, Readout
 from tagger.results import Prediction, Result
 from tagger.samples import recording_of
 from tagger.schema import EMBEDDING_SIZE
@@ -219,7 +219,7 @@ class Tagger:
         times = segments.segment_times(
             embeddings.shape[1], signal.content_start_s, signal.content_end_s
         )
-        readout = Readout.of(self.card, top_k, threshold)
+        readout = Readout.of(self.card, top_k, CARD if threshold is None else threshold)
         return Result(
             signal,
             readout.tags(prediction, times),
