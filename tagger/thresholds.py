@@ -1,84 +1,105 @@
 """From which score on a label is a tag: thresholds tuned on clips that no member was trained on.
 
-Each label is tuned for itself, against all others: for the best F1, or for a precision that its
-tags shall have. A threshold lies halfway between the lowest score that is a tag and the next lower
-one. A few clips tell nothing of a label that has fewer than ``LEAST_CLIPS`` among them.
+Each label is tuned against all others, for the best F1, or for a precision that its tags shall
+have. A label has few clips, and what is best for just these is chance. So ``SMOOTHING`` clips count
+with its own, whose scores are spread as those of all labels together are: a label with many clips
+goes its own way, one with few that of all.
 
 Conventions: ``scores`` are (n_clips, n_labels), calibrated; ``truth`` is the same shape, bool.
+Thresholds that are tried lie halfway between scores that follow each other.
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
-from tagger.arrays import DoubleArray, IndexArray, RealArray
+from tagger.arrays import DoubleArray, RealArray
 from tagger.label_metrics import Truth
 
-LEAST_CLIPS: Final = 5
-"""Clips with a label, and tags of it, at least, for a threshold of its own."""
+SMOOTHING: Final = 20.0
+"""Clips with any label that count with those of each. Measured: see ``docs/training.md``."""
+
+ROUNDING: Final = 1e-9
 
 Thresholds = tuple[float | None, ...]
 """Of each label the least score of a tag; None: no score is enough."""
 
 
-def for_f1(scores: RealArray, truth: Truth) -> Thresholds:
-    """The threshold of each label with the best F1; of several the highest.
+class _Counts(NamedTuple):
+    """Tags at each threshold, and clips that have the label."""
 
-    Labels with few clips share one: that with the best F1 over the decisions of all labels.
+    right: DoubleArray
+    tags: DoubleArray
+    clips: float
+
+    @property
+    def precision(self) -> DoubleArray:
+        """0 where there are no tags."""
+        share = np.zeros(len(self.tags))
+        np.divide(self.right, self.tags, out=share, where=self.tags > 0)
+        return share
+
+
+def for_f1(scores: RealArray, truth: Truth) -> Thresholds:
+    """The threshold of each label with the best F1, of equals the highest; all None without labels.
+
+    F1 is 2 right / (tags + clips with the label).
     """
-    shared = best_f1(scores.ravel(), truth.ravel())
-    return tuple(
-        best_f1(*column) if column[1].sum() >= LEAST_CLIPS else shared
-        for column in zip(scores.T, truth.T, strict=True)
-    )
+    if not truth.any():
+        return (None,) * len(truth.T)
+    tried = _between(scores)
+    every = _counts(scores.ravel(), truth.ravel(), tried)
+    found = []
+    for column in zip(scores.T, truth.T, strict=True):
+        right, tags, clips = _smoothed(_counts(*column, tried), every)
+        f1 = 2 * right / (tags + clips)
+        found.append(float(tried[len(f1) - 1 - f1[::-1].argmax()]))
+    return tuple(found)
 
 
 def for_precision(scores: RealArray, truth: Truth, precision: float) -> Thresholds:
     """The lowest threshold of each label whose tags are right in so many of all cases.
 
-    None for a label that reaches it at no score, and for one with few clips.
+    They are so on these clips, and with those that ``SMOOTHING`` adds. None for a label that
+    reaches it at no score.
 
     Parameters
     ----------
     precision : above 0, and 1 at most
     """
-    return tuple(
-        lowest(*column, precision) if column[1].sum() >= LEAST_CLIPS else None
-        for column in zip(scores.T, truth.T, strict=True)
+    if not truth.any():
+        return (None,) * len(truth.T)
+    tried = _between(scores)
+    every = _counts(scores.ravel(), truth.ravel(), tried)
+    found = []
+    for column in zip(scores.T, truth.T, strict=True):
+        own = _counts(*column, tried)
+        reached = own.precision >= precision
+        reached &= _smoothed(own, every).precision >= precision - ROUNDING
+        found.append(float(tried[reached.argmax()]) if reached.any() else None)
+    return tuple(found)
+
+
+def _between(scores: RealArray) -> DoubleArray:
+    """Halfway between a score and the next lower one, lowest first; the first is above 0."""
+    steps = np.unique(scores.astype(np.float64))
+    between: DoubleArray = (steps + np.append(0.0, steps[:-1])) / 2
+    return between
+
+
+def _counts(scores: RealArray, truth: Truth, tried: DoubleArray) -> _Counts:
+    """Of one label, or of all decisions (n,)."""
+    right, every = np.sort(scores[truth]), np.sort(scores)
+    return _Counts(
+        np.float64(len(right)) - np.searchsorted(right, tried),
+        np.float64(len(every)) - np.searchsorted(every, tried),
+        float(len(right)),
     )
 
 
-def best_f1(scores: RealArray, truth: Truth) -> float | None:
-    """The threshold of one label, or of all decisions (n,), with the best F1.
-
-    None where nothing is true, so that no threshold is better than another.
-    """
-    if not truth.any():
-        return None
-    steps, n_right, n_tags = _steps(scores, truth)
-    f1 = 2 * n_right / (n_tags + truth.sum())
-    return _halfway(steps, int(f1.argmax()))
-
-
-def lowest(scores: RealArray, truth: Truth, precision: float) -> float | None:
-    """The lowest threshold of one label (n,) whose tags have this precision; None: none has.
-
-    So that it is no luck, there must be ``LEAST_CLIPS`` tags at least.
-    """
-    steps, n_right, n_tags = _steps(scores, truth)
-    enough = np.flatnonzero((n_right / n_tags >= precision) & (n_tags >= LEAST_CLIPS))
-    return _halfway(steps, int(enough[-1])) if len(enough) else None
-
-
-def _steps(scores: RealArray, truth: Truth) -> tuple[DoubleArray, IndexArray, IndexArray]:
-    """The different scores, highest first; of those as high, how many are right, and how many."""
-    order = np.argsort(-scores, kind="stable")
-    ranked = scores[order].astype(np.float64)
-    last = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)
-    return ranked[last], np.cumsum(truth[order])[last], last + 1
-
-
-def _halfway(steps: DoubleArray, at: int) -> float:
-    """Between a step and the next lower one; 0 below the lowest."""
-    below = steps[at + 1] if at + 1 < len(steps) else 0.0
-    return float((steps[at] + below) / 2)
+def _smoothed(own: _Counts, every: _Counts) -> _Counts:
+    """The counts of a label, and of clips that stand for all labels."""
+    weight = SMOOTHING / every.clips
+    return _Counts(
+        own.right + weight * every.right, own.tags + weight * every.tags, own.clips + SMOOTHING
+    )

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from sklearn.metrics import f1_score
+from sklearn.metrics import f1_score, precision_score
 
 from tagger import thresholds
 
@@ -13,61 +13,78 @@ SCORES = st.sampled_from([np.float32(i / 16) for i in range(17)])
 
 
 @st.composite
-def scored(draw, most_clips=40):
-    """Scores, many of them equal, and truth of one label."""
-    n = draw(st.integers(1, most_clips))
-    return draw(hnp.arrays(np.float32, n, elements=SCORES)), draw(hnp.arrays(np.bool_, n))
+def scored(draw):
+    """Scores, many of them equal, and truth of a few labels."""
+    shape = draw(st.tuples(st.integers(1, 30), st.integers(1, 3)))
+    truth = draw(hnp.arrays(np.bool_, shape))
+    return draw(hnp.arrays(np.float32, shape, elements=SCORES)), truth
 
 
-def precision_of(tags, truth):
-    return (tags & truth).sum() / tags.sum()
+def with_all(scores, truth, label):
+    """A label's decisions and those of all labels, with the weight that each has."""
+    share = thresholds.SMOOTHING / truth.sum()
+    return (
+        np.concatenate([scores[:, label], scores.ravel()]),
+        np.concatenate([truth[:, label], truth.ravel()]),
+        np.concatenate([np.ones(len(scores)), np.full(scores.size, share)]),
+    )
 
 
 @given(scored())
+@settings(deadline=None)
 def test_no_threshold_has_a_better_f1(pair):
     scores, truth = pair
-    found = thresholds.best_f1(scores, truth)
+    found = thresholds.for_f1(scores, truth)
     if not truth.any():
-        assert found is None
+        assert found == (None,) * truth.shape[1]
         return
-    every = [f1_score(truth, scores >= score, zero_division=0) for score in np.unique(scores)]
-    assert f1_score(truth, scores >= found) == pytest.approx(max(every))
+    for label, threshold in enumerate(found):
+        values, right, weights = with_all(scores, truth, label)
+        every = [
+            f1_score(right, values >= score, sample_weight=weights) for score in np.unique(scores)
+        ]
+        own = f1_score(right, values >= threshold, sample_weight=weights)
+        assert own == pytest.approx(max(every))
 
 
 @given(scored(), st.sampled_from([0.3, 0.5, 0.9, 1.0]))
+@settings(deadline=None)
 def test_the_lowest_threshold_with_a_precision(pair, precision):
     scores, truth = pair
-    found = thresholds.lowest(scores, truth, precision)
-    enough = [
-        score
-        for score in np.unique(scores)
-        if (scores >= score).sum() >= thresholds.LEAST_CLIPS
-        and precision_of(scores >= score, truth) >= precision
-    ]
-    if found is None:
-        assert not enough
-    else:
-        np.testing.assert_array_equal(scores >= found, scores >= enough[0])
+    found = thresholds.for_precision(scores, truth, precision)
+    for label, threshold in enumerate(found):
+        enough = []
+        for score in np.unique(scores) if truth.any() else []:
+            values, right, weights = with_all(scores, truth, label)
+            tags = scores[:, label] >= score
+            smoothed = precision_score(right, values >= score, sample_weight=weights)
+            if tags.any() and truth[tags, label].mean() >= precision <= smoothed + 1e-9:
+                enough.append(score)
+        if threshold is None:
+            assert not enough
+        else:
+            tags = scores[:, label] >= threshold
+            np.testing.assert_array_equal(tags, scores[:, label] >= enough[0])
+            assert truth[tags, label].mean() >= precision
 
 
 def test_a_threshold_lies_halfway_between_scores():
-    scores = np.array([0.9, 0.7, 0.3, 0.1])
-    assert thresholds.best_f1(scores, np.array([True, True, False, False])) == pytest.approx(0.5)
-    assert thresholds.best_f1(scores, np.array([True] * 4)) == pytest.approx(0.05)
+    scores = np.array([[0.9], [0.7], [0.3], [0.1]])
+    some, every = np.array([[True], [True], [False], [False]]), np.ones((4, 1), bool)
+    assert thresholds.for_f1(scores, some) == (pytest.approx(0.5),)
+    assert thresholds.for_f1(scores, every) == (pytest.approx(0.05),)
+    assert thresholds.for_precision(scores, some, 1.0) == (pytest.approx(0.5),)
 
 
-def test_labels_with_few_clips_share_a_threshold_or_reach_no_precision():
+def test_a_label_with_many_clips_goes_its_own_way_and_one_with_few_that_of_all():
+    """Label 0 has high scores, right and wrong ones, label 1 low ones; 2 and 3 have 2 clips."""
     rng = np.random.default_rng(0)
-    truth = np.zeros((60, 3), bool)
-    truth[:20, 0] = truth[20:24, 1] = True  # the last label has no clip
-    scores = np.clip(truth * 0.4 + rng.random((60, 3)) * 0.6, 0, 1)
-    own, few, none = thresholds.for_f1(scores, truth)
-    assert own == thresholds.best_f1(scores[:, 0], truth[:, 0])
-    assert few == none == thresholds.best_f1(scores.ravel(), truth.ravel())
-    own, few, none = thresholds.for_precision(scores, truth, 0.8)
-    assert precision_of(scores[:, 0] >= own, truth[:, 0]) >= 0.8
-    assert few is none is None
-
-
-def test_where_no_clip_has_a_label_no_score_is_enough():
-    assert thresholds.for_f1(np.ones((6, 2)), np.zeros((6, 2), bool)) == (None, None)
+    truth = np.zeros((3000, 4), bool)
+    truth[:1000, 0] = truth[1000:2000, 1] = truth[:2, 2:] = True
+    scores = rng.normal([0.5, 0.1, 0.1, 0.5], 0.04, truth.shape)
+    scores = np.clip(np.where(truth, scores + 0.2, scores), 0, 1)
+    high, low, few, as_few = thresholds.for_f1(scores, truth)
+    assert low == pytest.approx(0.2, abs=0.03)
+    assert high == pytest.approx(0.6, abs=0.03)
+    assert low < min(few, as_few)
+    assert abs(few - high) < abs(few - low)  # of all decisions together 0.6 is best

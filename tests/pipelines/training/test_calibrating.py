@@ -7,6 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipelines.cli.exit_codes import Exit
+from pipelines.cli.main import main
+from pipelines.storage.store import open_store
 from pipelines.training import evaluate
 from pipelines.training.calibrating import HeldOut, calibrate, held_out, measured
 from pipelines.training.evaluation_job import EvaluateJob, PublishJob
@@ -20,6 +23,7 @@ from tagger.label_metrics import one_hot
 from tagger.labels import LabelSet
 from tagger.tagging import Tagger
 from tests.support.small_data import train_member
+from tests.support.tables import read_tables
 
 
 @pytest.fixture
@@ -91,6 +95,33 @@ def test_folds_calibrate_what_is_trained_on_everything(trained, tmp_path):
     assert f"| {figures['ece_before']:.3f} | {figures['ece_after']:.3f} |" in report
     assert prepared.store.read("evaluations/e/reliability.png")[1:4] == b"PNG"
     assert json.loads(prepared.store.read("evaluations/e/metrics.json"))["calibration"] == figures
+
+
+def test_tag_writes_the_tags_that_reach_their_thresholds(trained, tmp_path):
+    """From the work folder to the tables; a clip without any tag keeps its row."""
+    prepared, members = trained("fold-1-first")
+    model, out = tmp_path / "model", str(tmp_path / "out")
+    publish = PublishJob(folder=str(model), name="m")
+    job = EvaluateJob(work=prepared.store.root, name="e", members=members, publish=publish)
+    evaluate.run(job, [])
+    tagger = Tagger.load(model)
+    limits = tagger.card.calibration.least_scores
+    some = [str(tmp_path / f"1-{label}-0.wav") for label in range(3)]
+    scores = {f"file://{path}": tagger.tag(path).prediction.scores for path in some}
+    expected = {
+        (uri, f"class{k}")
+        for uri, values in scores.items()
+        for k in range(3)
+        if values[k] >= limits[k]
+    }
+    assert main(["tag", *some, "--out", out, "--model", str(model)]) == Exit.DONE
+    tables = read_tables(out)
+    assert {(row["uri"], row["tag"]) for row in tables.get("tags", [])} == expected
+    assert {row["uri"] for row in tables["clips"]} == {*scores}
+    assert json.loads(open_store(out).read("_output.json"))["threshold"] == "card"
+    assert main(["status", out, "--verify"]) == Exit.DONE
+    again = ["tag", *some, "--out", out, "--model", str(model), "--threshold"]
+    assert (main([*again, "card"]), main([*again, "0.5"])) == (Exit.DONE, Exit.COMMAND)
 
 
 def test_without_such_clips_there_is_no_calibration(trained, tmp_path, caplog):
