@@ -7,8 +7,7 @@ from typing import Final
 from pipelines.paper.bundled_recipe import EVERYTHING, RECIPE, BundledRecipe
 from pipelines.paper.jobs import BundleJob
 from pipelines.training import embed, evaluate, finetune, fit, prepare
-from pipelines.training.evaluation_job import EvaluateJob, PublishJob
-from pipelines.training.jobs import EmbedJob, FinetuneJob, FitJob
+from pipelines.training.jobs import EmbedJob, EvaluateJob, FinetuneJob, FitJob, PublishJob
 from pipelines.training.step_records import StepRecord
 
 CARD_NOTES: Final = {

@@ -30,8 +30,6 @@ from tagger.labels import Labelling
 WANTED: Final = "validation clips, or members of several folds that were trained alike"
 """What a calibration needs."""
 
-LABELLING: Final[Labelling] = "one"
-
 
 @dataclass(frozen=True)
 class HeldOut:
@@ -127,8 +125,8 @@ def calibrate(
         if precision is not None:
             raise OptionError("precision", f"needs {WANTED}")
         return None
-    found = held.calibration(LABELLING, precision)
-    return Calibrated(found, held, measured(held, prepared.dataset, scored, LABELLING, precision))
+    found = held.calibration(prepared.dataset.labelling, precision)
+    return Calibrated(found, held, measured(held, prepared.dataset, scored, precision))
 
 
 def held_out(
@@ -153,16 +151,13 @@ def held_out(
 
 
 def measured(
-    held: HeldOut,
-    dataset: Dataset,
-    scored: Sequence[Scored],
-    labelling: Labelling,
-    precision: float | None,
+    held: HeldOut, dataset: Dataset, scored: Sequence[Scored], precision: float | None
 ) -> Measured | None:
     """What calibration does to test clips, each test's fitted without the test's own clips.
 
     None where that leaves no clips to fit on, or no test clips.
     """
+    labelling = dataset.labelling
     before, after, tags, truth = [], [], [], []
     for test in scored:
         others, own = held.without(test.clips), _pooled(dataset, [test], "")
@@ -197,5 +192,5 @@ def _pooled(dataset: Dataset, scored: Sequence[Scored], which: str) -> HeldOut:
     clips = np.concatenate([test.clips for test in scored])
     scores = np.concatenate([test.ensemble for test in scored])
     answered = scores.any(1)
-    truth = label_metrics.one_hot(dataset.truth()[clips], len(dataset.labels))
+    truth = dataset.label_sets()[clips]
     return HeldOut(clips[answered], scores[answered], truth[answered], which)

@@ -10,10 +10,10 @@ import numpy as np
 from pipelines.storage.store import Store, open_store
 from pipelines.training import evaluation_report, pictures, publish_model
 from pipelines.training.calibrating import WANTED, Calibrated, calibrate
-from pipelines.training.evaluation_job import EvaluateJob
-from pipelines.training.jobs import CLASSIFIER
+from pipelines.training.jobs import EvaluateJob
 from pipelines.training.predictions import mistakes, predictions
 from pipelines.training.scores import Scored, score
+from pipelines.training.specs import CLASSIFIER
 from pipelines.training.step_records import StepRecord, recorded
 from pipelines.training.workfolder import extractors, heads
 from pipelines.training.workfolder.networks import read_history
@@ -24,6 +24,7 @@ from tagger.metrics import confusion
 
 METRICS: Final = "metrics.json"
 REPORT: Final = "report.md"
+MISTAKES: Final = "mistakes.csv"  # which tag takes, so that report shows them
 PREDICTIONS: Final = "predictions.parquet"
 
 _log = logging.getLogger(__name__)
@@ -86,10 +87,12 @@ def _report(
     truth = dataset.truth()[np.concatenate([test.clips for test in scored])]
     ranking = np.concatenate([test.ranking for test in scored])
     counts = confusion(ranking, truth, len(dataset.labels))
-    report = evaluation_report.markdown(job.name, figures, mistakes(table))
+    worst = mistakes(table)
+    report = evaluation_report.markdown(job.name, figures, worst)
     for file, data in (
         (METRICS, json.dumps(figures, indent=2, allow_nan=False).encode()),
         (REPORT, report.encode()),
+        (MISTAKES, worst.to_csv(index=False).encode()),
         ("confusion.png", pictures.confusion(counts, dataset.labels.names)),
         ("curves.png", pictures.curves(_histories(store, job.members))),
     ):

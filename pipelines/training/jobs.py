@@ -10,27 +10,13 @@ All of them share a *work folder*, local or ``s3://``, which each adds a part to
     _runs/  _train/                                       run records; Ray Train's own checkpoints
 """
 
-import re
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Final, Literal
 
 from pipelines.runtime.limits import Limits, Resources, TrainResources
-from pipelines.storage.uris import is_local, local_path
-from tagger.configs import AttentionConfig, LSTMConfig, TrainingConfig, VGGishConfig
+from pipelines.storage.uris import is_local
+from pipelines.training.specs import ExtractorSpec, HeadSpec, check_copies, check_name
 from tagger.errors import CommandError, OptionError
-
-SCRATCH: Final = "scratch"
-CLASSIFIER: Final = "classifier"  # as the name of a head: the extractor's own
-
-EXTRACTOR_TRAINING: Final = TrainingConfig(
-    epochs=30, patience=5, batches="balanced", batch_size=41, learning_rate=1e-4
-)
-"""Fine-tuning as in section 2.2, and in the demo that the authors of the paper published."""
-
-HEAD_TRAINING: Final = TrainingConfig(epochs=100, patience=10, batches="examples", batch_size=128)
-
-Network = Literal["vggish", "baseline"]
+from tagger.labels import Labelling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,13 +33,14 @@ class OnDataSet(InWorkFolder):
     """A step that reads a data set."""
 
     data: str = field(metadata={"positional": True})
-    """The data set: its folder (FSDKaggle2018, ESC-50, ESC-10, or a folder for each class), or a
-    CSV file with the columns uri and label, and fold or split where there are any, or the
-    corrections that the page of a report saves."""
+    """The data set: its folder (FSDKaggle2018, ESC-50, ESC-10, FSD50K, AudioSet, or a folder for
+    each class), or a CSV file with the columns uri and label, and fold, split, start_s and end_s
+    where there are any, or the corrections that the page of a report saves."""
 
     layout: str | None = None
-    """Layout of the data set: fsdkaggle2018, esc50, esc10, folders or csv. Left out: the one that
-    it looks like. For a folder of ESC-50, esc10 takes the ten classes of ESC-10."""
+    """Layout of the data set: fsdkaggle2018, esc50, esc10, fsd50k, audioset, folders or csv. Left
+    out: the one that it looks like. For a folder of ESC-50, esc10 takes the ten classes of
+    ESC-10."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +54,14 @@ class OnExtractors(InWorkFolder):
 @dataclass(frozen=True, kw_only=True)
 class PrepareJob(OnDataSet):
     """One run of ``prepare``."""
+
+    labels: Labelling = "one"
+    """Labels of a clip: one, or several, which is any number of them. The work folder remembers it:
+    networks then learn and say each label by itself."""
+
+    label_separator: str | None = field(default=None, metadata={"metavar": "TEXT"})
+    """What is between the labels of a clip in the column label of a CSV, such as ';' or '|'; json
+    where each text is a JSON list. Left out: each text is one label. For several labels a clip."""
 
     corrections: tuple[str, ...] = field(default=(), metadata={"metavar": "CSV"})
     """Further labels: CSV files with the columns uri and label, or corrections as the page of a
@@ -97,85 +92,9 @@ class PrepareJob(OnDataSet):
     """Resources."""
 
     def __post_init__(self) -> None:
-        _check_copies(self.copies)
+        check_copies(self.copies)
         if not 1 <= self.most_semitones <= 12:
             raise OptionError("most_semitones", "must be from 1 to 12")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExtractorSpec:
-    """One extractor to fine-tune, or the DCASE baseline CNN, which is trained the same way."""
-
-    name: str
-    """Name to give to the extractor in the work folder."""
-
-    split: str
-    """Which clips train, validate and test. first-N, last-N: the first or last N training clips of
-    the data set train and the others validate, as in the paper. column: as the data set says. all:
-    all train, but for the data set's test clips. fold-K: fold K tests, the others train and nothing
-    validates (then give a patience of 0). fold-K-first, fold-K-last: as fold-K, but one of the
-    other folds validates. Example: fold-1-first."""
-
-    network: Network = "vggish"
-    """What to train: vggish, the paper's extractor, or baseline, the small network that the
-    challenge (DCASE 2018) gave for comparison. The baseline has other defaults of training."""
-
-    start: str = SCRATCH
-    """What to start from: scratch, or the folder or URI of a model or of converted VGGish weights.
-    A model's first extractor is taken."""
-
-    normalise: bool = False
-    """Train with batch normalisation, which is folded into the weights at the end. A network from
-    scratch learns faster so."""
-
-    copies: int = 0
-    """Pitch-shifted copies of each training clip to train on, at most. 0: none."""
-
-    vggish: VGGishConfig = field(default_factory=VGGishConfig)
-    """Size of the network. From scratch the defaults are the paper's; else each is that of what
-    training starts from."""
-
-    training: TrainingConfig = EXTRACTOR_TRAINING
-    """Training."""
-
-    def __post_init__(self) -> None:
-        check_name(self.name)
-        _check_copies(self.copies)
-        if self.network == "baseline":
-            if self.vggish != VGGishConfig():
-                raise CommandError("conv_widths and hidden are for VGGish, not for the baseline")
-            for name, plain in (("normalise", False), ("start", SCRATCH)):
-                if getattr(self, name) != plain:
-                    raise OptionError(name, "is for VGGish, not for the baseline")
-        if self.start != SCRATCH and is_local(self.start):  # workers have folders of their own
-            object.__setattr__(self, "start", str(Path(local_path(self.start)).absolute()))
-
-
-@dataclass(frozen=True, kw_only=True)
-class HeadSpec:
-    """One head to fit, on the embeddings of each extractor that the job names."""
-
-    name: str
-    """Name to give to the head in the work folder. It is trained once upon each extractor."""
-
-    copies: int = 0
-    """Pitch-shifted copies of each training clip to train on, at most. 0: none."""
-
-    network: AttentionConfig | LSTMConfig = field(default_factory=AttentionConfig)
-    """Size of the network."""
-
-    training: TrainingConfig = HEAD_TRAINING
-    """Training."""
-
-    def __post_init__(self) -> None:
-        check_name(self.name)
-        _check_copies(self.copies)
-        if self.name == CLASSIFIER:
-            raise OptionError("name", f"must not be {CLASSIFIER}: that is an extractor's own head")
-        if self.training.mixup and isinstance(self.network, LSTMConfig):
-            raise OptionError(
-                "mixup", "is not for an LSTM: sequences of unequal length cannot be mixed"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +120,7 @@ class EmbedJob(OnExtractors):
     """Resources."""
 
     def __post_init__(self) -> None:
-        _check_copies(self.copies or 0)
+        check_copies(self.copies or 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,18 +135,75 @@ class FitJob(OnExtractors):
         _distinct("head", [spec.name for spec in self.heads])
 
 
-def check_name(name: str) -> None:
-    """Names are parts of paths, and of ``HEAD:EXTRACTOR``."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise OptionError(
-            "name",
-            f"{name!r} is no name: take letters, digits, '.', '_' and '-', a letter or digit first",
-        )
+@dataclass(frozen=True, kw_only=True)
+class PublishJob:
+    """What ``evaluate`` writes where a model is to be published."""
+
+    folder: str
+    """Local folder of the model."""
+
+    name: str
+    """The model's name on its card."""
+
+    extractors: tuple[str, ...] = ()
+    """Extractors whose members to publish; empty: those of the split all where there are any, else
+    all that were evaluated."""
+
+    float16: bool = False
+    """Store the weights in float16."""
+
+    command: tuple[str, ...] = ()
+    """Verb and flags of the command that made the model, for the card."""
+
+    notes: dict[str, str] = field(default_factory=dict)
+    """What else the card is to tell."""
+
+    def __post_init__(self) -> None:
+        check_local_model(self.folder)
 
 
-def _check_copies(copies: int) -> None:
-    if copies < 0:
-        raise OptionError("copies", "must be 0 or more")
+def member(text: str) -> tuple[str, str]:
+    """A (head, extractor) pair from ``HEAD:EXTRACTOR``."""
+    head, separator, extractor = text.partition(":")
+    if not separator:
+        raise OptionError("members", f"takes pairs HEAD:EXTRACTOR, not {text}")
+    return head, extractor
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateJob(InWorkFolder):
+    """One run of ``evaluate``: one ensemble, all its members together."""
+
+    name: str
+    """Name to give to the evaluation in the work folder; also the name of a published model."""
+
+    members: tuple[tuple[str, str], ...] = field(
+        metadata={"metavar": "HEAD:EXTRACTOR", "parse": member}
+    )
+    """Members of the ensemble: heads upon extractors of the work folder, such as F:mine B:mine.
+    Those that were trained for the same test clips form one ensemble. The head named classifier is
+    the extractor's own. Of members of folds and of all clips together the former measure and
+    calibrate the latter, which are published."""
+
+    precision: float | None = None
+    """Share of the tags of each label, from 0 to 1, that shall be right: its threshold is the
+    lowest that reaches this. Labels that do not are named, and never tags. Left out: best F1."""
+
+    publish: PublishJob | None = None
+    """The model to write, if any."""
+
+    def __post_init__(self) -> None:
+        if self.precision is not None and not 0 < self.precision <= 1:
+            raise OptionError("precision", "must be above 0, and 1 at most")
+        check_name(self.name)
+        if not self.members:
+            raise OptionError("members", "must name at least one")
+
+
+def check_local_model(folder: str) -> None:
+    """CommandError for a folder of a model to write that is not on this machine."""
+    if not is_local(folder):
+        raise CommandError(f"{folder}: a model is written to a local folder; copy it from there")
 
 
 def _distinct(what: str, names: list[str]) -> None:

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from pipelines.paper.bundled_recipe import RECIPE
+from pipelines.training.specs import ExtractorSpec, HeadSpec
 from pipelines.training.splits import parts
+from pipelines.training.workfolder.plain import from_plain
 from tests.support.small_data import without_sound
 
 VERSION_1 = json.loads(
@@ -23,8 +25,9 @@ def plain(value: Any) -> Any:
 def test_specs_are_those_of_version_1():
     prepare = asdict(RECIPE.prepare("d", "w"))
     assert prepare.items() >= VERSION_1["bundled prepare"].items()
-    assert plain(RECIPE.extractors()) == VERSION_1["bundled extractors"]
-    assert plain(RECIPE.heads()) == VERSION_1["bundled heads"]
+    for kind, specs in ((ExtractorSpec, RECIPE.extractors()), (HeadSpec, RECIPE.heads())):
+        name = "extractors" if kind is ExtractorSpec else "heads"
+        assert list(specs) == [from_plain(kind, spec) for spec in VERSION_1[f"bundled {name}"]]
     assert plain(RECIPE.members(RECIPE.extractors())) == VERSION_1["bundled members"]
 
 

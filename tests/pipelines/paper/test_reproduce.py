@@ -19,8 +19,7 @@ from pipelines.paper.settings import Setting
 from pipelines.runtime.limits import TrainResources
 from pipelines.storage.store import open_store
 from pipelines.training import evaluate
-from pipelines.training.evaluation_job import EvaluateJob, PublishJob
-from pipelines.training.jobs import PrepareJob
+from pipelines.training.jobs import EvaluateJob, PrepareJob, PublishJob
 from pipelines.training.scores import score
 from pipelines.training.workfolder.patches import Prepared, open_prepared
 from pipelines.training.workfolder.shards import read_table

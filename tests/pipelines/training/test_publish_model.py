@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from pipelines.training import evaluate
-from pipelines.training.evaluation_job import EvaluateJob, PublishJob
+from pipelines.training.jobs import EvaluateJob, PublishJob
 from tagger.errors import CommandError
 from tagger.tagging import Tagger
 from tests.support.small_data import train_member
