@@ -78,8 +78,9 @@ def mixtures(data: str, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     clips = dataset.load(data).clips
     rows = []
-    for fold, of_fold in clips.groupby("fold"):
-        for number, (one, other) in enumerate(pairs(of_fold["label"].to_numpy(), int(fold))):
+    for fold in sorted(clips["fold"].unique().tolist()):
+        of_fold = clips[clips["fold"] == fold]
+        for number, (one, other) in enumerate(pairs(of_fold["label"].to_numpy(), fold)):
             parts = [of_fold.iloc[place] for place in (one, other)]
             name = f"{fold}-{number:03}.flac"
             soundfile.write(folder / name, *at_0_db([part["uri"] for part in parts]))

@@ -133,6 +133,7 @@ def test_single_labels_may_be_learnt_as_sets_in_any_layout(tmp_path):
         (["a.wav,x;y", "a.wav,y;x"], {}, "clips listed more than once: /.*/a.wav"),
         (["a.wav,x|y", "b.wav,x;z"], {}, r"all.csv: column label: 'x\|y' is more than one label"),
         (["a.wav,x;y"], {"label_separator": None}, "'x;y' is more than one label: tell what"),
+        (["a.wav,x", "b.wav,y"], {}, "no text has the separator ';'; leave it out if each is one"),
         (["a.wav,x;y"], {"label_separator": ""}, "label_separator must not be empty"),
         (["a.wav,x;y"], {"labels": "one"}, "label_separator is for a CSV whose clips have several"),
         (["a.wav,x;y"], {"layout": "folders"}, "label_separator is for a CSV"),

@@ -46,7 +46,6 @@ def test_a_set_is_sorted_and_holds_each_label_once(text, separator, labels):
         (["dog;", "dog;rain"], ";", "'dog;' lists a label without a name"),
         (["dog;;rain"], ";", "'dog;;rain' lists a label without a name"),
         (['["dog", ""]'], "json", "lists a label without a name"),
-        (["dog", "rain"], ";", "no text has the separator ';'; leave it out"),
         (["dog|rain", "a;b"], ";", r"'dog\|rain' is more than one label after .* at ';'"),
         (["dog;rain"], None, "'dog;rain' is more than one label: tell what separates"),
         (["dog;rain"], "json", "'dog;rain' is no JSON list"),
