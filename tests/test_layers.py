@@ -65,6 +65,8 @@ TORCH_RING = {
     "baselines",
     "checkpoint",
     "convert",
+    "feed",
+    "masking",
     "optimisation",
     "prediction",
     "tagging",

@@ -6,18 +6,20 @@ from typing import Final
 
 from pipelines.paper.settings import NARROW
 from pipelines.training.jobs import ExtractorSpec, HeadSpec, PrepareJob
-from tagger.configs import AttentionConfig, TrainingConfig, VGGishConfig
+from tagger.configs import AttentionConfig, AugmentationConfig, TrainingConfig, VGGishConfig
 
 EXTRACTOR_TRAINING: Final = TrainingConfig(
-    epochs=2,
+    epochs=4,
     patience=None,
-    batches="balanced",
+    batches="examples",
+    batch_size=64,
     learning_rate=2e-3,
     weight_decay=1e-4,
     one_cycle=True,
     average=0.99,
     mixup=0.2,
 )
+AUGMENTATION: Final = AugmentationConfig(shift=True, mask_frames=24, mask_bands=10)
 HEAD_TRAINING: Final = TrainingConfig(
     epochs=10, patience=None, batches="examples", batch_size=128, one_cycle=True, mixup=0.2
 )
@@ -40,6 +42,7 @@ class BundledRecipe:
     most_semitones: int = 6
     vggish: VGGishConfig = NARROW
     extractor: TrainingConfig = EXTRACTOR_TRAINING
+    augmentation: AugmentationConfig = AUGMENTATION
     network: AttentionConfig = field(default_factory=AttentionConfig)
     head: TrainingConfig = HEAD_TRAINING
 
@@ -63,6 +66,7 @@ class BundledRecipe:
                 split=split,
                 vggish=self.vggish,
                 training=replace(self.extractor, seed=seed),
+                augmentation=self.augmentation,
                 normalise=True,
                 copies=self.copies,
             )

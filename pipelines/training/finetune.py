@@ -76,7 +76,15 @@ class ExtractorTask:
             self.wanted.copies,
         )
         network = self._initial(train)
-        return Trainer(network, train, validation, self.wanted.training, group, device)
+        return Trainer(
+            network,
+            train,
+            validation,
+            self.wanted.training,
+            group,
+            device,
+            self.wanted.augmentation,
+        )
 
     def result(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         if not self.wanted.normalise:

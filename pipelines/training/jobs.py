@@ -17,7 +17,13 @@ from typing import Final, Literal
 
 from pipelines.runtime.limits import Limits, Resources, TrainResources
 from pipelines.storage.uris import is_local, local_path
-from tagger.configs import AttentionConfig, LSTMConfig, TrainingConfig, VGGishConfig
+from tagger.configs import (
+    AttentionConfig,
+    AugmentationConfig,
+    LSTMConfig,
+    TrainingConfig,
+    VGGishConfig,
+)
 from tagger.errors import CommandError, OptionError
 
 SCRATCH: Final = "scratch"
@@ -138,12 +144,18 @@ class ExtractorSpec:
     training: TrainingConfig = EXTRACTOR_TRAINING
     """Training."""
 
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    """Changes to the patches, drawn anew each time that one is learned from. For few clips; the
+    paper has none of them."""
+
     def __post_init__(self) -> None:
         _check_name(self.name)
         _check_copies(self.copies)
         if self.network == "baseline":
             if self.vggish != VGGishConfig():
                 raise CommandError("conv_widths and hidden are for VGGish, not for the baseline")
+            if self.augmentation != AugmentationConfig():
+                raise CommandError("shift, mask_frames and mask_bands are for VGGish's patches")
             for name, plain in (("normalise", False), ("start", SCRATCH)):
                 if getattr(self, name) != plain:
                     raise OptionError(name, "is for VGGish, not for the baseline")

@@ -2,7 +2,13 @@
 
 import pytest
 
-from tagger.configs import AttentionConfig, LSTMConfig, TrainingConfig, VGGishConfig
+from tagger.configs import (
+    AttentionConfig,
+    AugmentationConfig,
+    LSTMConfig,
+    TrainingConfig,
+    VGGishConfig,
+)
 from tagger.errors import OptionError
 
 
@@ -26,6 +32,8 @@ from tagger.errors import OptionError
         (TrainingConfig, {"weight_decay": -1.0}),
         (TrainingConfig, {"average": 1.0}),
         (TrainingConfig, {"mixup": -0.1}),
+        (AugmentationConfig, {"mask_frames": 97}),
+        (AugmentationConfig, {"mask_bands": -1}),
     ],
 )
 def test_numbers_that_make_no_sense_are_refused(config, wrong):
