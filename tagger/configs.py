@@ -83,7 +83,12 @@ class TrainingConfig:
     """How a network is trained."""
 
     epochs: int = 100
-    """Passes over the training clips, at most."""
+    """Epochs, at most. Each ends with a validation. 0 keeps the network as it starts."""
+
+    steps_per_epoch: int | None = None
+    """Steps of an epoch: how many batches are learned from before each validation. Left out: one
+    pass over the training clips. Where clips are few a pass has few steps, and a number such as 50
+    lets an epoch go over the clips several times: 40 epochs are 2,000 steps then."""
 
     patience: int | None = 10
     """Stop after so many epochs without a better validation loss, and keep the best weights. 0 (in
@@ -124,10 +129,11 @@ class TrainingConfig:
         for name in ("epochs", "learning_rate", "weight_decay", "mixup"):
             if getattr(self, name) < 0:
                 raise OptionError(name, "must not be negative")
-        if self.patience == 0:
+        if self.patience == 0 or self.epochs == 0:
             object.__setattr__(self, "patience", None)
-        if self.patience is not None:
-            require_positive("patience", self.patience)
+        for name in ("patience", "steps_per_epoch"):
+            if getattr(self, name) is not None:
+                require_positive(name, getattr(self, name))
         require_positive("batch_size", self.batch_size)
         if not 0 <= self.average < 1:
             raise OptionError("average", "must be 0 or more, and less than 1")

@@ -71,6 +71,7 @@ class Optimisation:
     ----------
     network : what is trained
     average : the running mean, which is what is evaluated and kept; without one the network itself
+    n_steps : taken so far
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class Optimisation:
         self._adam = torch.optim.AdamW(
             network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
-        self._n_steps, self._n_steps_in_all = 0, n_steps_in_all
+        self.n_steps, self._n_steps_in_all = 0, n_steps_in_all
 
     def step(self, loss: Tensor) -> None:
         """One step down the gradient of ``loss``, this worker's part of the batch's mean."""
@@ -90,11 +91,11 @@ class Optimisation:
         loss.backward()  # type: ignore[no-untyped-call]
         self._add_up_gradients()
         if self._config.one_cycle:
-            share = one_cycle(self._n_steps / self._n_steps_in_all)
+            share = one_cycle(self.n_steps / self._n_steps_in_all)
             for settings in self._adam.param_groups:
                 settings["lr"] = share * self._config.learning_rate
         self._adam.step()
-        self._n_steps += 1
+        self.n_steps += 1
         if self._config.average:
             self._update_average()
 
@@ -111,7 +112,7 @@ class Optimisation:
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimiser": self._adam.state_dict(),
-            "n_steps": self._n_steps,
+            "n_steps": self.n_steps,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -119,7 +120,7 @@ class Optimisation:
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self._adam.load_state_dict(state["optimiser"])
-        self._n_steps = state["n_steps"]
+        self.n_steps = state["n_steps"]
 
     def _add_up_gradients(self) -> None:
         """Sum the gradients over all workers, as one tensor."""
@@ -137,7 +138,7 @@ class Optimisation:
     @torch.no_grad()
     def _update_average(self) -> None:
         """Exponential moving average with warm-up: in early steps the decay is lower."""
-        decay = min(self._config.average, self._n_steps / (9 + self._n_steps))
+        decay = min(self._config.average, self.n_steps / (9 + self.n_steps))
         for mean, value in zip(self.average.parameters(), self.network.parameters(), strict=True):
             mean.lerp_(value, 1 - decay)
         for kept, latest in zip(self.average.buffers(), self.network.buffers(), strict=True):

@@ -1,7 +1,8 @@
 """Training an extractor or a head (paper sections 2.2, 3.3, 4.1; PAPER.md D9 and D10).
 
 One loop serves all networks: batches of examples, soft targets, optional mixup, Adam. The loss is
-cross entropy where a clip has one label, binary cross entropy where several.
+cross entropy where a clip has one label, binary cross entropy where several. An epoch is a pass
+over the examples, or so many steps as the configuration says, which may be several passes.
 Everything random is drawn anew per epoch from (seed, epoch). So a trainer that continues from
 ``state_dict`` goes on exactly as one that was never stopped, and keeps no generator states.
 
@@ -11,6 +12,7 @@ Several workers may train one network together, as a ``Group`` (``tagger.optimis
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import chain, count, islice
 from typing import Any
 
 import numpy as np
@@ -133,6 +135,11 @@ class Trainer:
         """The number of the epoch whose weights are the result; 0 before the first."""
         return self._best_epoch if self.config.patience is not None else len(self.history)
 
+    @property
+    def n_steps(self) -> int:
+        """Steps so far."""
+        return self._optimisation.n_steps
+
     def weights(self) -> dict[str, Tensor]:
         """The result, on the CPU: weights of the best epoch, or the last without early stopping."""
         return self._best or self._weights()
@@ -163,7 +170,11 @@ class Trainer:
     def _batches(self, epoch: int) -> Iterator[IndexArray]:
         """Examples of each batch, the same for all workers."""
         rng = np.random.default_rng((self.config.seed, epoch, 0))
-        return batches(self._train, self.config.batches, self.config.batch_size, rng)
+        passes = (
+            batches(self._train, self.config.batches, self.config.batch_size, rng) for _ in count()
+        )
+        n_steps = self.config.steps_per_epoch
+        return next(passes) if n_steps is None else islice(chain.from_iterable(passes), n_steps)
 
     def _train_epoch(self, number: int) -> tuple[float, int]:
         """Mean loss per example, and how many examples there were."""

@@ -46,7 +46,7 @@ def understand(words: list[str]) -> None:
 @pytest.fixture(autouse=True)
 def weights_that_commands_start_from(monkeypatch):
     """Every model that a documented command starts from is there, as wide as the paper's."""
-    monkeypatch.setattr(finetune, "vggish_of", lambda start: VGGishConfig())
+    monkeypatch.setattr(finetune, "vggish_of", lambda start, extractor=None: VGGishConfig())
 
 
 @pytest.mark.parametrize("name", VERBS)

@@ -14,18 +14,16 @@ from pipelines.cli.verb import Verb
 from pipelines.runtime.limits import TrainResources
 from pipelines.storage.store import open_store
 from pipelines.training.jobs import (
-    SCRATCH,
     EmbedJob,
     EvaluateJob,
-    ExtractorSpec,
     FinetuneJob,
     FitJob,
-    HeadSpec,
     InWorkFolder,
     OnExtractors,
     PrepareJob,
     PublishJob,
 )
+from pipelines.training.specs import SCRATCH, ExtractorSpec, HeadSpec
 from tagger.configs import CNN_TRAINING, LSTMConfig
 from tagger.errors import OptionError
 
@@ -127,7 +125,8 @@ class Finetune(_Training, InWorkFolder):
     Needs a work folder after prepare, and the result of weights or a model where --start is given.
 
     Leaves the extractor in the work folder under its name, for embed. A repeated command goes on
-    from the last checkpoint. With --network baseline it trains the challenge's network, with
+    from the last checkpoint. With --epochs 0 it trains nothing and takes a model's extractor over,
+    for heads upon it. With --network baseline it trains the challenge's network, with
     defaults of its own, which --network baseline --help shows.
 
     Example::
@@ -147,7 +146,7 @@ class Finetune(_Training, InWorkFolder):
         if start != SCRATCH and given.get("network") != "baseline":
             from pipelines.training import finetune
 
-            defaults["vggish"] = finetune.vggish_of(start)
+            defaults["vggish"] = finetune.vggish_of(start, given.get("start_extractor"))
         verb: Self = build(cls, given, defaults)
         return verb
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pipelines.paper.settings import NARROW
-from pipelines.training.jobs import ExtractorSpec, HeadSpec, PrepareJob
+from pipelines.training.jobs import PrepareJob
+from pipelines.training.specs import ExtractorSpec, HeadSpec
 from tagger.configs import AttentionConfig, AugmentationConfig, TrainingConfig, VGGishConfig
 
 EXTRACTOR_TRAINING: Final = TrainingConfig(

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 
 from pipelines.runtime.limits import TrainResources
-from pipelines.training.jobs import SCRATCH, OnDataSet, check_local_model
+from pipelines.training.jobs import OnDataSet, check_local_model
+from pipelines.training.specs import SCRATCH
 from tagger.errors import OptionError
 
 

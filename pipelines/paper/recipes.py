@@ -7,7 +7,7 @@ What the rows have in common, such as learning rates, stands in ``settings``.
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from pipelines.training.jobs import CLASSIFIER
+from pipelines.training.specs import CLASSIFIER
 from tagger.configs import Batches
 
 

@@ -20,14 +20,8 @@ from pipelines.paper.settings import SETTINGS, Setting, Start
 from pipelines.storage.store import Store, open_store
 from pipelines.training import embed, evaluate, finetune, fit, pictures, prepare
 from pipelines.training.evaluate import METRICS
-from pipelines.training.jobs import (
-    SCRATCH,
-    EmbedJob,
-    EvaluateJob,
-    ExtractorSpec,
-    FinetuneJob,
-    FitJob,
-)
+from pipelines.training.jobs import EmbedJob, EvaluateJob, FinetuneJob, FitJob
+from pipelines.training.specs import SCRATCH, ExtractorSpec
 from pipelines.training.step_records import StepRecord, recorded
 from pipelines.training.workfolder.patches import open_prepared
 from tagger.errors import OptionError

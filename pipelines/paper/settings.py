@@ -5,14 +5,14 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pipelines.paper.recipes import EXTRACTORS, HEADS
-from pipelines.training.jobs import (
+from pipelines.training.jobs import PrepareJob
+from pipelines.training.specs import (
     CLASSIFIER,
     EXTRACTOR_TRAINING,
     HEAD_TRAINING,
     SCRATCH,
     ExtractorSpec,
     HeadSpec,
-    PrepareJob,
 )
 from pipelines.training.splits import folds, has_folds
 from tagger.configs import CNN_TRAINING, AttentionConfig, LSTMConfig, TrainingConfig, VGGishConfig

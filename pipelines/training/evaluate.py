@@ -9,9 +9,10 @@ import numpy as np
 
 from pipelines.storage.store import Store, open_store
 from pipelines.training import evaluation_report, pictures, publish_model
-from pipelines.training.jobs import CLASSIFIER, EvaluateJob
+from pipelines.training.jobs import EvaluateJob
 from pipelines.training.predictions import mistakes, predictions
 from pipelines.training.scores import Scored, score
+from pipelines.training.specs import CLASSIFIER
 from pipelines.training.step_records import StepRecord, recorded
 from pipelines.training.workfolder import extractors, heads
 from pipelines.training.workfolder.networks import read_history

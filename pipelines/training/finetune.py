@@ -3,6 +3,7 @@
 Also trains the DCASE baseline CNN, which differs in its network and its examples alone.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -11,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.storage.store import open_store
-from pipelines.training.jobs import SCRATCH, ExtractorSpec, FinetuneJob
+from pipelines.training.jobs import FinetuneJob
 from pipelines.training.ray_train import train
+from pipelines.training.specs import SCRATCH, ExtractorSpec
 from pipelines.training.splits import check_classes, check_validation, parts
-from pipelines.training.start_model import read_start_model
+from pipelines.training.start_model import StartModel, read_start_model
 from pipelines.training.step_records import StepRecord, recorded
 from pipelines.training.workfolder import extractors
 from pipelines.training.workfolder.patches import Prepared, open_prepared
@@ -50,8 +52,7 @@ class ExtractorTask:
     @classmethod
     def of(cls, spec: ExtractorSpec) -> Self:
         """The task of a spec; reads what it starts from."""
-        start = spec.start
-        return cls(spec, None if start == SCRATCH else read_start_model(start).model_id)
+        return cls(spec, None if spec.start == SCRATCH else _start_of(spec).model_id)
 
     @property
     def folder(self) -> str:
@@ -67,6 +68,9 @@ class ExtractorTask:
 
     def spec(self) -> dict[str, Any]:
         return to_plain(self.wanted) | {"start_model": self.start_model}
+
+    def was(self, spec: Mapping[str, Any]) -> bool:
+        return ExtractorTask(extractors.wanted(spec), spec["start_model"]) == self
 
     def trainer(self, reads: SharedReads, group: Group, device: str) -> Trainer:
         patches = reads.patches
@@ -115,7 +119,7 @@ class ExtractorTask:
         return network
 
     def _start_weights(self) -> dict[str, Tensor]:
-        start = read_start_model(self.wanted.start)
+        start = _start_of(self.wanted)
         if start.model_id != self.start_model:
             raise CommandError(
                 f"{self.wanted.start} held {self.start_model} when the job began, and now "
@@ -152,12 +156,16 @@ def _check_split(prepared: Prepared, spec: ExtractorSpec) -> None:
 
 def _check_start(spec: ExtractorSpec) -> None:
     """CommandError where the network is of another shape than what it starts from."""
-    if spec.start != SCRATCH and vggish_of(spec.start) != spec.vggish:
-        raise CommandError(
-            f"{spec.start} holds {vggish_of(spec.start)}, but {spec.vggish} was asked for"
-        )
+    if spec.start != SCRATCH and (found := _start_of(spec).extractor.config) != spec.vggish:
+        raise CommandError(f"{spec.start} holds {found}, but {spec.vggish} was asked for")
 
 
-def vggish_of(start: str) -> VGGishConfig:
+def _start_of(spec: ExtractorSpec) -> StartModel:
+    return read_start_model(spec.start, spec.start_extractor)
+
+
+def vggish_of(start: str, extractor: str | None = None) -> VGGishConfig:
     """The shape of the extractor that training starts from; from scratch, the paper's."""
-    return VGGishConfig() if start == SCRATCH else read_start_model(start).extractor.config
+    if start == SCRATCH:
+        return VGGishConfig()
+    return read_start_model(start, extractor).extractor.config

@@ -3,6 +3,7 @@
 A head is trained on the split of its extractor.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,14 +11,15 @@ import torch
 from torch import Tensor
 
 from pipelines.storage.store import open_store
-from pipelines.training.jobs import FitJob, HeadSpec
+from pipelines.training.jobs import FitJob
 from pipelines.training.ray_train import train
+from pipelines.training.specs import HeadSpec
 from pipelines.training.splits import check_validation, parts
 from pipelines.training.step_records import StepRecord, recorded
 from pipelines.training.workfolder import extractors, heads
 from pipelines.training.workfolder.embeddings import finished_folder
 from pipelines.training.workfolder.patches import open_prepared
-from pipelines.training.workfolder.plain import to_plain
+from pipelines.training.workfolder.plain import from_plain, to_plain
 from pipelines.training.workfolder.shared_reads import SharedReads
 from tagger.training import Group, Trainer
 
@@ -50,6 +52,9 @@ class HeadTask:
 
     def spec(self) -> dict[str, Any]:
         return to_plain(self)
+
+    def was(self, spec: Mapping[str, Any]) -> bool:
+        return from_plain(HeadTask, spec) == self
 
     def trainer(self, reads: SharedReads, group: Group, device: str) -> Trainer:
         embeddings = reads.embeddings(self.extractor)

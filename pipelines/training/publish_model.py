@@ -11,7 +11,8 @@ import torch
 
 from pipelines.runtime.packages import package_versions
 from pipelines.storage.uris import local_path
-from pipelines.training.jobs import CLASSIFIER, PublishJob
+from pipelines.training.jobs import PublishJob
+from pipelines.training.specs import CLASSIFIER
 from pipelines.training.splits import parts
 from pipelines.training.workfolder import extractors, heads
 from pipelines.training.workfolder.patches import Prepared

@@ -33,6 +33,7 @@ from pipelines.training.train_worker import (
     read_states,
     train_all,
     write_states,
+    write_untrained,
 )
 from pipelines.training.workfolder.networks import read_record
 from tagger.errors import CommandError, OptionError
@@ -50,8 +51,10 @@ def train(tasks: Sequence[Task], store: Store, resources: TrainResources) -> dic
     CommandError : a network of a task's name exists with other settings, or cannot be trained so;
         what can be trained is
     """
-    done = [is_done(task, store) for task in tasks]  # all are looked at before anything starts
-    if not all(done):
+    pending = [task for task in tasks if not is_done(task, store)]  # before anything starts
+    if pending and not any(task.epochs for task in pending):
+        write_untrained(pending, store)
+    elif pending:
         _check(resources, connect(Resources(gpus=None if resources.use_gpus else 0)))
         _fit(tasks, store, resources)
     return {task.folder: read_record(store, task.folder) for task in tasks}

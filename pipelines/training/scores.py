@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.training.jobs import CLASSIFIER
+from pipelines.training.specs import CLASSIFIER
 from pipelines.training.splits import Parts, parts
 from pipelines.training.workfolder import extractors, heads
 from pipelines.training.workfolder.patches import Prepared

@@ -17,7 +17,7 @@ import hashlib
 import pickle
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -58,6 +58,9 @@ class Task(Protocol):
 
     def spec(self) -> dict[str, Any]:
         """Everything that decides the result, as JSON."""
+
+    def was(self, spec: Mapping[str, Any]) -> bool:
+        """Whether ``spec`` is this one's; what an earlier version did not know has its default."""
 
     def trainer(self, reads: SharedReads, group: Group, device: str) -> Trainer:
         """A trainer at its start.
@@ -130,7 +133,7 @@ def is_done(task: Task, store: Store) -> bool:
     record = read_record(store, task.folder)
     if record is None:
         return False
-    if record["spec"] != task.spec():
+    if not task.was(record["spec"]):
         raise CommandError(
             f"{store.root}/{task.folder} was trained with other settings; give another name"
         )
@@ -216,10 +219,27 @@ class _Worker:
 
     def _shared_reads(self) -> SharedReads:
         if self._reads is None:
-            prepared = open_prepared(self._work.store)
-            copies = max(task.copies for task in self._queue)
-            self._reads = SharedReads(prepared, prepared.dataset.development(), copies)
+            self._reads = _reads(self._work.store, self._queue)
         return self._reads
+
+
+def _reads(store: Store, tasks: Iterable[Task]) -> SharedReads:
+    """What any of the networks reads."""
+    prepared = open_prepared(store)
+    copies = max(task.copies for task in tasks)
+    return SharedReads(prepared, prepared.dataset.development(), copies)
+
+
+def write_untrained(tasks: Sequence[Task], store: Store) -> None:
+    """Write networks of no epochs as they start.
+
+    Raises
+    ------
+    CommandError : one that cannot be had as asked
+    """
+    reads = _reads(store, tasks)
+    for task in tasks:
+        save_result(store, task, task.trainer(reads, Group(), "cpu"))
 
 
 def save_result(store: Store, task: Task, trainer: Trainer) -> None:
@@ -230,6 +250,7 @@ def save_result(store: Store, task: Task, trainer: Trainer) -> None:
     course = {
         "history": [asdict(epoch) for epoch in history],
         "best_epoch": trainer.best_epoch,
+        "n_steps": trainer.n_steps,
         "seconds": round(seconds, 2),
         "examples_per_s": round(n_examples / max(seconds, 0.01), 1),
     }

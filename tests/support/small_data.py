@@ -16,7 +16,8 @@ from pipelines.training import prepare
 from pipelines.training.embed import Embedder
 from pipelines.training.finetune import ExtractorTask
 from pipelines.training.fit import HeadTask
-from pipelines.training.jobs import ExtractorSpec, HeadSpec, PrepareJob
+from pipelines.training.jobs import PrepareJob
+from pipelines.training.specs import ExtractorSpec, HeadSpec
 from pipelines.training.train_worker import Place, States, Task, Work, train_all
 from pipelines.training.workfolder import extractors
 from pipelines.training.workfolder.patches import FOLDER, Prepared, open_prepared

@@ -157,6 +157,54 @@ def test_a_fixed_number_of_epochs_needs_no_validation():
     assert trainer.history[-1].validation_loss is None
 
 
+@TRAINERS
+def test_an_epoch_may_be_a_number_of_steps(make):
+    """Whole passes, one after the other, until there are enough; resumed in the middle too."""
+    config = replace(PATCHES if make is extractor_trainer else BAGS, steps_per_epoch=10, epochs=3)
+    undisturbed = run(make(replace(config, patience=None)))
+    assert (undisturbed.n_steps, len(undisturbed.history)) == (30, 3)
+    stopped = make(replace(config, patience=None))
+    stopped.epoch()
+    resumed = make(replace(config, patience=None))
+    resumed.load_state_dict(stopped.state_dict())
+    assert curve(run(resumed)) == curve(undisturbed)
+    assert_equal_weights(resumed, undisturbed)
+
+
+def test_steps_go_through_all_examples_again_and_again():
+    """30 takes of one example in batches of 6: in 12 steps each comes two or three times."""
+    config = TrainingConfig(batches="unbalanced", batch_size=6, steps_per_epoch=12, patience=None)
+    examples = embedding_takes(0).bags(9)
+    found = list(Trainer(head(), examples, None, config)._batches(1))
+    assert len(found) == 12
+    for one_pass in (found[:5], found[5:10]):
+        assert sorted(np.concatenate(one_pass)) == [*range(30)]
+
+
+def test_a_pass_of_one_epoch_is_drawn_as_it_always_was():
+    """So as many steps as a pass has are that pass."""
+    one_pass = run(head_trainer(replace(BAGS, epochs=1)))
+    by_steps = run(head_trainer(replace(BAGS, epochs=1, steps_per_epoch=one_pass.n_steps)))
+    assert curve(by_steps) == curve(one_pass)
+    assert_equal_weights(by_steps, one_pass)
+
+
+def test_after_an_epoch_of_steps_batch_norm_knows_its_inputs():
+    """Its running mean has left its first value, 0, behind; after the 4 steps of a pass it has not.
+
+    Momentum 0.1 leaves 0.9**n of the first value, 0.66 after 4 steps and 0.005 after 50.
+    """
+    takes = embedding_takes(0)
+    values = takes.values[takes.bags(6).index].reshape(-1, 128)
+    errors = []
+    for n_steps in (4, 50):
+        config = replace(BAGS, epochs=1, patience=None, steps_per_epoch=n_steps)
+        found = run(head_trainer(config)).weights()["input_norm.running_mean"].numpy()
+        errors.append(np.abs(found - values.mean(0))[:N_CLASSES].max() / values.mean(0).max())
+    assert errors[0] > 0.5
+    assert errors[1] < 0.1
+
+
 def test_it_learns():
     for make, config in ((head_trainer, replace(BAGS, mixup=0.2)), (lstm_trainer, BAGS)):
         trainer = run(make(replace(config, epochs=30, patience=None)))

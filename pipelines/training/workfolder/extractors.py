@@ -1,11 +1,12 @@
 """The finished extractors of a work folder, ``extractors/<name>/``; and the DCASE baseline CNN."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
 from pipelines.storage.store import Store
-from pipelines.training.jobs import ExtractorSpec
+from pipelines.training.specs import ExtractorSpec
 from pipelines.training.workfolder.networks import load_weights, read_record
 from pipelines.training.workfolder.plain import from_plain
 from tagger.baselines import CNN_FRAMES, CNN_HOP, BaselineCNN
@@ -27,9 +28,13 @@ def read_spec(store: Store, name: str) -> ExtractorSpec:
     ------
     CommandError : there is none of this name
     """
-    spec = dict(_record(store, name)["spec"])
-    del spec["start_model"]  # of the task, not of the spec
-    return from_plain(ExtractorSpec, spec)
+    return wanted(_record(store, name)["spec"])
+
+
+def wanted(spec: Mapping[str, Any]) -> ExtractorSpec:
+    """What was asked for, of the ``spec`` that the record of an extractor holds."""
+    of_job = {name: value for name, value in spec.items() if name != "start_model"}
+    return from_plain(ExtractorSpec, of_job)
 
 
 def weights_id(store: Store, name: str) -> str:

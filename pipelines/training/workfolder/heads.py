@@ -3,7 +3,7 @@
 from torch import nn
 
 from pipelines.storage.store import Store
-from pipelines.training.jobs import HeadSpec
+from pipelines.training.specs import HeadSpec
 from pipelines.training.workfolder import extractors
 from pipelines.training.workfolder.networks import load_weights, read_record
 from pipelines.training.workfolder.plain import from_plain

@@ -1,7 +1,7 @@
 """A command line gives the job that the same values make in Python."""
 
 import string
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import get_args
 
 import pytest
@@ -16,7 +16,7 @@ from pipelines.cli.verbs import VERBS
 from pipelines.runtime.limits import Limits, Resources
 from pipelines.tagging.job import TagJob
 from pipelines.training import finetune
-from pipelines.training.jobs import EXTRACTOR_TRAINING, HEAD_TRAINING
+from pipelines.training.specs import EXTRACTOR_TRAINING, HEAD_TRAINING
 from tagger.configs import CNN_TRAINING, AttentionConfig, LSTMConfig, VGGishConfig
 from tagger.errors import CommandError, OptionError
 
@@ -191,10 +191,13 @@ def test_finetune_trains_as_its_network_is_trained():
 
 def test_sizes_that_are_not_given_are_those_of_the_start(monkeypatch):
     narrow = VGGishConfig((2, 3, 4, 5), 8, "none")
-    monkeypatch.setattr(finetune, "vggish_of", {"model": narrow}.__getitem__)
+    shapes = {("model", None): narrow, ("model", "b"): replace(narrow, hidden=9)}
+    monkeypatch.setattr(finetune, "vggish_of", lambda *start: shapes[start])
     assert made(Finetune, SPEC + "--start model").extractor.vggish == narrow
     wider = made(Finetune, SPEC + "--start model --hidden 16").extractor.vggish
     assert wider == VGGishConfig((2, 3, 4, 5), 16, "none")
+    named = made(Finetune, SPEC + "--start model --start-extractor b").extractor.vggish
+    assert named == replace(narrow, hidden=9)
     from_scratch = made(Finetune, SPEC + "--conv-widths 16 32 64 128").extractor.vggish
     assert from_scratch == VGGishConfig((16, 32, 64, 128))
 

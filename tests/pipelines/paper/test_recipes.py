@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 
 from pipelines.paper.recipes import ALL_FOUR, EXTRACTORS, HEADS, ROWS
-from pipelines.training.jobs import CLASSIFIER
+from pipelines.training.specs import CLASSIFIER
 
 VERSION_1 = Path(__file__).parents[2] / "golden" / "version_1" / "recipes.json"
 

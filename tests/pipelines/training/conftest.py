@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines.training.jobs import ExtractorSpec, HeadSpec, PrepareJob
+from pipelines.training.jobs import PrepareJob
+from pipelines.training.specs import ExtractorSpec, HeadSpec
 from pipelines.training.workfolder.patches import Prepared
 from tagger.configs import AttentionConfig, TrainingConfig, VGGishConfig
 from tests.support.small_data import prepare_here, write_folds

@@ -8,7 +8,8 @@ import torch
 from pipelines.training import embed as step
 from pipelines.training.embed import Embedder, embed
 from pipelines.training.finetune import ExtractorTask
-from pipelines.training.jobs import EmbedJob, ExtractorSpec
+from pipelines.training.jobs import EmbedJob
+from pipelines.training.specs import ExtractorSpec
 from pipelines.training.workfolder.embeddings import EMBEDDINGS, finished_folder
 from pipelines.training.workfolder.patches import patches_of
 from tagger.configs import TrainingConfig, VGGishConfig

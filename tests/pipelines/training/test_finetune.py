@@ -9,17 +9,20 @@ import pytest
 import torch
 
 from pipelines.storage.store import open_store
-from pipelines.training import finetune
+from pipelines.training import finetune, ray_train
 from pipelines.training.finetune import ExtractorTask
-from pipelines.training.jobs import ExtractorSpec, FinetuneJob, PrepareJob
+from pipelines.training.jobs import FinetuneJob, PrepareJob
+from pipelines.training.specs import ExtractorSpec
 from pipelines.training.splits import parts
 from pipelines.training.start_model import read_start_model
 from pipelines.training.train_worker import REFUSAL
-from pipelines.training.workfolder import extractors
+from pipelines.training.workfolder import extractors, networks
 from pipelines.training.workfolder.patches import Prepared, load_patches
 from pipelines.training.workfolder.shared_reads import SharedReads
+from tagger import checkpoint
+from tagger.card import BUNDLED, read_model
 from tagger.configs import TrainingConfig, VGGishConfig
-from tagger.errors import CommandError
+from tagger.errors import CommandError, OptionError
 from tagger.training import Group
 from tagger.vggish import NormalisedClassifier, VGGish, VGGishClassifier
 from tests.support.small_data import CountingStore, prepare_here, train_here, write_folds
@@ -95,13 +98,44 @@ def test_training_begins_with_the_weights_of_its_start(prepared, start):
     task = ExtractorTask.of(spec)
     first = trainer(task, prepared).weights()
     shutil.rmtree(start)  # nothing of it is read again
-    for name, tensor in read_start_model(str(start)).extractor.state_dict().items():
+    for name, tensor in read_start_model(str(start), None).extractor.state_dict().items():
         assert torch.equal(first[f"extractor.{name}"], tensor)
     again = trainer(task, prepared).weights()
     assert all(torch.equal(first[name], again[name]) for name in first)
     other = replace(task, wanted=replace(spec, training=replace(TRAINING, seed=1)))
     name = "classifier.0.weight"
     assert not torch.equal(first[name], trainer(other, prepared).weights()[name])
+
+
+def test_one_extractor_of_several_is_started_from_by_its_name(prepared, start):
+    spec = replace(SPEC, start=str(start), start_extractor="b", vggish=TINY_VGGISH)
+    first = trainer(ExtractorTask.of(spec), prepared).weights()
+    theirs = checkpoint.build(read_model(start)).extractors
+    for name, tensor in theirs["b"].state_dict().items():
+        assert torch.equal(first[f"extractor.{name}"], tensor)
+    assert not torch.equal(*(network.features[0].weight for network in theirs.values()))
+    with pytest.raises(CommandError, match="one of a, b, not c"):
+        run(prepared, replace(spec, start_extractor="c"))
+    with pytest.raises(OptionError, match="a model to start from"):
+        replace(SPEC, start_extractor="b")
+
+
+def test_no_epochs_take_an_extractor_over_without_a_cluster(prepared, start, monkeypatch):
+    """A split without validation clips suits, for there is nothing to stop early."""
+    monkeypatch.setattr(ray_train, "connect", None)
+    untrained = replace(TRAINING, epochs=0)
+    spec = replace(
+        SPEC, name="taken", split="fold-1", start=str(start), vggish=TINY_VGGISH, training=untrained
+    )
+    run(prepared, spec)
+    _, network = extractors.load(prepared.store, "taken", 3)
+    theirs = read_start_model(str(start), None).extractor.state_dict()
+    assert all(torch.equal(network.extractor.state_dict()[name], theirs[name]) for name in theirs)
+    assert networks.read_record(prepared.store, "extractors/taken")["n_steps"] == 0
+
+
+def test_the_bundled_model_is_started_from_by_a_word():
+    assert finetune.vggish_of("bundled") == finetune.vggish_of(str(BUNDLED))
 
 
 def test_other_weights_under_the_same_path_are_other_settings(start):

@@ -16,8 +16,9 @@ import torch
 from pipelines.runtime.limits import TrainResources
 from pipelines.storage.store import Store, open_store
 from pipelines.training.finetune import ExtractorTask
-from pipelines.training.jobs import ExtractorSpec, PrepareJob
+from pipelines.training.jobs import PrepareJob
 from pipelines.training.ray_train import train
+from pipelines.training.specs import ExtractorSpec
 from pipelines.training.train_worker import state_file
 from pipelines.training.workfolder.networks import read_record
 from pipelines.training.workfolder.patches import Prepared

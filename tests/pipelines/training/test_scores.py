@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipelines.training.jobs import CLASSIFIER
 from pipelines.training.scores import member_scores, score
+from pipelines.training.specs import CLASSIFIER
 from pipelines.training.splits import parts
 from pipelines.training.workfolder import heads
 from pipelines.training.workfolder.embeddings import load_embeddings

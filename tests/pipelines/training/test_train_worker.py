@@ -1,5 +1,6 @@
 """A worker's loop on plain processes: what it reads, and that nothing it suffers shows."""
 
+import json
 from collections import Counter
 from dataclasses import dataclass, replace
 
@@ -11,7 +12,8 @@ from pipelines.storage.store import open_store
 from pipelines.training import prepare
 from pipelines.training.finetune import ExtractorTask
 from pipelines.training.fit import HeadTask
-from pipelines.training.jobs import ExtractorSpec, HeadSpec, PrepareJob
+from pipelines.training.jobs import PrepareJob
+from pipelines.training.specs import ExtractorSpec, HeadSpec
 from pipelines.training.train_worker import (
     REFUSAL,
     Place,
@@ -193,6 +195,20 @@ def test_a_name_stands_for_one_setting(prepared):
         is_done(ExtractorTask(replace(task.wanted, copies=0)), prepared.store)
 
 
+def test_a_record_of_an_earlier_version_is_known_again(prepared):
+    """It lacks the settings that were added since."""
+    task = ExtractorTask(replace(SPEC, name="earlier"))
+    train_here([task], prepared.store)
+    path = f"{task.folder}/{networks.RECORD}"
+    record = json.loads(prepared.store.read(path))
+    del record["spec"]["training"]["steps_per_epoch"]
+    prepared.store.write(path, json.dumps(record).encode())
+    assert is_done(task, prepared.store)
+    by_steps = replace(task.wanted, training=replace(TRAINING, steps_per_epoch=5))
+    with pytest.raises(CommandError, match="another name"):
+        is_done(ExtractorTask(by_steps), prepared.store)
+
+
 def test_the_record_tells_how_the_training_went(prepared):
     task = ExtractorTask(replace(SPEC, name="told"))
     told = train_here([task], prepared.store)
@@ -202,3 +218,4 @@ def test_the_record_tells_how_the_training_went(prepared):
         epoch.train_loss for epoch in told[task.folder]
     ]
     assert record["best_epoch"] in range(1, 5)
+    assert record["n_steps"] == 3 * 2 * len(record["history"])

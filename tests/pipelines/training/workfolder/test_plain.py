@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pipelines.training.jobs import ExtractorSpec, HeadSpec
+from pipelines.training.specs import ExtractorSpec, HeadSpec
 from pipelines.training.workfolder.plain import from_plain, to_plain
 from tagger.configs import AttentionConfig, LSTMConfig, TrainingConfig, VGGishConfig
 
