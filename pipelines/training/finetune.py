@@ -95,7 +95,7 @@ class ExtractorTask:
             return weights
         n_classes = weights["network.classifier.2.bias"].numel()
         network = VGGishClassifier(VGGish(self.wanted.vggish), n_classes)
-        normalised = NormalisedClassifier(network)
+        normalised = NormalisedClassifier(network, self.wanted.pool_time)
         normalised.load_state_dict(weights)
         return dict(normalised.folded().state_dict())
 
@@ -115,7 +115,7 @@ class ExtractorTask:
                 initialise(network.classifier)
                 network.extractor.load_state_dict(self._start_weights())
         if spec.normalise and isinstance(network, VGGishClassifier):
-            return NormalisedClassifier(network)
+            return NormalisedClassifier(network, spec.pool_time)
         return network
 
     def _start_weights(self) -> dict[str, Tensor]:
