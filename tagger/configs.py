@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 from tagger.errors import OptionError
-from tagger.logmel import N_BANDS, PATCH_FRAMES
 
 Batches = Literal["balanced", "unbalanced", "examples"]
 EmbeddingActivation = Literal["relu", "none"]
@@ -137,32 +136,6 @@ class TrainingConfig:
         require_positive("batch_size", self.batch_size)
         if not 0 <= self.average < 1:
             raise OptionError("average", "must be 0 or more, and less than 1")
-
-
-@dataclass(frozen=True, kw_only=True)
-class AugmentationConfig:
-    """How the patches that an extractor learns from are changed, anew each time; none by default.
-
-    No part of the paper. For few clips, of which a network otherwise sees the same patches again
-    and again.
-    """
-
-    shift: bool = False
-    """Cut each patch up to 0.96 s later than it lies, at a place drawn anew each time. The last
-    patch of a clip stays where it is."""
-
-    mask_frames: int = 0
-    """Longest stretch of time that is hidden in a patch, in frames of 10 ms of which a patch has
-    96; its length is drawn anew each time (SpecAugment). 0 is none. Example: 24."""
-
-    mask_bands: int = 0
-    """Most neighbouring frequency bands that are hidden in a patch, of its 64; their number is
-    drawn anew each time (SpecAugment). 0 is none. Example: 10."""
-
-    def __post_init__(self) -> None:
-        for name, size in (("mask_frames", PATCH_FRAMES), ("mask_bands", N_BANDS)):
-            if not 0 <= getattr(self, name) <= size:
-                raise OptionError(name, f"must be from 0 to {size}")
 
 
 CNN_TRAINING: Final = TrainingConfig(

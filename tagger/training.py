@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from tagger import metrics
 from tagger.arrays import IndexArray
-from tagger.configs import AugmentationConfig, TrainingConfig
+from tagger.configs import TrainingConfig
 from tagger.errors import CommandError
 from tagger.examples import Examples, batches
 from tagger.feed import Feed
@@ -65,7 +65,7 @@ class Trainer:
     config : how to train
     group : the workers that train it together, this one's place among them
     device : of torch
-    augmentation : how examples are changed, which are patches then
+    shift : whether patches are cut later than they lie, at places drawn anew
 
     Attributes
     ----------
@@ -85,7 +85,7 @@ class Trainer:
         config: TrainingConfig,
         group: Group = Group(),
         device: str = "cpu",
-        augmentation: AugmentationConfig = AugmentationConfig(),
+        shift: bool = False,
     ) -> None:
         if config.patience is not None and validation is None:
             raise ValueError("early stopping needs validation examples")
@@ -93,7 +93,7 @@ class Trainer:
         self.history: list[EpochMetrics] = []
         self._device = torch.device(device)
         self._train, self._validation, self._group = train, validation, group
-        self._feed = Feed(train, config.mixup, augmentation, self._device)
+        self._feed = Feed(train, config.mixup, shift, self._device)
         sizes = [len(batch) for batch in self._batches(0)]
         _check_shares(network, min(sizes, default=0), group.size)
         network = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]

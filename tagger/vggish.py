@@ -130,19 +130,11 @@ class NormalisedClassifier(nn.Module):
     Table 1 has none, and trained from scratch on little data it learns slowly. Once trained, the
     normalisation is a factor and a summand per channel, which ``folded`` puts into the weights: the
     extractor is that of Table 1 again.
-
-    Parameters
-    ----------
-    network : trained in place
-    pool_time : let the first fully connected layer see the mean over time of the last maps, so that
-        it cannot learn when in a patch something is heard. A mean is a weighted sum, which
-        ``folded`` puts into the weights too: one weight for all times.
     """
 
-    def __init__(self, network: VGGishClassifier, pool_time: bool = False) -> None:
+    def __init__(self, network: VGGishClassifier) -> None:
         super().__init__()
         self.network = network
-        self._pool_time = pool_time
         extractor = network.extractor
         self.norms = nn.ModuleList(
             nn.BatchNorm2d(layer.out_channels)
@@ -158,10 +150,7 @@ class NormalisedClassifier(nn.Module):
         x = patches.unsqueeze(1)
         for layer in _pooled_early(self.network.extractor.features):
             x = next(norms)(layer(x)) if isinstance(layer, nn.Conv2d) else layer(x)
-        x = x.permute(0, 2, 3, 1)  # times, bands, channels
-        if self._pool_time:
-            x = x.mean(1, keepdim=True).expand_as(x)
-        x = x.flatten(1)
+        x = x.permute(0, 2, 3, 1).flatten(1)
         for layer in self.network.extractor.embeddings:
             x = next(norms)(layer(x)) if isinstance(layer, nn.Linear) else layer(x)
         logits: Tensor = self.network.classifier(x)
@@ -187,11 +176,6 @@ class NormalisedClassifier(nn.Module):
             factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
             layer.weight *= factor.reshape(-1, *[1] * (layer.weight.ndim - 1))
             layer.bias.copy_((layer.bias - norm.running_mean) * factor + norm.bias)
-        if self._pool_time:
-            first = extractor.embeddings[0]
-            assert isinstance(first, nn.Linear)
-            by_time = first.weight.view(len(first.weight), PATCH_FRAMES // 16, -1)
-            by_time.copy_(by_time.mean(1, keepdim=True).expand_as(by_time))
         return self.network
 
 

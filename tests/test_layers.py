@@ -66,7 +66,6 @@ TORCH_RING = {
     "checkpoint",
     "convert",
     "feed",
-    "masking",
     "optimisation",
     "prediction",
     "tagging",

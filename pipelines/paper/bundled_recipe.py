@@ -7,10 +7,10 @@ from typing import Final
 from pipelines.paper.settings import NARROW
 from pipelines.training.jobs import PrepareJob
 from pipelines.training.specs import ExtractorSpec, HeadSpec
-from tagger.configs import AttentionConfig, AugmentationConfig, TrainingConfig, VGGishConfig
+from tagger.configs import AttentionConfig, TrainingConfig, VGGishConfig
 
 EXTRACTOR_TRAINING: Final = TrainingConfig(
-    epochs=4,
+    epochs=2,
     patience=None,
     batches="examples",
     batch_size=64,
@@ -20,9 +20,8 @@ EXTRACTOR_TRAINING: Final = TrainingConfig(
     average=0.99,
     mixup=0.2,
 )
-AUGMENTATION: Final = AugmentationConfig(shift=True, mask_frames=24, mask_bands=10)
 HEAD_TRAINING: Final = TrainingConfig(
-    epochs=10, patience=None, batches="examples", batch_size=128, one_cycle=True, mixup=0.2
+    epochs=20, patience=None, batches="examples", batch_size=128, one_cycle=True, mixup=0.2
 )
 HEAD: Final = "attention"  # the name of its heads
 EVERYTHING: Final = "all"  # the split of those networks that are published
@@ -43,7 +42,6 @@ class BundledRecipe:
     most_semitones: int = 6
     vggish: VGGishConfig = NARROW
     extractor: TrainingConfig = EXTRACTOR_TRAINING
-    augmentation: AugmentationConfig = AUGMENTATION
     network: AttentionConfig = field(default_factory=AttentionConfig)
     head: TrainingConfig = HEAD_TRAINING
 
@@ -67,7 +65,7 @@ class BundledRecipe:
                 split=split,
                 vggish=self.vggish,
                 training=replace(self.extractor, seed=seed),
-                augmentation=self.augmentation,
+                shift=True,
                 normalise=True,
                 copies=self.copies,
             )

@@ -80,22 +80,15 @@ class ExtractorTask:
             self.wanted.copies,
         )
         network = self._initial(train)
-        return Trainer(
-            network,
-            train,
-            validation,
-            self.wanted.training,
-            group,
-            device,
-            self.wanted.augmentation,
-        )
+        spec = self.wanted
+        return Trainer(network, train, validation, spec.training, group, device, spec.shift)
 
     def result(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         if not self.wanted.normalise:
             return weights
         n_classes = weights["network.classifier.2.bias"].numel()
         network = VGGishClassifier(VGGish(self.wanted.vggish), n_classes)
-        normalised = NormalisedClassifier(network, self.wanted.pool_time)
+        normalised = NormalisedClassifier(network)
         normalised.load_state_dict(weights)
         return dict(normalised.folded().state_dict())
 
@@ -115,7 +108,7 @@ class ExtractorTask:
                 initialise(network.classifier)
                 network.extractor.load_state_dict(self._start_weights())
         if spec.normalise and isinstance(network, VGGishClassifier):
-            return NormalisedClassifier(network, spec.pool_time)
+            return NormalisedClassifier(network)
         return network
 
     def _start_weights(self) -> dict[str, Tensor]:

@@ -8,7 +8,6 @@ from typing import Final, Literal
 from pipelines.storage.uris import is_local, local_path
 from tagger.configs import (
     AttentionConfig,
-    AugmentationConfig,
     LSTMConfig,
     TrainingConfig,
     VGGishConfig,
@@ -59,13 +58,12 @@ class ExtractorSpec:
     """Train with batch normalisation, which is folded into the weights at the end. A network from
     scratch learns faster so."""
 
-    pool_time: bool = False
-    """Let the extractor hear what is in a patch and not when: the layer after the convolutions sees
-    the mean over time, which is folded into the weights at the end. For few clips; goes with
-    normalise."""
-
     copies: int = 0
     """Pitch-shifted copies of each training clip to train on, at most. 0: none."""
+
+    shift: bool = False
+    """Cut each patch up to 0.96 s later than it lies, at a place drawn anew each time that it is
+    learned from; the last of a clip stays. For few clips."""
 
     vggish: VGGishConfig = field(default_factory=VGGishConfig)
     """Size of the network. From scratch the defaults are the paper's; else each is that of what
@@ -74,32 +72,20 @@ class ExtractorSpec:
     training: TrainingConfig = EXTRACTOR_TRAINING
     """Training."""
 
-    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
-    """Changes to the patches, drawn anew each time that one is learned from. For few clips; the
-    paper has none of them."""
-
     def __post_init__(self) -> None:
         check_name(self.name)
         check_copies(self.copies)
-        if self.pool_time and not self.normalise:
-            raise OptionError("pool_time", "goes with normalise")
         if self.network == "baseline":
-            self._check_baseline()
+            if self.vggish != VGGishConfig():
+                raise CommandError("conv_widths and hidden are for VGGish, not for the baseline")
+            for name, plain in (("normalise", False), ("shift", False), ("start", SCRATCH)):
+                if getattr(self, name) != plain:
+                    raise OptionError(name, "is for VGGish, not for the baseline")
         if self.start_extractor is not None and self.start == SCRATCH:
             raise OptionError("start_extractor", "is of a model to start from, which start names")
         if self.start not in (SCRATCH, BUNDLED_START) and is_local(self.start):
             # Workers have folders of their own.
             object.__setattr__(self, "start", str(Path(local_path(self.start)).absolute()))
-
-    def _check_baseline(self) -> None:
-        """Refuse what is VGGish's."""
-        if self.vggish != VGGishConfig():
-            raise CommandError("conv_widths and hidden are for VGGish, not for the baseline")
-        if self.augmentation != AugmentationConfig():
-            raise CommandError("shift, mask_frames and mask_bands are for VGGish's patches")
-        for name, plain in (("normalise", False), ("start", SCRATCH)):
-            if getattr(self, name) != plain:
-                raise OptionError(name, "is for VGGish, not for the baseline")
 
 
 @dataclass(frozen=True, kw_only=True)

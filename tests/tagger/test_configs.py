@@ -4,7 +4,6 @@ import pytest
 
 from tagger.configs import (
     AttentionConfig,
-    AugmentationConfig,
     LSTMConfig,
     TrainingConfig,
     VGGishConfig,
@@ -32,8 +31,6 @@ from tagger.errors import OptionError
         (TrainingConfig, {"weight_decay": -1.0}),
         (TrainingConfig, {"average": 1.0}),
         (TrainingConfig, {"mixup": -0.1}),
-        (AugmentationConfig, {"mask_frames": 97}),
-        (AugmentationConfig, {"mask_bands": -1}),
     ],
 )
 def test_numbers_that_make_no_sense_are_refused(config, wrong):

@@ -140,12 +140,11 @@ def test_initialised_from_data_every_layer_s_output_has_unit_variance(patches):
     assert last.std(0).mean().item() == pytest.approx(0.1, rel=1e-3)
 
 
-@pytest.mark.parametrize("pool_time", [False, True])
-def test_folded_normalisation_changes_nothing_but_the_layers(patches, pool_time):
+def test_folded_normalisation_changes_nothing_but_the_layers(patches):
     torch.manual_seed(5)
     network = VGGishClassifier(VGGish(NARROW), 5)
     initialise(network)
-    normalised = NormalisedClassifier(network, pool_time)
+    normalised = NormalisedClassifier(network)
     for norm in normalised.norms:
         nn.init.uniform_(norm.weight, 0.5, 1.5)
         nn.init.normal_(norm.bias)

@@ -208,8 +208,6 @@ def test_sizes_that_are_not_given_are_those_of_the_start(monkeypatch):
         ("--network baseline --hidden 8", "VGGish, not for the baseline"),
         ("--network baseline --normalise", "normalise is for VGGish"),
         ("--network baseline --start model", "start is for VGGish"),
-        ("--pool-time", "pool_time goes with normalise"),
-        ("--network baseline --shift", "for VGGish.s patches"),
         ("--conv-widths 1 2 3", "conv_widths takes 4 whole numbers"),
         ("--conv-widths 1 2 3 x", "conv_widths takes 4 whole numbers"),
         ("--conv-widths 1 2 3 0", "conv_widths must be"),
