@@ -21,7 +21,7 @@ EXTRACTOR_TRAINING: Final = TrainingConfig(
     mixup=0.2,
 )
 HEAD_TRAINING: Final = TrainingConfig(
-    epochs=20, patience=None, batches="examples", batch_size=128, one_cycle=True, mixup=0.2
+    epochs=40, patience=None, batches="examples", batch_size=128, one_cycle=True, mixup=0.2
 )
 HEAD: Final = "attention"  # the name of its heads
 EVERYTHING: Final = "all"  # the split of those networks that are published
