@@ -31,7 +31,7 @@ def combined(members: FloatArray, labelling: Labelling) -> FloatArray:
     """The ensemble's probabilities (..., K) float32 from those of members, (n_members, ..., K).
 
     Where a clip has one label it is the geometric mean (paper section 4.2); where several, the
-    arithmetic mean, and nothing is made to sum to 1 (PAPER.md D35).
+    arithmetic mean, and nothing is made to sum to 1 (PAPER.md D36).
     """
     if labelling == "one":
         return geometric_mean(members)

@@ -75,6 +75,7 @@ def tag(job: TagJob, command: list[str]) -> RunRecord:
         command,
         asdict(job),
         model.card.model_id,
+        model.card.labelling,
         n_listed=len(clips),
         skipped=skipped,
         versions=package_versions(),

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 import torch
@@ -21,6 +21,11 @@ from tagger.attention import MultiLevelAttention
 from tagger.errors import CommandError
 from tagger.labels import LabelSet
 from tagger.vggish import VGGish, VGGishClassifier
+
+SCORES_OF_SETS: Final = (
+    "A clip may have several labels: each score is the probability of one label by itself, and the "
+    "scores of a clip do not sum to 1."
+)
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,8 @@ def assemble(prepared: Prepared, members: Sequence[tuple[str, str]], job: Publis
         "data": _data(prepared, [part.split for part in chosen.values()]),
         "versions": package_versions(),
     }
+    if prepared.dataset.labelling == "several":
+        about["scores"] = SCORES_OF_SETS
     return Model(
         job,
         prepared.dataset.labels,
@@ -77,9 +84,10 @@ def _load(prepared: Prepared, head_name: str, name: str) -> _Member:
     refusal = CommandError(f"{head_name} upon {name}: only attention heads can be published")
     if head_name == CLASSIFIER:
         raise refusal
-    store, n_classes = prepared.store, len(prepared.dataset.labels)
+    store, dataset = prepared.store, prepared.dataset
+    n_classes = len(dataset.labels)
     spec, network = extractors.load(store, name, n_classes)
-    head_spec, head = heads.load(store, head_name, name, n_classes)
+    head_spec, head = heads.load(store, head_name, name, n_classes, dataset.labelling)
     if not isinstance(network, VGGishClassifier) or not isinstance(head, MultiLevelAttention):
         raise refusal
     training = {"extractor": asdict(spec), "head": asdict(head_spec)}
@@ -108,6 +116,7 @@ def _data(prepared: Prepared, splits: list[str]) -> dict[str, Any]:
     dataset = prepared.dataset
     rows = sorted({int(row) for split in splits for row in parts(dataset, split).train})
     clips = dataset.clips.iloc[rows]
+    n_clips = dataset.label_sets()[rows].sum(axis=0)
     credit = clips[["source", "author", "license"]].astype(object)
     credit = credit.where(credit.notna(), None).drop_duplicates()
     return {
@@ -115,7 +124,7 @@ def _data(prepared: Prepared, splits: list[str]) -> dict[str, Any]:
         "fingerprint": prepared.fingerprint,
         "n_clips": len(clips),
         "folds": sorted({int(fold) for fold in clips["fold"].dropna()}),
-        "clips_per_class": {str(k): int(v) for k, v in clips["label"].value_counts().items()},
+        "clips_per_class": dict(zip(dataset.labels.names, n_clips.tolist(), strict=True)),
         "not_prepared": prepared.failures()["name"].to_pylist(),
         "sources": credit[pd.notna(credit["source"])].to_dict("records"),
     }
