@@ -106,11 +106,21 @@ class Setting:
         )
 
     def extractors(
-        self, names: Iterable[str], dataset: Dataset, start: Start, seed: int
+        self, names: Iterable[str], dataset: Dataset, start: Start, seed: int, suffix: str = ""
     ) -> dict[str, list[ExtractorSpec]]:
-        """The extractors of these names, each for every set of test clips."""
+        """The extractors of these names, each for every set of test clips.
+
+        Parameters
+        ----------
+        suffix : of their names in the work folder
+        """
         return {
-            name: [self._extractor(name, division, start, seed) for division in divisions(dataset)]
+            name: [
+                replace(made, name=f"{made.name}{suffix}")
+                for made in (
+                    self._extractor(name, division, start, seed) for division in divisions(dataset)
+                )
+            ]
             for name in dict.fromkeys(names)
         }
 
