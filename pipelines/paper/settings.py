@@ -164,7 +164,10 @@ SETTINGS: Final = {
             epochs=20, patience=8, batches="balanced", batch_size=10, weight_decay=1e-4
         ),
         baseline=TrainingConfig(epochs=2, patience=None, batches="examples", batch_size=64),
-        head=TrainingConfig(epochs=30, patience=6, batches="examples", batch_size=128),
+        head=TrainingConfig(
+            epochs=75, steps_per_epoch=20, patience=50, batch_size=32, learning_rate=3e-3
+        ),
+        hidden=300,
     ),
 }
 """The paper's own, and one for data sets of some hundred clips on machines without a GPU."""

@@ -107,6 +107,14 @@ def is_at_chance(found: dict[str, Any]) -> bool:
     return bool(found["all"]["accuracy"] <= share + 2 * error)
 
 
+def beside_chance(found: dict[str, Any]) -> str:
+    """What chance reaches, in words."""
+    return (
+        f"accuracy {found['all']['accuracy']:.3f}, and {found['chance']['accuracy']:.3f} for who "
+        "always names the most frequent class"
+    )
+
+
 def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as JSON has them: None for what is not a number."""
     rows = table.astype(object).where(table.notna(), None).to_dict("records")
@@ -150,7 +158,7 @@ def markdown(name: str, found: dict[str, Any], mistakes: pd.DataFrame) -> str:
     lines += ["", f"Balanced accuracy {found['balanced_accuracy']:.3f}. Who always names the most "]
     lines[-1] += f"frequent classes has an accuracy of {guess['accuracy']:.3f} and a MAP@3 of "
     lines[-1] += f"{guess['map_at_3']:.3f}."
-    lines += ["", _over_labels(found["over_labels"])]
+    lines += ["", told_over_labels(found["over_labels"])]
     lines += ["", "| class | clips | MAP@3 | AP | recall | precision |", "|---" * 6 + "|"]
     for row in found["per_class"]:
         shares = [row[key] for key in ("map_at_3", "average_precision", "recall", "precision")]
@@ -177,7 +185,7 @@ def _row(what: str, part: dict[str, float]) -> str:
     return f"| {what} | {part['n_clips']} | {part['accuracy']:.3f} | {part['map_at_3']:.3f} |"
 
 
-def _over_labels(part: dict[str, Any]) -> str:
+def told_over_labels(part: dict[str, Any]) -> str:
     """The line of what is measured label by label."""
     figures = {
         "mAP": part["map"],
