@@ -63,6 +63,8 @@ def show_summary(record: "RunRecord", failed_clips: Sequence["FailedClip"], as_j
         f"  tagged    {found['n_tagged']:,} clips, {found['audio_hours']:.2f} h of audio "
         f"in {duration(found['wall_s'])}"
     )
+    if record.labelling == "several":
+        _print("  scores    of each label by itself: those of a clip do not sum to 1")
     _print(f"  failed    {found['n_failed']:,}")
     for reason, n in sorted(record.tally.failures.items()):
         _print(f"    {reason:<20}{n:,}")
