@@ -157,6 +157,28 @@ class NormalisedClassifier(nn.Module):
         return logits
 
     @torch.no_grad()
+    def keep_function(self, patches: Tensor) -> None:
+        """Set the normalisation so that it changes nothing yet, for going on with trained weights.
+
+        Each layer keeps mean and variance that its output has on ``patches``.
+
+        Parameters
+        ----------
+        patches : (n, 96, 64) some hundred training patches
+        """
+        norms = iter(self.norms)
+        x = patches.unsqueeze(1)
+        for layer in self.network.extractor.features:
+            x = layer(x)
+            if isinstance(layer, nn.Conv2d):
+                _restore(next(norms), x)
+        x = x.permute(0, 2, 3, 1).flatten(1)
+        for layer in self.network.extractor.embeddings:
+            x = layer(x)
+            if isinstance(layer, nn.Linear):
+                _restore(next(norms), x)
+
+    @torch.no_grad()
     def folded(self) -> VGGishClassifier:
         """The network without the normalisation, equal to this one in evaluation mode.
 
@@ -190,3 +212,15 @@ def _pooled_early(layers: Iterable[nn.Module]) -> list[nn.Module]:
         if isinstance(layer, nn.MaxPool2d):
             order[place - 1 : place + 1] = layer, order[place - 1]
     return order
+
+
+def _restore(norm: nn.Module, x: Tensor) -> None:
+    """Make batch normalisation give back what it normalises: ``x``, channels along axis 1."""
+    assert isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    of_channels = x.transpose(0, 1).flatten(1)
+    norm.running_mean.copy_(of_channels.mean(1))
+    norm.running_var.copy_(of_channels.var(1))
+    norm.weight.copy_(torch.sqrt(norm.running_var + norm.eps))
+    norm.bias.copy_(norm.running_mean)

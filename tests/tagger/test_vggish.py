@@ -171,3 +171,23 @@ def test_pooling_early_changes_no_bit_of_outputs_and_gradients(patches, monkeypa
     early = trained()
     monkeypatch.setattr(vggish, "_pooled_early", list)  # in the order of Table 1
     assert all(map(torch.equal, early, trained()))
+
+
+def test_normalisation_is_put_around_trained_weights_without_changing_what_they_compute(patches):
+    """Of any patches in evaluation mode, and in training mode of those that it was set by."""
+    torch.manual_seed(3)
+    network = VGGishClassifier(VGGish(NARROW), 3)
+    initialise_from_data(network, patches)
+    for layer in network.extractor.features:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.normal_(layer.bias)
+    others = torch.rand(5, 96, 64)
+    with torch.inference_mode():
+        expected, of_others = network(patches), network(others)
+    normalised = NormalisedClassifier(network)
+    normalised.keep_function(patches)
+    with torch.inference_mode():
+        torch.testing.assert_close(normalised(patches), expected, rtol=0.1, atol=0.05)
+        normalised.keep_function(patches)  # the pass above has moved the running statistics
+        normalised.eval()
+        torch.testing.assert_close(normalised(others), of_others, rtol=1e-4, atol=1e-4)
