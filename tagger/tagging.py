@@ -28,6 +28,7 @@ from tagger.checkpoint import build
 from tagger.configs import Precision, require_positive
 from tagger.labels import Labelling
 from tagger.logmel import stream_patches
+from tagger.novelty import Heard, joined, texture
 from tagger.prediction import probabilities
 from tagger.readout import Readout
 from tagger.results import Prediction, Result
@@ -80,6 +81,7 @@ class Tagger:
     Attributes
     ----------
     card : the model's card
+    novelty : what it needs to tell strange clips; None: it cannot tell
 
     Raises
     ------
@@ -95,6 +97,7 @@ class Tagger:
     ) -> None:
         networks = build(files)
         self.card: Card = files.card
+        self.novelty = networks.novelty
         self.device = torch.device(device)
         self.batch = batch or EXTRACTOR_BATCH[self.device.type]
         self.dtype = getattr(torch, precision)
@@ -130,6 +133,15 @@ class Tagger:
             for network, result in zip(self.extractors, out, strict=True):
                 result[part] = network(batch).float().cpu().numpy()
         return out
+
+    def hear(self, patches: FloatArray) -> Heard:
+        """What there is to know of patches (n, 96, 64)."""
+        nothing = np.empty((len(patches), 0), np.float32)
+        return Heard(self.embed(patches), texture(patches) if self.novelty else nothing)
+
+    def novelty_of(self, clip: Heard) -> float | None:
+        """How unlike a clip is to all that the model was trained on; None: it cannot tell."""
+        return self.novelty.of(clip) if self.novelty else None
 
     @torch.inference_mode()
     def predict(self, embeddings: Sequence[FloatArray]) -> list[Prediction]:
@@ -209,13 +221,13 @@ class Tagger:
         if track is not None:
             require_positive("track", track)
         _, blocks = audio.load(source, track=track)
-        embeddings = np.concatenate([self.embed(part) for part in stream_patches(blocks)], axis=1)
-        return self._result(blocks.signal, embeddings, top_k, threshold)
+        heard = joined([self.hear(part) for part in stream_patches(blocks)])
+        return self._result(blocks.signal, heard, top_k, threshold)
 
-    def _result(
-        self, signal: audio.Signal, embeddings: FloatArray, top_k: int, threshold: float
-    ) -> Result:
+    def _result(self, signal: audio.Signal, heard: Heard, top_k: int, threshold: float) -> Result:
+        embeddings = heard.embeddings
         (prediction,) = self.predict([embeddings])
+        strange = self.novelty_of(heard)
         times = segments.segment_times(
             embeddings.shape[1], signal.content_start_s, signal.content_end_s
         )
@@ -228,6 +240,8 @@ class Tagger:
             readout.timeline(prediction, times),
             readout.events(prediction, times),
             prediction,
+            strange,
+            self.card.none_of_these(strange),
         )
 
 

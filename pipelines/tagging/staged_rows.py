@@ -59,11 +59,18 @@ def output_settings(job: TagJob) -> Settings:
 
 @dataclass(frozen=True)
 class TaggedClip:
-    """A clip that was tagged; ``embeddings`` is (n_extractors, n_segments, 128) float32."""
+    """A clip that was tagged.
+
+    Attributes
+    ----------
+    embeddings : (n_extractors, n_segments, 128) float32
+    novelty : as of ``tagger.results.Result``
+    """
 
     signal: Signal
     embeddings: FloatArray
     prediction: "Prediction"
+    novelty: float | None = None
 
 
 def staged_rows(
@@ -136,6 +143,8 @@ def _row(
     return {
         **asdict(signal),
         "n_segments": n_segments,
+        "novelty": outcome.novelty,
+        "none_of_these": tagger.card.none_of_these(outcome.novelty),
         "tags": [vars(tag) for tag in readout.tags(*read)],
         "timeline": [vars(moment) for moment in readout.timeline(*read)] if over_time else [],
         "events": [vars(event) for event in readout.events(*read)],
