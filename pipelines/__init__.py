@@ -4,6 +4,7 @@ Packages stand on floors; each imports only from the floors below it (``tests/te
 
     cli                              the verbs, their flags, exit codes, what a terminal shows
     paper   demo   searching         the rows of the paper's tables; the demo; what sounds alike
+    retagging                        tables from the embeddings of tables
     tagging   training   assets      the tag job; the training steps; downloads
     housekeeping                     recordings forgotten, small files merged
     inputs   output   runtime        what to tag; where tables go; Ray, signals, child processes

@@ -22,7 +22,7 @@ FLOORS = (
     {"storage"},
     {"inputs", "output", "runtime"},
     {"tagging", "training", "assets", "housekeeping", "exporting"},
-    {"paper", "demo", "searching"},
+    {"paper", "demo", "searching", "retagging"},
     {"cli"},
 )
 """The packages of ``pipelines`` from the ground up; each may import those on the floors below."""

@@ -136,6 +136,36 @@ def test_an_output_is_gone_on_with(version_1, tmp_path, capsys):
     assert {row["uri"] for row in _rows(out / "clips")} >= old - {min(old)}
 
 
+def test_an_output_gets_what_this_version_has_from_its_embeddings(version_1, tmp_path, capsys):
+    out, model = version_1 / "output", version_1 / "model"
+    before = {name: _rows(out / name) for name in ("clips", "tags", "embeddings", "timeline")}
+    assert main(["retag", str(out), "--model", str(model)]) == 0, capsys.readouterr().err
+    assert "float16" in capsys.readouterr().out
+    assert main(["status", str(out), "--verify"]) == 0
+    after = {name: _rows(out / name) for name in before}
+    assert after["embeddings"] == before["embeddings"]
+    assert len(after["timeline"]) == len(before["timeline"])
+    for row, old in _pairs(after["clips"], before["clips"]):
+        assert row.items() >= old.items()
+    for row, old in _pairs(after["tags"], before["tags"]):
+        assert (row["clip_id"], row["tag"]) == (old["clip_id"], old["tag"])
+        assert row["score"] == pytest.approx(old["score"], abs=5e-3)
+        assert row["max_score"] >= row["score"] - 1e-6
+        assert row["heard_s"] >= 0
+    loud = {row["clip_id"] for row in after["tags"] if row["max_score"] >= 0.5}
+    assert {row["clip_id"] for row in _rows(out / "events")} == loud
+    (tmp_path / "new.wav").write_bytes(b"")
+    command = ["--timeline", "--embedding-dtype", "float16", "--top-k", "3", "--max-failed", "1"]
+    command += ["--out", str(out), "--model", str(model)]
+    assert main(["tag", str(tmp_path / "new.wav"), *command]) == 0
+
+
+def _pairs(rows, others):
+    """Rows of two tables that belong to the same clip and rank."""
+    key = lambda row: (row["clip_id"], row.get("rank", 0))  # noqa: E731
+    return zip(sorted(rows, key=key), sorted(others, key=key), strict=True)
+
+
 def test_an_output_that_was_only_looked_at_answers_the_views(version_1, tmp_path, capsys):
     out = version_1 / "output"
     assert main(["compact", str(out)]) == 0, capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The verbs that tag: ``tag``, ``status`` and ``demo``."""
+"""The verbs that tag: ``tag``, ``retag``, ``status`` and ``demo``."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pipelines.cli.durations import parse_duration
 from pipelines.cli.exit_codes import Exit, StaleOutput
 from pipelines.cli.verb import Verb
+from pipelines.retagging.job import RetagJob
 from pipelines.tagging.job import TagJob
 from tagger.configs import require_positive
 from tagger.errors import OptionError
@@ -73,6 +74,35 @@ class Tag(Verb):
         failed = failed_in_run(open_store(self.job.out), record)
         terminal.show_summary(record, failed, self.json)
         return Exit.OVER_BUDGET if record.state == RunState.OVER_BUDGET else Exit.DONE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retag(Verb):
+    """Tag from the embeddings that the tables hold: no recording is read or decoded.
+
+    Needs an output of tag with embeddings, made by the same extractors, and no run at work on it.
+
+    Leaves the rows of another model, as tag would write them, for each recording in the version
+    that was tagged last: tag --model then finds these done. Without --model it makes the rows of
+    the model that tagged last anew, with all that this version writes, such as events in an output
+    that an earlier version began. Interrupted, the same command goes on.
+
+    Example::
+
+        python -m pipelines retag s3://tables --model models/mine
+    """
+
+    job: RetagJob
+
+    json: bool = False
+    """Write what was done to standard output as JSON."""
+
+    def run(self, command: list[str]) -> Exit:
+        from pipelines.cli import terminal
+        from pipelines.retagging.run import retag
+
+        terminal.show_retagged(retag(self.job, command), self.json)
+        return Exit.DONE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # a command that shows no results need not load what makes th
     from pipelines.housekeeping.rebuild_log import RebuildReport
     from pipelines.output.failed_clips import FailedClip
     from pipelines.output.run_records import RunRecord
+    from pipelines.retagging.run import Retagged
     from pipelines.tagging.cost import Cost
     from pipelines.tagging.preview import Preview
 
@@ -209,6 +210,19 @@ def show_report(text: str) -> None:
 def show_lines(lines: Iterable[str]) -> bool:
     """Show one line after the other; whether there still is a reader."""
     return all(map(_print, lines))
+
+
+@after_work()
+def show_retagged(done: "Retagged", as_json: bool) -> None:
+    """What ``retag`` did."""
+    if as_json:
+        show_json(asdict(done))
+        return
+    before = f"; {done.n_before:,} were tagged before" if done.n_before else ""
+    whose = f"the embeddings of {done.embedded_by}"
+    _print(f"tagged {done.n_clips:,} clips with {done.model_id}, from {whose}{before}")
+    for note in done.notes:
+        _print(f"  note: {note}")
 
 
 def show_exported(exported: "Exported", to: str, as_json: bool) -> None:

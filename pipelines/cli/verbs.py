@@ -7,7 +7,7 @@ from pipelines.cli.housekeeping_verbs import Compact, Forget, RebuildLog
 from pipelines.cli.paper_verbs import Bundle, Reproduce
 from pipelines.cli.query_verbs import Export, Query
 from pipelines.cli.search_verbs import Search
-from pipelines.cli.tagging_verbs import Demo, Status, Tag
+from pipelines.cli.tagging_verbs import Demo, Retag, Status, Tag
 from pipelines.cli.training_verbs import (
     Embed,
     Evaluate,
@@ -22,6 +22,7 @@ from pipelines.cli.verb import Verb
 
 VERBS: Final[dict[str, type[Verb]]] = {
     "tag": Tag,
+    "retag": Retag,
     "submit": Submit,
     "status": Status,
     "query": Query,

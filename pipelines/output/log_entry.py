@@ -2,7 +2,7 @@
 
 An ordinary entry says which rows of which staged files count, and which table files they become. An
 entry with ``replaces`` stands for earlier entries: its table files hold the rows of theirs, merged,
-or without the recordings that were forgotten (``rewriting``).
+made anew, or without the recordings that were forgotten (``rewriting``).
 """
 
 import uuid

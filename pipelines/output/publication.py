@@ -64,7 +64,7 @@ def _write_tables(
     last: list[tuple[str, bytes]] = []
     for part in sorted({staged.part for staged in entry.staged if staged.rows}):
         of_part = [s for s in entry.staged if s.part == part and s.rows]
-        tables = _take_apart(_read_rows(store, model_id, entry, of_part, settings), settings)
+        tables = take_apart(_read_rows(store, model_id, entry, of_part, settings), settings)
         for table, content in tables.items():
             path = paths.get((table, part))
             if path is None:
@@ -118,7 +118,7 @@ def _is_replaced(store: Store, model_id: str, entry: Entry) -> bool:
         return True
 
 
-def _take_apart(rows: pa.Table, settings: Settings) -> dict[str, pa.Table]:
+def take_apart(rows: pa.Table, settings: Settings) -> dict[str, pa.Table]:
     """Turn staged rows into tables, in the order of publication."""
     tagged = rows.filter(pc.is_null(rows["reason"]))
     failed = rows.filter(pc.is_valid(rows["reason"]))

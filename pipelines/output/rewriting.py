@@ -1,4 +1,4 @@
-"""Published rows written anew: merged by ``compact``, without some recordings by ``forget``.
+"""Published rows written anew: merged by ``compact``, less some by ``forget``, made by ``retag``.
 
 To rewrite the entries of a set R:
 
@@ -38,7 +38,7 @@ them, and new ones those in their names before an old file goes.
 import io
 import uuid
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -73,7 +73,11 @@ SETTLED_S: Final = 3600.0
 
 
 def rewrite(
-    commit_log: CommitLog, run: Run, sources: Sequence[Entry], without: pa.Array | None = None
+    commit_log: CommitLog,
+    run: Run,
+    sources: Sequence[Entry],
+    without: pa.Array | None = None,
+    made: Mapping[str, pa.Table] | None = None,
 ) -> Entry | None:
     """Append an entry that replaces published ones, to be published next.
 
@@ -81,6 +85,7 @@ def rewrite(
     ----------
     sources : neighbours in the order of the log, or a single entry
     without : clip_ids whose rows are left out
+    made : by name, tables that take the place of what the sources hold
 
     Returns
     -------
@@ -101,7 +106,7 @@ def rewrite(
         outputs={},
         replaces=spans(n for source in sources for n in (source.number, *source.replaced())),
     )
-    entry = _write_new(store, model_id, entry, sources, gone)
+    entry = _write_new(store, model_id, entry, sources, gone, made or {})
     if commit_log.append(entry):
         return entry
     store.remove(layout.rewritten(model_id, file) for file in entry.rewritten.values())
@@ -109,7 +114,12 @@ def rewrite(
 
 
 def _write_new(
-    store: Store, model_id: str, entry: Entry, sources: Sequence[Entry], gone: pa.Array
+    store: Store,
+    model_id: str,
+    entry: Entry,
+    sources: Sequence[Entry],
+    gone: pa.Array,
+    made: Mapping[str, pa.Table],
 ) -> Entry:
     """Write the new table files into the rewriting folder; return the entry that names them."""
     settings = read_settings(store)
@@ -123,14 +133,15 @@ def _write_new(
     rewritten: dict[str, str] = {}
     for table in settings.tables:
         fields = schema.tables(settings.embedding_dtype)[table]
-        rows = _rows(store, model_id, table, fields, sources, gone)
+        old = _rows(store, model_id, table, fields, sources, gone)
+        rows = iter([made[table]]) if table in made else old
         paths = []
         for part, data in enumerate(encode_in_parts(rows, fields, metadata, FILE_BYTES)):
             file = name_of(data)
             store.write(layout.rewritten(model_id, file), data)
-            made = layout.TableFile(table, model_id, entry.run_date, entry.number, part)
-            paths.append(made.path)
-            rewritten[made.path] = file
+            path = layout.TableFile(table, model_id, entry.run_date, entry.number, part).path
+            paths.append(path)
+            rewritten[path] = file
         if paths:
             outputs[table] = tuple(paths)
     return replace(entry, outputs=outputs, rewritten=rewritten)

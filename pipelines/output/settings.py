@@ -9,7 +9,7 @@ from pipelines.output.damage import DamagedFile, reading, rebuild, seal, unseal
 from pipelines.output.inventory import has_rows
 from pipelines.storage.store import Store
 from tagger.errors import CommandError
-from tagger.schema import SCHEMA_VERSION
+from tagger.schema import SCHEMA_VERSION, tables
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,25 @@ def mark_version(store: Store) -> None:
     settings = read_settings(store)
     if unseal(store.read(layout.SETTINGS))["schema_version"] < SCHEMA_VERSION:
         store.write(layout.SETTINGS, settings.to_json())
+
+
+def complete(store: Store) -> Settings:
+    """Have an output that was begun before there were events hold them, and a timeline.
+
+    Raises CommandError as ``read_settings`` does.
+    """
+    settings = read_settings(store)
+    if "events" in settings.tables:
+        mark_version(store)
+        return settings
+    wanted = {*settings.tables, "events", "timeline"}
+    settings = replace(
+        settings,
+        tables=tuple(name for name in tables(settings.embedding_dtype) if name in wanted),
+        least_bags=settings.least_bags if "timeline" in settings.tables else 2,
+    )
+    store.write(layout.SETTINGS, settings.to_json())
+    return settings
 
 
 def check_settings(store: Store, settings: Settings) -> None:

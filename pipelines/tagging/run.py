@@ -5,9 +5,7 @@ batches through the operators, commits what is staged as receipts come in, and l
 publish it.
 """
 
-import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -27,20 +25,16 @@ from pipelines.output.log_entry import Entry, Run
 from pipelines.output.publication import publish
 from pipelines.output.recovery import recover, require_log, require_tables
 from pipelines.output.redoing import redo
-from pipelines.output.run_records import RunRecord, RunState, new_run_id
+from pipelines.output.run_records import RunRecord, new_run_id
 from pipelines.output.settings import open_output, read_settings
 from pipelines.output.views import write_views
 from pipelines.runtime import cluster
-from pipelines.runtime.errors import NO_DEFECTS
-from pipelines.runtime.log_context import of_run
 from pipelines.runtime.metrics import RunMetrics
 from pipelines.runtime.packages import package_versions
 from pipelines.runtime.progress import Progress
 from pipelines.runtime.ray_errors import plain_errors
-from pipelines.runtime.signals import End, Interrupted, when_interrupted
 from pipelines.runtime.work import estimated_seconds, fits_one_process
-from pipelines.storage.errors import AccessDenied, StoreUnavailable
-from pipelines.storage.redaction import redacted
+from pipelines.storage.errors import StoreUnavailable
 from pipelines.storage.retry import RetryCount
 from pipelines.storage.store import Store, open_store
 from pipelines.tagging import batch_tagger
@@ -51,6 +45,7 @@ from pipelines.tagging.job import TagJob
 from pipelines.tagging.model import checked_model
 from pipelines.tagging.place import warn_of_place
 from pipelines.tagging.plan import Plan, Receipt, receipts
+from pipelines.tagging.recorded_run import recorded
 from pipelines.tagging.selection import input_access, listed, pending
 from pipelines.tagging.staged_rows import RowSettings, output_settings
 from pipelines.tagging.watch import Watch
@@ -58,7 +53,6 @@ from tagger.card import ModelFiles
 from tagger.errors import CommandError
 
 MOST_ROUNDS: Final = 3  # of tagging what the store has damaged before it was committed
-LAST_WRITE_S: Final = 1.0  # for a store to take the record of a run that was told to end
 
 
 def tag(job: TagJob, command: list[str]) -> RunRecord:
@@ -87,47 +81,14 @@ def tag(job: TagJob, command: list[str]) -> RunRecord:
     )
     lock = Lock(store, record.model_id, record.run_id)
 
-    def write_interrupted_record(end: End) -> None:
-        record.end(_state_of(end), str(end))
-        with suppress(AccessDenied, StoreUnavailable):
-            record.write(store.with_patience(LAST_WRITE_S))
-        lock.release()
-
     watch = Watch(record)
-    with (
-        of_run(record.run_id),
-        lock,
-        when_interrupted(write_interrupted_record),
-        _recorded(record, store, job.max_failed),
-    ):
+    with recorded(record, store, lock, job.max_failed):
         try:
             _TagRun(job, store, model, record, lock, watch).work(clips, extras)
         finally:
             record.n_retries = record.tally.n_retries + retries.n
     watch.tell_completed()
     return record
-
-
-@contextmanager
-def _recorded(record: RunRecord, store: Store, max_failed: float) -> Iterator[None]:
-    """Keep the output's record of the run true, however the run ends."""
-    record.write(store)
-    try:
-        yield
-    except BaseException as error:
-        told = isinstance(error, (Interrupted, *NO_DEFECTS))
-        record.end(_state_of(error), str(error) if told else redacted(traceback.format_exc()))
-        with suppress(AccessDenied, StoreUnavailable):
-            record.write(store.with_patience(LAST_WRITE_S))
-        raise
-    n_failed = record.tally.n_failed
-    over = n_failed > max_failed * (n_failed + record.tally.n_tagged)
-    record.end(RunState.OVER_BUDGET if over else RunState.COMPLETE)
-    record.write(store)
-
-
-def _state_of(error: BaseException) -> RunState:
-    return RunState.INTERRUPTED if isinstance(error, Interrupted) else RunState.FAILED
 
 
 class _TagRun:
