@@ -8,14 +8,14 @@ module needs no torch.
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, TypeVar, get_args
 
 import fsspec
 
-from tagger.card_parts import ExtractorCard, MemberCard, check_name
+from tagger.card_parts import ExtractorCard, MemberCard, NoveltyCard, check_name
 from tagger.errors import CommandError
 from tagger.labels import Label, Labelling, LabelSet
 from tagger.logmel import FRONT_END
@@ -43,6 +43,7 @@ class Card:
     extractors, members : in the order in which results are given
     front_end : the constants of ``tagger.logmel`` that the model was trained with
     labelling : whether its scores are those of one label a clip, or of several
+    novelty : what tells that a clip is unlike all it was trained on; None: it cannot tell
     about : how it was made and how well it does: training data, split, metrics, versions
 
     Raises
@@ -56,6 +57,7 @@ class Card:
     members: tuple[MemberCard, ...]
     front_end: Mapping[str, Any] = field(default_factory=lambda: dict(FRONT_END))
     labelling: Labelling = "one"
+    novelty: NoveltyCard | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -77,6 +79,12 @@ class Card:
         if not extractors or not needed <= set(extractors) or bool(self.labels) != bool(needed):
             raise CommandError("its members do not name its extractors")
 
+    def none_of_these(self, novelty: float | None) -> bool | None:
+        """Whether a clip is too strange for the labels, where its novelty is known."""
+        if self.novelty is None or novelty is None:
+            return None
+        return novelty > self.novelty.limit
+
     def require_members(self) -> None:
         """Refuse a model that cannot tag.
 
@@ -91,9 +99,10 @@ class Card:
             )
 
     @property
-    def parts(self) -> "tuple[ExtractorCard | MemberCard, ...]":
+    def parts(self) -> "tuple[ExtractorCard | MemberCard | NoveltyCard, ...]":
         """Everything that has weights."""
-        return (*self.extractors, *self.members)
+        novelty = (self.novelty,) if self.novelty else ()
+        return (*self.extractors, *self.members, *novelty)
 
     @cached_property
     def model_id(self) -> str:
@@ -111,14 +120,17 @@ class ModelFiles:
     weights: Mapping[str, bytes]
 
 
-OF_FORMAT_2: Final = {"labelling": "one"}
+OF_FORMAT_2: Final = {"labelling": "one", "novelty": None}
 """What cards of format 1 lack, with what they say so. A card of format 2 has at least one that says
 otherwise, and no other; so a model of format 1 keeps its ``model_id``."""
 
 
 def to_json(card: Card) -> dict[str, Any]:
     """The content of ``card.json``."""
-    added = {name: getattr(card, name) for name in OF_FORMAT_2}
+    added = {
+        "labelling": card.labelling,
+        "novelty": card.novelty and asdict(card.novelty),
+    }
     added = {name: value for name, value in added.items() if value != OF_FORMAT_2[name]}
     return {
         "format": CARD_FORMAT if added else 1,
@@ -204,12 +216,21 @@ def _parse(data: bytes, url: str) -> Card:
         raise CommandError(f"model {url}: {CARD_FILE} is not a model card ({error!r})") from error
 
 
-def _card(*, labels: Any, extractors: Any, members: Any, about: Any, **rest: Any) -> Card:
+def _card(
+    *,
+    labels: Any,
+    extractors: Any,
+    members: Any,
+    about: Any,
+    novelty: Any = None,
+    **rest: Any,
+) -> Card:
     """The card that a JSON object describes; raises whatever happens where it describes none."""
     return Card(
         labels=tuple(Label(**label) for label in labels),
         extractors=tuple(_part(ExtractorCard, **part) for part in extractors),
         members=tuple(_part(MemberCard, **part) for part in members),
+        novelty=None if novelty is None else NoveltyCard(**novelty),
         about=dict(about),
         **rest,
     )

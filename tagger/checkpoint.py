@@ -20,10 +20,11 @@ from torch import nn
 
 from tagger.attention import MultiLevelAttention
 from tagger.card import CARD_FILE, Card, ModelFiles, to_json
-from tagger.card_parts import ExtractorCard, MemberCard
+from tagger.card_parts import ExtractorCard, MemberCard, NoveltyCard
 from tagger.configs import AttentionConfig, VGGishConfig
 from tagger.errors import CommandError
 from tagger.labels import Label, Labelling
+from tagger.novelty import LIMIT, Novelty
 from tagger.vggish import VGGish
 
 _Network = TypeVar("_Network", bound=nn.Module)
@@ -37,10 +38,12 @@ class Ensemble:
     ----------
     extractors : by name
     heads : one per member
+    novelty : what tells strange clips; None: the model cannot tell
     """
 
     extractors: Mapping[str, VGGish]
     heads: Sequence[MultiLevelAttention]
+    novelty: Novelty | None
 
 
 def build(files: ModelFiles) -> Ensemble:
@@ -49,13 +52,14 @@ def build(files: ModelFiles) -> Ensemble:
     Raises
     ------
     CommandError : weights that do not fit the card or are not finite, labels that do not fit the
-        heads
+        heads, a file of novelty that is of another model
     """
     card = files.card
     n_classes = len(card.labels)
     return Ensemble(
         {part.name: _built(_extractor, part, files) for part in card.extractors},
         [_built(partial(_head, n_classes, card.labelling), part, files) for part in card.members],
+        _novelty(files),
     )
 
 
@@ -67,8 +71,9 @@ def save(
     heads: Sequence[tuple[str, MultiLevelAttention]],
     about: Mapping[str, Any],
     dtype: torch.dtype = torch.float32,
+    novelty: Novelty | None = None,
 ) -> Card:
-    """Write a model: one safetensors file per network, then ``card.json``.
+    """Write a model: one safetensors file per network and for novelty, then ``card.json``.
 
     Parameters
     ----------
@@ -78,6 +83,7 @@ def save(
     heads : per member the name of its extractor and its head; all of one labelling, the model's
     dtype : how weight matrices are stored; float16 halves the files (loading gives float32 either
         way). Biases and statistics, which may leave float16's range, stay as they are.
+    novelty : what tells strange clips, with the usual limit
 
     Raises
     ------
@@ -102,6 +108,7 @@ def save(
         tuple(extractor_cards),
         tuple(member_cards),
         labelling=heads[0][1].labelling if heads else "one",
+        novelty=_write_novelty(folder, novelty) if novelty else None,
         about=about,
     )
     text = json.dumps(to_json(card), indent=2, ensure_ascii=False)
@@ -115,6 +122,16 @@ def _extractor(config: Mapping[str, Any]) -> VGGish:
 
 def _head(n_classes: int, labelling: Labelling, config: Mapping[str, Any]) -> MultiLevelAttention:
     return MultiLevelAttention(n_classes, AttentionConfig(**config), labelling)
+
+
+def _novelty(files: ModelFiles) -> Novelty | None:
+    card = files.card
+    if card.novelty is None:
+        return None
+    try:
+        return Novelty.from_bytes(files.weights[card.novelty.weights], len(card.extractors))
+    except CommandError as error:
+        raise CommandError(f"model {card.name}: {card.novelty.weights}: {error}") from error
 
 
 def _built(
@@ -153,7 +170,15 @@ def _write(folder: Path, stem: str, network: nn.Module, dtype: torch.dtype) -> t
         key: (value.to(dtype) if value.ndim > 1 else value).detach().contiguous()
         for key, value in network.state_dict().items()
     }
-    data = save_safetensors(tensors)
+    return _written(folder, stem, save_safetensors(tensors))
+
+
+def _write_novelty(folder: Path, novelty: Novelty) -> NoveltyCard:
+    return NoveltyCard(*_written(folder, "novelty", novelty.to_bytes()), LIMIT)
+
+
+def _written(folder: Path, stem: str, data: bytes) -> tuple[str, str]:
+    """File name and sha256 of a safetensors file, written to the folder."""
     file = f"{stem}.safetensors"
     (folder / file).write_bytes(data)
     return file, hashlib.sha256(data).hexdigest()

@@ -38,7 +38,8 @@ MOST_BAGS: Final = 4096  # training bags that a model keeps: 3 MB with two extra
 BAG: Final = 6  # segments that are compared as one; as in the paper's attention
 TEXTURE_SIZE: Final = 3 * N_BANDS
 
-_FLAT: Final = 1e-3  # least deviation of a feature, so that a constant one divides by no zero
+_FLAT: Final = np.float32(1e-3)  # least deviation of a feature: a constant one divides by no zero
+_SHORTEST: Final = np.float32(1e-12)  # vector that has a direction
 
 
 class Heard(NamedTuple):
@@ -207,7 +208,7 @@ def _bag_means(clip: Heard) -> tuple[FloatArray, FloatArray]:
 def _unit(vectors: FloatArray) -> FloatArray:
     """Of length 1; zeros, which point nowhere, stay zeros."""
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    unit: FloatArray = vectors / np.where(length > 0, length, 1)
+    unit: FloatArray = vectors / np.maximum(length, _SHORTEST)
     return unit
 
 

@@ -22,6 +22,7 @@ class Tally:
     Attributes
     ----------
     n_tagged : clips; of a recording with several audio tracks it may count each
+    n_none_of_these : of the tagged clips, unlike all that the model was trained on
     n_retries : repeated calls to stores
     failures : failed clips by reason
     seconds : where the time went, by stage; waiting counts
@@ -32,6 +33,7 @@ class Tally:
     """
 
     n_tagged: int = 0
+    n_none_of_these: int = 0
     audio_s: float = 0.0
     n_segments: int = 0
     size_bytes: int = 0
@@ -73,6 +75,7 @@ class Tally:
     def add(self, other: "Tally") -> None:
         """Add another batch."""
         self.n_tagged += other.n_tagged
+        self.n_none_of_these += other.n_none_of_these
         self.n_recordings += other.n_recordings
         self.audio_s += other.audio_s
         self.n_segments += other.n_segments
@@ -88,6 +91,7 @@ class Tally:
         left = self.plus(Tally())
         for name in (
             "n_tagged",
+            "n_none_of_these",
             "n_recordings",
             "audio_s",
             "n_segments",

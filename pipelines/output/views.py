@@ -57,9 +57,9 @@ SELECT events.* FROM events SEMI JOIN current_clips USING (clip_id, model_id)"""
 SELECT embeddings.* FROM embeddings SEMI JOIN current_clips USING (clip_id, model_id)""",
     # one row per current clip; tag is NULL where no tag reached the threshold, and 'none of these'
     # where the clip is unlike all that the model was trained on
-    "top_tags": f"""
+    "top_tags": """
 SELECT c.clip_id, c.uri, c.model_id,
-    CASE WHEN c.none_of_these THEN '{schema.NONE_OF_THESE}' ELSE t.tag END AS tag,
+    CASE WHEN c.none_of_these THEN 'none of these' ELSE t.tag END AS tag,
     CASE WHEN c.none_of_these THEN NULL ELSE t.mid END AS mid,
     CASE WHEN c.none_of_these THEN NULL ELSE t.score END AS score,
     t.tag AS nearest_tag, c.novelty

@@ -64,13 +64,14 @@ class TaggedClip:
     Attributes
     ----------
     embeddings : (n_extractors, n_segments, 128) float32
-    novelty : as of ``tagger.results.Result``
+    novelty, none_of_these : as of ``tagger.results.Result``
     """
 
     signal: Signal
     embeddings: FloatArray
     prediction: "Prediction"
     novelty: float | None = None
+    none_of_these: bool | None = None
 
 
 def staged_rows(
@@ -144,7 +145,7 @@ def _row(
         **asdict(signal),
         "n_segments": n_segments,
         "novelty": outcome.novelty,
-        "none_of_these": tagger.card.none_of_these(outcome.novelty),
+        "none_of_these": outcome.none_of_these,
         "tags": [vars(tag) for tag in readout.tags(*read)],
         "timeline": [vars(moment) for moment in readout.timeline(*read)] if over_time else [],
         "events": [vars(event) for event in readout.events(*read)],

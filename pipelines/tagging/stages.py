@@ -236,15 +236,16 @@ class ClipTagger:
         with tally.timed(MODEL_STAGE):
             predictions = self._tagger.predict([clip.embeddings for clip in clips])
             novelty = [self._tagger.novelty_of(clip) for clip in clips]
-        results = zip(tagged.items(), clips, predictions, novelty, strict=True)
+        strange = [self._tagger.card.none_of_these(each) for each in novelty]
+        vectors = [clip.embeddings for clip in clips]
+        results = zip(tagged.values(), vectors, predictions, novelty, strange, strict=True)
         return outcomes | {
-            key: TaggedClip(signal, clip.embeddings, prediction, strange)
-            for (key, signal), clip, prediction, strange in results
+            key: TaggedClip(*result) for key, result in zip(tagged, results, strict=True)
         }
 
     def _embed(
         self, events: Iterable[tuple[tracks.Key, What]], tally: Tally
-    ) -> Iterator[tuple[tracks.Key, What | Heard]]:
+    ) -> Iterator[tuple[tracks.Key, audio.Signal | ClipError | Heard]]:
         """The events with what the model hears in place of patches (n, 96, 64).
 
         Patches of several clips pass through the extractors together, as a batch of the tagger's.
@@ -294,3 +295,4 @@ def _count(outcome: TaggedClip | ClipError, tally: Tally) -> None:
     tally.n_tagged += 1
     tally.audio_s += outcome.signal.duration_s
     tally.n_segments += outcome.embeddings.shape[1]
+    tally.n_none_of_these += bool(outcome.none_of_these)
