@@ -10,9 +10,10 @@ were like, and a clip is compared with them, bag by bag, in several *views*:
   nearest training bag. A network keeps of a sound what tells its own labels apart; what is
   strangest in another sound may be in what it drops.
 
-A clip's distance is the mean over its bags, as its scores are. The distances of the views are
-standardised by those of *known* clips, which have the model's labels but were not trained on, and
-added. The novelty of a clip is the share of known clips whose sum is smaller.
+A clip's distance is the mean over its bags, as its scores are. The logarithms of its distances are
+standardised by those of *known* clips, which have the model's labels but were not trained on; their
+mean over the views is its strangeness. Its novelty is the share of known clips that are less
+strange.
 
 Conventions: embeddings of a clip are (n_extractors, n_segments, 128) float32; textures
 (n_segments, 192) float32; there are n_extractors + 1 views, the texture last. Needs no torch.
@@ -38,6 +39,7 @@ MOST_BAGS: Final = 4096  # training bags that a model keeps: 3 MB with two extra
 BAG: Final = 6  # segments that are compared as one; as in the paper's attention
 TEXTURE_SIZE: Final = 3 * N_BANDS
 
+_NEAR: Final = 0.01  # below which distances do not differ
 _FLAT: Final = np.float32(1e-3)  # least deviation of a feature: a constant one divides by no zero
 _SHORTEST: Final = np.float32(1e-12)  # vector that has a direction
 
@@ -101,7 +103,7 @@ class Reference:
         embeddings = np.concatenate([each for each, _ in every], axis=1)[:, kept]
         textures = np.concatenate([each for _, each in every])[kept]
         mean, scale = textures.mean(0), np.maximum(textures.std(0), _FLAT)
-        return cls(_unit(embeddings), (textures - mean) / scale, mean, scale)
+        return cls(_kept(_unit(embeddings)), _kept((textures - mean) / scale), mean, scale)
 
     def distances(self, clip: Heard) -> DoubleArray:
         """How far a clip is from what is nearest to it, (n_views,): means over its bags."""
@@ -119,7 +121,7 @@ class Novelty:
     Attributes
     ----------
     reference : what it was trained on
-    mean, scale : (n_views,) float64, of the distances of known clips
+    mean, scale : (n_views,) float64, of the logarithms of known clips' distances
     known : (n_known,) float64, their strangeness in ascending order
     """
 
@@ -133,14 +135,17 @@ class Novelty:
         """From the distances (n_known, n_views) of clips that were not trained on.
 
         They are those to ``reference``, or to references of networks that were trained alike on
-        other clips: cross-validation measures known clips where none is left out in the end.
+        other clips: cross-validation measures known clips where none is left out in the end. NaN
+        stands in the views of those extractors that were trained on a clip.
         """
-        mean, scale = distances.mean(0), np.maximum(distances.std(0), 1e-9)
-        return cls(reference, mean, scale, np.sort(((distances - mean) / scale).sum(1)))
+        found = np.log(distances + _NEAR)
+        mean, scale = np.nanmean(found, 0), np.maximum(np.nanstd(found, 0), _FLAT)
+        return cls(reference, mean, scale, np.sort(np.nanmean((found - mean) / scale, 1)))
 
     def of(self, clip: Heard) -> float:
         """The novelty of a clip, in [0, 1]: the share of known clips that are less strange."""
-        strangeness = ((self.reference.distances(clip) - self.mean) / self.scale).sum()
+        found = np.log(self.reference.distances(clip) + _NEAR)
+        strangeness = ((found - self.mean) / self.scale).mean()
         return float(np.searchsorted(self.known, strangeness) / len(self.known))
 
     def to_bytes(self) -> bytes:
@@ -203,6 +208,11 @@ def _bag_means(clip: Heard) -> tuple[FloatArray, FloatArray]:
     """Mean embedding and texture of each bag: (n_extractors, n_bags, 128), (n_bags, 192)."""
     index: IndexArray = bags(len(clip.texture), BAG)
     return clip.embeddings[:, index].mean(2), clip.texture[index].mean(1)
+
+
+def _kept(values: FloatArray) -> FloatArray:
+    """As the file keeps them, so that a model gives the same numbers before and after."""
+    return np.ascontiguousarray(values, np.float16).astype(np.float32)
 
 
 def _unit(vectors: FloatArray) -> FloatArray:
