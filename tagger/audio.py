@@ -20,6 +20,7 @@ import soxr
 from tagger.arrays import FloatArray
 from tagger.decoding import audio_tracks, decode_blocks
 from tagger.errors import ClipError, Reason, Stage
+from tagger.excerpt import Stretch, excerpt
 from tagger.levels import NOTHING_BELOW_8_KHZ, Resampled, joined
 from tagger.logmel import SAMPLE_RATE_HZ
 from tagger.recorded_at import from_header
@@ -154,12 +155,15 @@ def waveform(
     return blocks.signal, samples
 
 
-def original(source: Source, max_hours: float = MAX_HOURS) -> tuple[Signal, FloatArray]:
+def original(
+    source: Source, max_hours: float = MAX_HOURS, stretch: Stretch | None = None
+) -> tuple[Signal, FloatArray]:
     """The trimmed, normalised waveform at the recording's own rate, (n_samples,) float32.
 
-    It is what pitch shifting starts from. Raises as ``load`` does.
+    It is what pitch shifting starts from. Of a stretch of the recording, where one is given: then
+    times count from its start. Raises as ``load`` does.
     """
-    signal, pieces, _ = _returned(_normalised(source, max_hours))
+    signal, pieces, _ = _returned(_normalised(source, max_hours, stretch=stretch))
     return signal, np.concatenate(list(pieces))
 
 
@@ -201,12 +205,13 @@ def _returned(steps: Generator[float, None, _T]) -> _T:
 
 
 def _normalised(
-    source: Source, max_hours: float, track: int | None = None
+    source: Source, max_hours: float, track: int | None = None, stretch: Stretch | None = None
 ) -> Generator[float, None, tuple[Signal, Iterator[FloatArray], float]]:
     """The recording, its content with a peak of 1 at its own rate, and that one's mean square."""
 
     def decode(mix: Mix) -> Decoded:
-        return decode_blocks(source, mix, track)
+        recording = decode_blocks(source, mix, track)
+        return excerpt(recording, stretch) if stretch else recording
 
     found = yield from survey(decode, max_hours)
     if found.is_silent:

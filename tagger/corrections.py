@@ -7,15 +7,20 @@ other    the tag is wrong; ``label`` holds the right one
 wrong    the tag is wrong, and nobody said what is right
 none     no label of the model is right
 
-Rows without an answer are labels as they stand.
+Rows without an answer are labels as they stand. Where clips may have several labels, a clip has all
+those that are right, and none at all if that is what was answered; ``label`` then holds label sets
+(``tagger.label_texts``).
 """
 
 import os
+from itertools import chain
 from typing import Final
 
 import pandas as pd
 
 from tagger.errors import CommandError
+from tagger.label_texts import from_text, to_text
+from tagger.labels import Labelling
 
 LABELS: Final = ("", "right", "other")
 """The answers that give a clip a label."""
@@ -25,7 +30,9 @@ ANSWERS: Final = (*LABELS, "wrong", "none")
 _LOCAL: Final = "file://"
 
 
-def labelled(raw: pd.DataFrame, path: object) -> tuple[pd.DataFrame, tuple[str, ...]]:
+def labelled(
+    raw: pd.DataFrame, path: object, labels: Labelling = "one"
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """The clips of a raw table that answers give a label, each once, and a line about the others.
 
     Parameters
@@ -41,11 +48,26 @@ def labelled(raw: pd.DataFrame, path: object) -> tuple[pd.DataFrame, tuple[str, 
     if unknown := sorted({*answer} - {*ANSWERS}):
         known = ", ".join(filter(None, ANSWERS))
         raise CommandError(f"{path}: column answer: {unknown[0]!r} is not one of {known}")
-    _refuse_contradictions(raw[answer != "wrong"], path)
-    kept = raw[answer.isin(LABELS)].drop_duplicates("uri").reset_index(drop=True)
+    if labels == "several":
+        raw = _joined(raw)
+    _refuse_contradictions(raw[raw["answer"] != "wrong"], path)
+    kept = raw[raw["answer"].isin(LABELS)].drop_duplicates("uri").reset_index(drop=True)
     n_left_out = raw["uri"].nunique() - len(kept)
     line = f"{path}: clips left out, since no answer says which label is right: {n_left_out}"
     return kept, (line,) if n_left_out else ()
+
+
+def _joined(raw: pd.DataFrame) -> pd.DataFrame:
+    """The rows with all that is right of a clip in each, and ``none`` as the empty set."""
+    right = raw["answer"].isin(("right", "other"))
+    sets = (
+        raw[right]
+        .groupby("uri")["label"]
+        .agg(lambda texts: to_text(chain.from_iterable(map(from_text, texts))))
+    )
+    label = raw["label"].where(~right, raw["uri"].map(sets))
+    none = raw["answer"] == "none"
+    return raw.assign(label=label.mask(none, to_text(())), answer=raw["answer"].mask(none, "right"))
 
 
 def corrected(raw: pd.DataFrame, corrections: pd.DataFrame) -> tuple[pd.DataFrame, str]:

@@ -2,8 +2,9 @@
 
 Times are without a zone: those of the clock that the recorder went by, which may be local or UTC.
 
-Sources: EBU Tech 3285 (the chunk bext), the GUANO specification 1.0 (the chunk guan), and names as
-AudioMoth, Song Meter and others give them.
+Sources: EBU Tech 3285 (the chunk bext), the GUANO specification 1.0 (the chunk guan), the comment
+that AudioMoth's firmware writes (LIST INFO ICMT), and names as AudioMoth, Song Meter and others
+give them.
 """
 
 import re
@@ -24,7 +25,11 @@ _IN_NAMES: Final = re.compile(
 _BEXT_DATE: Final = slice(320, 338)  # after description, originator and its reference
 _BEXT_TIME: Final = re.compile(rb"(\d{4})\D(\d\d)\D(\d\d)(\d\d)\D(\d\d)\D(\d\d)")
 _GUANO_TIME: Final = re.compile(r"^Timestamp: *(\S+)", re.MULTILINE)
-_LONGEST_GUANO: Final = 1 << 16
+_AUDIOMOTH_TIME: Final = re.compile(
+    rb"ICMT.{4}Recorded at (\d\d):(\d\d):(\d\d)(?:\.\d+)? (\d\d)/(\d\d)/(\d{4})(?!\d)", re.DOTALL
+)
+"""In the comment of a LIST chunk: Recorded at 19:17:30 30/01/2019 (UTC+2) by AudioMoth …"""
+_LONGEST_CHUNK: Final = 1 << 16  # that is read
 _MOST_CHUNKS: Final = 100
 
 _DIRECTIVES: Final = {
@@ -83,7 +88,7 @@ def from_name(name: str) -> datetime | None:
 
 
 def from_header(source: Source) -> datetime | None:
-    """The time in the header of a WAV file (GUANO, else bext), or None.
+    """The time in the header of a WAV file (GUANO, else bext, else AudioMoth's comment), or None.
 
     Raises
     ------
@@ -94,15 +99,15 @@ def from_header(source: Source) -> datetime | None:
         reader.seek(0)
         if reader.read(4) not in (b"RIFF", b"RF64", b"BW64"):
             return None
-        found = {
-            chunk.kind: reader.read_at(chunk.start, min(chunk.end - chunk.start, _LONGEST_GUANO))
-            for chunk in islice(RIFF.walk(reader), _MOST_CHUNKS)
-            if chunk.kind in (b"guan", b"bext")
-        }
+        found = {b"guan": b"", b"bext": b"", b"LIST": b""}
+        for chunk in islice(RIFF.walk(reader), _MOST_CHUNKS):
+            if chunk.kind in found:
+                length = min(chunk.end - chunk.start, _LONGEST_CHUNK)
+                found[chunk.kind] += reader.read_at(chunk.start, length)
         reader.check()
     finally:
         reader.close()
-    return _guano(found.get(b"guan", b"")) or _bext(found.get(b"bext", b""))
+    return _guano(found[b"guan"]) or _bext(found[b"bext"]) or _audiomoth(found[b"LIST"])
 
 
 def _guano(chunk: bytes) -> datetime | None:
@@ -118,4 +123,13 @@ def _bext(chunk: bytes) -> datetime | None:
     if match:
         with suppress(ValueError):
             return datetime(*map(int, match.groups()))  # type: ignore[arg-type]
+    return None
+
+
+def _audiomoth(lists: bytes) -> datetime | None:
+    match = _AUDIOMOTH_TIME.search(lists)
+    if match:
+        hour, minute, second, day, month, year = map(int, match.groups())
+        with suppress(ValueError):
+            return datetime(year, month, day, hour, minute, second)
     return None

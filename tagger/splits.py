@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tagger.arrays import IndexArray
+from tagger.arrays import BoolArray, IndexArray, LabelArray
 from tagger.dataset import Dataset
 from tagger.errors import CommandError
 
@@ -54,7 +54,8 @@ def folds(dataset: Dataset, k: int | None = None) -> list[Split]:
     """One split per fold, each validated on its fold and trained on the others.
 
     The data set's own folds are used where it has them: clips of one recording share a fold there.
-    Otherwise the clips of each class are dealt out to ``k`` folds in metadata order.
+    Otherwise the clips of each class are dealt out to ``k`` folds in metadata order, or where clips
+    have several labels by iterative stratification.
 
     Parameters
     ----------
@@ -82,14 +83,39 @@ def folds(dataset: Dataset, k: int | None = None) -> list[Split]:
     ]
 
 
-def _dealt(truth: IndexArray, k: int | None) -> IndexArray:
+def _dealt(truth: LabelArray, k: int | None) -> IndexArray:
     """Folds 1 to k: the j-th clip of a class goes to fold 1 + j mod k."""
     if k is None or k < 2:
         raise CommandError("the data set has no folds: say how many to make, at least 2")
+    if truth.ndim == 2:
+        return _stratified(truth, k)
     numbers = np.empty(len(truth), np.int64)
     for label in np.unique(truth):
         of_class = truth == label
         numbers[of_class] = 1 + np.arange(of_class.sum()) % k
+    return numbers
+
+
+def _stratified(sets: BoolArray, k: int) -> IndexArray:
+    """Folds 1 to k of clips with several labels (Sechidis, Tsoumakas and Vlahavas 2011).
+
+    Labels take turns, always the one of which the fewest clips are left. Each of its clips goes to
+    the fold that lacks most clips of the label, and of these the one that lacks most clips at all;
+    clips without labels come last.
+    """
+    groups = np.column_stack([sets, ~sets.any(axis=1)])
+    lacking = np.tile(groups.sum(axis=0) / k, (k, 1))
+    places = np.full(k, len(sets) / k)
+    numbers = np.zeros(len(sets), np.int64)
+    while (left := numbers == 0).any():
+        n_left = groups[left].sum(axis=0)
+        n_left[-1] += n_left[-1] * len(sets)  # clips without labels
+        label = int(np.where(n_left > 0, n_left, np.inf).argmin())
+        for clip in np.flatnonzero(left & groups[:, label]):
+            fold = int(np.lexsort((-places, -lacking[:, label]))[0])
+            numbers[clip] = 1 + fold
+            lacking[fold] -= groups[clip]
+            places[fold] -= 1
     return numbers
 
 
@@ -115,9 +141,7 @@ def _checked(dataset: Dataset, split: Split) -> Split:
     for part, rows in (("train", split.train), ("validate", split.validation)):
         if not len(rows):
             raise CommandError(f"split {split.name} leaves no clips to {part} on")
-    present = set(dataset.truth()[split.train])
-    missing = [name for i, name in enumerate(dataset.labels.names) if i not in present]
-    if missing:
+    if missing := dataset.lacking(split.train):
         raise CommandError(
             f"split {split.name} leaves classes without clips to train on: {', '.join(missing)}; "
             "put the clips in another order, or give them folds"

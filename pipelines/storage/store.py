@@ -32,6 +32,7 @@ from tagger.errors import CommandError
 
 T = TypeVar("T")
 
+TEMPORARY: Final = "_tmp"
 ABANDONED_S: Final = 24 * 3600.0
 """Age at which a half-written file has no writer any more."""
 
@@ -197,7 +198,7 @@ class LocalStore(Store):
 
     def _place(self, path: str, data: bytes, put: Callable[[Path, Path], object]) -> None:
         final = Path(self.root, path)
-        temporary = Path(self.root, "_tmp", uuid.uuid4().hex)
+        temporary = Path(self.root, TEMPORARY, uuid.uuid4().hex)
         for folder in (final.parent, temporary.parent):
             folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -225,7 +226,7 @@ class LocalStore(Store):
             Path(self.root, path).unlink(missing_ok=True)
 
     def sweep(self, older_than_s: float = ABANDONED_S) -> None:
-        for path in self.list("_tmp"):
+        for path in self.list(TEMPORARY):
             with suppress(FileNotFoundError):  # its writer has finished
                 if time.time() - Path(self.root, path).stat().st_mtime > older_than_s:
                     self.remove([path])

@@ -70,8 +70,8 @@ class TagJob:
     recorded_at: str | None = field(default=None, metadata={"metavar": "PATTERN"})
     """Where names hold the time of the recording, for the column recorded_at: %Y%m%d_%H%M%S finds
     20240101_063000; %Y year, %m month, %d day, %j day of the year, %H hour, %M minute, %S second.
-    Left out: what a WAV file's header says (GUANO, bext), else a time in one of the usual ways in
-    the file's name."""
+    Left out: what a WAV file's header says (GUANO, bext, AudioMoth's comment), else a time in one
+    of the usual ways in the file's name."""
 
     limit: int | None = None
     """Clips to work on in this run, at most. The next run goes on with the others."""

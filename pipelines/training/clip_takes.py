@@ -13,6 +13,7 @@ import numpy as np
 from pipelines.training.jobs import PrepareJob
 from tagger import audio, augment, logmel, sampling
 from tagger.arrays import FloatArray
+from tagger.excerpt import Stretch
 from tagger.logmel import PATCH_HOP, PATCH_LENGTH
 
 
@@ -44,15 +45,22 @@ def takes_of(name: str, n_copies: int, job: PrepareJob) -> list[Take]:
 
 
 def decode_takes(
-    source: bytes | BinaryIO, takes: Sequence[Take], max_hours: float
+    source: bytes | BinaryIO,
+    takes: Sequence[Take],
+    max_hours: float,
+    stretch: Stretch | None = None,
 ) -> Iterator[FloatArray]:
     """Patches (n, 96, 64) float32 of each take, of one decoding; runs in the isolated process.
+
+    Parameters
+    ----------
+    stretch : of the recording, which is the clip; None: the whole of it
 
     Raises
     ------
     ClipError : the clip cannot be used
     """
-    signal, waveform = audio.original(source, max_hours)
+    signal, waveform = audio.original(source, max_hours, stretch)
     for take in takes:
         if take.n_semitones:
             shifted = augment.pitch_shift(waveform, signal.sample_rate_hz, take.n_semitones)

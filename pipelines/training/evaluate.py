@@ -23,6 +23,7 @@ from tagger.metrics import confusion
 
 METRICS: Final = "metrics.json"
 REPORT: Final = "report.md"
+MISTAKES: Final = "mistakes.csv"  # which tag takes, so that report shows them
 PREDICTIONS: Final = "predictions.parquet"
 
 _log = logging.getLogger(__name__)
@@ -67,10 +68,12 @@ def _report(prepared: Prepared, job: EvaluateJob, scored: list[Scored]) -> dict[
     truth = dataset.truth()[np.concatenate([test.clips for test in scored])]
     ranking = np.concatenate([test.ranking for test in scored])
     counts = confusion(ranking, truth, len(dataset.labels))
-    report = evaluation_report.markdown(job.name, figures, mistakes(table))
+    worst = mistakes(table)
+    report = evaluation_report.markdown(job.name, figures, worst)
     for file, data in (
         (METRICS, json.dumps(figures, indent=2, allow_nan=False).encode()),
         (REPORT, report.encode()),
+        (MISTAKES, worst.to_csv(index=False).encode()),
         ("confusion.png", pictures.confusion(counts, dataset.labels.names)),
         ("curves.png", pictures.curves(_histories(store, job.members))),
     ):

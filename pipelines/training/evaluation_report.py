@@ -158,7 +158,12 @@ def markdown(name: str, found: dict[str, Any], mistakes: pd.DataFrame) -> str:
         lines.append(f"| {row['label']} | {row['n_clips']} | {values} |")
     lines += ["", "![confusion matrix](confusion.png)", "", "![learning curves](curves.png)"]
     if len(mistakes):
-        lines += ["", "The clips that it got most wrong; all are in predictions.parquet.", ""]
+        lines += [
+            "",
+            "The clips that it got most wrong; all are in predictions.parquet. To see and ",
+        ]
+        lines[-1] += "hear them: `tag mistakes.csv --model MODEL --out OUT`, then `report OUT`."
+        lines.append("")
         lines += ["| clip | label | first tag | score | score of the label |", "|---" * 5 + "|"]
         lines += [
             f"| [{row['name']}]({row['uri']}) | {row['label']} | {row['tag']} | "

@@ -65,7 +65,7 @@ class HeadTask:
         )
         with torch.random.fork_rng():
             torch.manual_seed(self.wanted.training.seed)
-            network = heads.build(self.wanted, train.n_classes)
+            network = heads.build(self.wanted, train.n_classes, train.labelling)
         return Trainer(network, train, validation, self.wanted.training, group, device)
 
     def result(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:

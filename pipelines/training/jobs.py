@@ -16,6 +16,7 @@ from pipelines.runtime.limits import Limits, Resources, TrainResources
 from pipelines.storage.uris import is_local
 from pipelines.training.specs import ExtractorSpec, HeadSpec, check_copies, check_name
 from tagger.errors import CommandError, OptionError
+from tagger.labels import Labelling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,13 +33,14 @@ class OnDataSet(InWorkFolder):
     """A step that reads a data set."""
 
     data: str = field(metadata={"positional": True})
-    """The data set: its folder (FSDKaggle2018, ESC-50, ESC-10, or a folder for each class), or a
-    CSV file with the columns uri and label, and fold or split where there are any, or the
-    corrections that the page of a report saves."""
+    """The data set: its folder (FSDKaggle2018, ESC-50, ESC-10, FSD50K, AudioSet, or a folder for
+    each class), or a CSV file with the columns uri and label, and fold, split, start_s and end_s
+    where there are any, or the corrections that the page of a report saves."""
 
     layout: str | None = None
-    """Layout of the data set: fsdkaggle2018, esc50, esc10, folders or csv. Left out: the one that
-    it looks like. For a folder of ESC-50, esc10 takes the ten classes of ESC-10."""
+    """Layout of the data set: fsdkaggle2018, esc50, esc10, fsd50k, audioset, folders or csv. Left
+    out: the one that it looks like. For a folder of ESC-50, esc10 takes the ten classes of
+    ESC-10."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,14 @@ class OnExtractors(InWorkFolder):
 @dataclass(frozen=True, kw_only=True)
 class PrepareJob(OnDataSet):
     """One run of ``prepare``."""
+
+    labels: Labelling = "one"
+    """Labels of a clip: one, or several, which is any number of them. The work folder remembers it:
+    networks then learn and say each label by itself."""
+
+    label_separator: str | None = field(default=None, metadata={"metavar": "TEXT"})
+    """What is between the labels of a clip in the column label of a CSV, such as ';' or '|'; json
+    where each text is a JSON list. Left out: each text is one label. For several labels a clip."""
 
     corrections: tuple[str, ...] = field(default=(), metadata={"metavar": "CSV"})
     """Further labels: CSV files with the columns uri and label, or corrections as the page of a

@@ -10,7 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,34 +18,29 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.inputs import object_stores
-from pipelines.inputs.reading import prefetch
 from pipelines.inputs.versions import Found, file_version
 from pipelines.runtime.cluster import connect
-from pipelines.runtime.isolation import Isolated
 from pipelines.runtime.limits import Limits, Resources
 from pipelines.runtime.ray_errors import plain_errors
 from pipelines.runtime.work import DECODE_CPU_S, estimated_seconds, fits_one_process
 from pipelines.storage.store import Store, open_store
 from pipelines.storage.uris import is_local, local_path, refuse_credentials
-from pipelines.training.class_table import class_table, too_small
-from pipelines.training.clip_takes import Take, decode_takes, takes_of
+from pipelines.training.class_table import class_table, of_sets, too_small
+from pipelines.training.clip_takes import Take, takes_of
 from pipelines.training.jobs import PrepareJob
 from pipelines.training.step_records import StepRecord, recorded
+from pipelines.training.take_shards import make_shard
 from pipelines.training.workfolder.patches import (
     CLIPS,
-    FAILURES,
     FAILURES_FOLDER,
     FOLDER,
     INFO,
-    PATCHES,
     open_prepared,
 )
 from pipelines.training.workfolder.shards import read_table, shard_path, write_table
 from tagger import dataset, logmel, sampling
-from tagger.arrays import FloatArray
 from tagger.dataset import Dataset
-from tagger.errors import ClipError, CommandError, Reason
-from tagger.logmel import SAMPLE_RATE_HZ
+from tagger.errors import CommandError, Reason
 
 TAKES_PER_SHARD: Final = 64  # some seconds of work
 
@@ -86,13 +81,13 @@ def run(job: PrepareJob, command: list[str], tell: Callable[[str], None] = _log.
     ------
     CommandError : the data set cannot be used, or the work folder holds something else
     """
-    data = dataset.load(job.data, layout=job.layout, corrections=job.corrections)
+    data = load(job)
     for uri in data.clips["uri"]:
         refuse_credentials(uri, job.data)
     store = open_store(job.work)
     with recorded(store, "prepare", command, job, data.fingerprint()) as record:
         table = class_table(data)
-        for line in (*data.notes, table.to_string(), *too_small(table)):
+        for line in (*data.notes, table.to_string(), *of_sets(data), *too_small(table)):
             tell(line)
         plan = plan_shards(data, job, store)
         done = set(store.list(FOLDER))
@@ -105,6 +100,22 @@ def run(job: PrepareJob, command: list[str], tell: Callable[[str], None] = _log.
             _carry_out(plan, missing, job.resources)
         record.metrics |= {"n_shards_made": len(missing)} | _counts(plan)
     return record
+
+
+def load(job: PrepareJob) -> Dataset:
+    """The data set of a job.
+
+    Raises
+    ------
+    CommandError : it cannot be used
+    """
+    return dataset.load(
+        job.data,
+        layout=job.layout,
+        corrections=job.corrections,
+        labels=job.labels,
+        label_separator=job.label_separator,
+    )
 
 
 def _may_succeed(store: Store, number: int) -> bool:
@@ -120,7 +131,7 @@ def plan_shards(data: Dataset, job: PrepareJob, store: Store) -> ShardPlan:
     ------
     CommandError : it holds something else
     """
-    rows = np.flatnonzero(data.truth() >= 0)
+    rows = np.flatnonzero(data.has_truth())
     development = data.development()
     n_copies = np.zeros(len(data.clips), np.int64)
     if job.balance:
@@ -134,6 +145,8 @@ def plan_shards(data: Dataset, job: PrepareJob, store: Store) -> ShardPlan:
             "clip": pa.array(rows, pa.int32()),
             **{name: pa.array(clips[name], pa.string()) for name in ("name", "label", "split")},
             "fold": pa.array(clips["fold"], pa.int32()),
+            **{name: pa.array(clips[name], pa.float64()) for name in ("start_s", "end_s")},
+            "may_be_cut": [data.layout == "audioset"] * len(rows),
             "uri": [row.uri for row in found],
             "version": [row.version for row in found],
             "size_bytes": pa.array([row.size_bytes for row in found], pa.int64()),
@@ -170,6 +183,8 @@ def _pin(data: Dataset, job: PrepareJob, store: Store, n_shards: int) -> None:
         "front_end": dict(logmel.FRONT_END),
         "n_shards": n_shards,
     }
+    if data.labelling == "several":
+        info["labelling"] = data.labelling
     text = json.dumps(info, indent=2, ensure_ascii=False).encode()
     if not store.create(INFO, text) and json.loads(store.read(INFO)) != info:
         raise CommandError(
@@ -231,44 +246,6 @@ def _is_there(store: Store, number: int, patches: pa.Table) -> bool:
     except FileNotFoundError:
         return False
     return bool(before.equals(patches))
-
-
-def make_shard(
-    clips: pa.Table, takes: list[list[Take]], limits: Limits
-) -> tuple[pa.Table, pa.Table]:
-    """Patches and failures of some clips; a clip that fails at one take has none at all."""
-    isolated = _isolated(limits)
-    rows: list[dict[str, Any]] = []
-    failures: list[dict[str, Any]] = []
-    for clip, opened, of_clip in zip(clips.to_pylist(), prefetch(clips), takes, strict=True):
-        try:
-            with opened as source:
-                longest = limits.hours_of(clip["size_bytes"])
-                made = list(isolated.run(decode_takes, source, of_clip, longest))
-            rows += [_row(clip, *pair) for pair in zip(of_clip, made, strict=True)]
-        except ClipError as error:
-            why = {"stage": error.stage, "reason": error.reason, "detail": error.detail}
-            failures.append(clip | why)
-    return (
-        pa.Table.from_pylist(rows, schema=PATCHES),
-        pa.Table.from_pylist(failures, schema=FAILURES),
-    )
-
-
-def _row(clip: dict[str, Any], take: Take, patches: FloatArray) -> dict[str, Any]:
-    return clip | {
-        "copy": take.copy,
-        "n_semitones": take.n_semitones,
-        "offset_s": take.offset / SAMPLE_RATE_HZ,
-        "n_patches": len(patches),
-        "patches": patches.astype(np.float16).tobytes(),
-    }
-
-
-@cache
-def _isolated(limits: Limits) -> Isolated:
-    """One per worker process."""
-    return Isolated(limits.clip_timeout_s, limits.clip_memory_mb << 20)
 
 
 def _counts(plan: ShardPlan) -> dict[str, Any]:

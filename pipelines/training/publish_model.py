@@ -77,9 +77,10 @@ def _load(prepared: Prepared, head_name: str, name: str) -> _Member:
     refusal = CommandError(f"{head_name} upon {name}: only attention heads can be published")
     if head_name == CLASSIFIER:
         raise refusal
-    store, n_classes = prepared.store, len(prepared.dataset.labels)
+    store, dataset = prepared.store, prepared.dataset
+    n_classes = len(dataset.labels)
     spec, network = extractors.load(store, name, n_classes)
-    head_spec, head = heads.load(store, head_name, name, n_classes)
+    head_spec, head = heads.load(store, head_name, name, n_classes, dataset.labelling)
     if not isinstance(network, VGGishClassifier) or not isinstance(head, MultiLevelAttention):
         raise refusal
     training = {"extractor": asdict(spec), "head": asdict(head_spec)}
@@ -108,6 +109,7 @@ def _data(prepared: Prepared, splits: list[str]) -> dict[str, Any]:
     dataset = prepared.dataset
     rows = sorted({int(row) for split in splits for row in parts(dataset, split).train})
     clips = dataset.clips.iloc[rows]
+    n_clips = dataset.label_sets()[rows].sum(axis=0)
     credit = clips[["source", "author", "license"]].astype(object)
     credit = credit.where(credit.notna(), None).drop_duplicates()
     return {
@@ -115,7 +117,7 @@ def _data(prepared: Prepared, splits: list[str]) -> dict[str, Any]:
         "fingerprint": prepared.fingerprint,
         "n_clips": len(clips),
         "folds": sorted({int(fold) for fold in clips["fold"].dropna()}),
-        "clips_per_class": {str(k): int(v) for k, v in clips["label"].value_counts().items()},
+        "clips_per_class": dict(zip(dataset.labels.names, n_clips.tolist(), strict=True)),
         "not_prepared": prepared.failures()["name"].to_pylist(),
         "sources": credit[pd.notna(credit["source"])].to_dict("records"),
     }

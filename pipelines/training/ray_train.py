@@ -216,5 +216,6 @@ def _line(folder: str, epochs: int, metrics: EpochMetrics) -> str:
     line = f"{folder}: epoch {metrics.epoch} of {epochs}, loss {metrics.train_loss:.3f}"
     if metrics.validation_loss is not None:
         line += f", validation {metrics.validation_loss:.3f}"
+    if metrics.validation_map_at_3 is not None:
         line += f" MAP@3 {metrics.validation_map_at_3:.3f}"
     return f"{line}, {metrics.n_examples / metrics.seconds:.0f} examples/s"

@@ -1,6 +1,7 @@
 """Test clips and what the members of an ensemble make of them (paper sections 3.5, 4.1, 4.2).
 
-The score of a clip is the mean over its bags (or windows), then the geometric mean over members.
+The score of a clip is the mean over its bags (or windows), then over members as
+``ensemble.combined`` takes it.
 Members that were trained for the same test clips form one ensemble: all four of the paper's
 extractors, or those of one fold. Where there are folds, every clip is scored by the members that
 have not seen it.
@@ -19,6 +20,7 @@ from pipelines.training.workfolder.patches import Prepared
 from pipelines.training.workfolder.shared_reads import SharedReads
 from tagger import ensemble, metrics
 from tagger.arrays import IndexArray
+from tagger.labels import Labelling
 from tagger.prediction import predict
 
 Scores = npt.NDArray[np.float32]
@@ -34,17 +36,19 @@ class Scored:
     ----------
     clips : (n,) rows of ``Dataset.clips``
     members : (n_members, n, K), each the mean over bags
+    labelling : of the clips
     """
 
     test_name: str
     names: tuple[Member, ...]
     clips: IndexArray
     members: Scores
+    labelling: Labelling = "one"
 
     @property
     def ensemble(self) -> Scores:
         """Scores (n, K) of the ensemble; 0 everywhere for a clip that no member could score."""
-        scores = ensemble.geometric_mean(self.members)
+        scores = ensemble.combined(self.members, self.labelling)
         return np.where(_answered(self.members)[:, None], scores, np.float32(0))
 
     @property
@@ -77,8 +81,11 @@ def score(prepared: Prepared, members: tuple[Member, ...]) -> list[Scored]:
     scores = {
         member: member_scores(reads, member, tests[name].test) for name, member in by_extractor
     }
+    labelling = prepared.dataset.labelling
     return [
-        Scored(name, tuple(group), tests[name].test, np.stack([scores[each] for each in group]))
+        Scored(
+            name, tuple(group), tests[name].test, np.stack([scores[m] for m in group]), labelling
+        )
         for name, group in sorted(groups.items())
     ]
 
@@ -86,13 +93,14 @@ def score(prepared: Prepared, members: tuple[Member, ...]) -> list[Scored]:
 def member_scores(reads: SharedReads, member: Member, clips: IndexArray) -> Scores:
     """Scores (n_clips, K) of one member; a clip that could not be prepared scores 0 everywhere."""
     head, extractor = member
-    store, n_classes = reads.prepared.store, len(reads.prepared.dataset.labels)
+    store, dataset = reads.prepared.store, reads.prepared.dataset
+    n_classes = len(dataset.labels)
     if head == CLASSIFIER:
         spec, network = extractors.load(store, extractor, n_classes)
         loaded = reads.patches
         every = extractors.examples(spec, loaded.takes)
     else:
-        head_spec, network = heads.load(store, head, extractor, n_classes)
+        head_spec, network = heads.load(store, head, extractor, n_classes, dataset.labelling)
         loaded = reads.embeddings(extractor)
         every = heads.examples(head_spec, loaded.takes)
     examples = loaded.select(every, clips, copies=0)

@@ -88,9 +88,7 @@ def _fold(dataset: Dataset, k: int, inner: str) -> Parts:
 
 def check_classes(dataset: Dataset, train: IndexArray, name: str) -> None:
     """CommandError where a class has no clip among those to train on."""
-    present = set(dataset.truth()[train].tolist())
-    missing = [label for i, label in enumerate(dataset.labels.names) if i not in present]
-    if missing:
+    if missing := dataset.lacking(train):
         raise CommandError(
             f"split {name} leaves classes without clips to train on: {', '.join(missing)}"
         )

@@ -22,7 +22,6 @@ from pipelines.training.train_worker import Place, States, Task, Work, train_all
 from pipelines.training.workfolder import extractors
 from pipelines.training.workfolder.patches import FOLDER, Prepared, open_prepared
 from pipelines.training.workfolder.shards import read_table, shard_path
-from tagger import dataset
 from tagger.dataset import Dataset
 from tagger.labels import FSDKAGGLE2018, LabelSet
 from tagger.training import EpochMetrics
@@ -73,7 +72,7 @@ def write_folds(folder: Path, n_classes: int = 3, per_fold: int = 3, n_folds: in
 def prepare_here(job: PrepareJob) -> Prepared:
     """What ``prepare`` does, in this process."""
     store = open_store(job.work)
-    plan = prepare.plan_shards(dataset.load(job.data, layout=job.layout), job, store)
+    plan = prepare.plan_shards(prepare.load(job), job, store)
     for number in range(plan.n_shards):
         prepare.write_shard(plan, number)
     return open_prepared(store)

@@ -23,11 +23,11 @@ def _csv(folder, rows, columns="uri,label"):
     ("rows", "columns", "message"),
     [
         (["a.wav,x", "b.wav,"], "uri,label", r"without a label: /.*/b\.wav"),
-        (["a.wav,x", "b.wav,y", "a.wav,y"], "uri,label", r"more than once \(.*\): /.*/a\.wav"),
+        (["a.wav,x", "b.wav,y", "a.wav,y"], "uri,label", r"more than once, .* \(.*\): /.*/a\.wav"),
         (
             ["a.wav,x", "b.wav,x;y"],
             "uri,label",
-            "column label: 'x;y' is more than one label, .*",
+            "column label: 'x;y' is more than one label: .*",
         ),
         (["a.wav,x,y"], "uri,label,label", "columns that stand twice: label; rename one"),
         (["a.wav,x", ",y"], "uri,label", "without a name"),

@@ -120,9 +120,39 @@ def test_guano_tells_the_recorder_s_clock_and_goes_first():
     )
 
 
+def comment(text, artist=b"AudioMoth 0FE081F80FE081F0"):
+    """What AudioMoth writes: a comment of 256 bytes or more, and the recorder as the artist."""
+    parts = [(b"ICMT", text.encode().ljust(256, b"\0")), (b"IART", artist.ljust(32, b"\0"))]
+    return b"LIST", b"INFO" + b"".join(n + struct.pack("<I", len(d)) + d for n, d in parts)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Recorded at 06:30:05 31/01/2024 (UTC) by AudioMoth 0FE081F80FE081F0 at gain setting 2 "
+        "while battery state was 4.5V",
+        "Recorded at 06:30:05 31/01/2024 (UTC+2) by AudioMoth 24F3190361DBD1D6 at medium gain "
+        "while battery was 4.2V and temperature was 23.1C.",
+        "Recorded at 06:30:05 31/01/2024 (UTC-3:30) during deployment 0123456789ABCDEF at low gain",
+        "Recorded at 06:30:05.250 31/01/2024 (UTC) by AudioMoth 24F3190361DBD1D6",
+        "Recorded at 06:30:05 31/01/2024 by AudioMoth 0FE081F80FE081F0",
+    ],
+)
+def test_the_comment_of_audiomoth_tells_its_clock(text):
+    assert from_header(wav(comment(text))) == WHEN
+    assert from_header(wav((b"LIST", b"INFO"), behind=[comment(text)])) == WHEN
+
+
+def test_what_was_written_for_it_goes_before_a_comment():
+    text = "Recorded at 01:01:01 01/01/1999 (UTC) by AudioMoth 1"
+    assert from_header(wav(comment(text), bext(b"2024-01-3106:30:05"))) == WHEN
+
+
 @pytest.mark.parametrize(
     "data",
     [
+        wav(comment("Recorded at 06:30:05 31/13/2024 (UTC) by AudioMoth 1")),
+        wav(comment("Recorded at home"), (b"LIST", b"adtlRecorded at 06:30:05 31/01/2024")),
         wav(),
         wav(bext(b"0000-00-0000:00:00")),
         wav(bext(b"")),

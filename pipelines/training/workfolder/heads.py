@@ -12,6 +12,7 @@ from tagger.baselines import LSTMHead
 from tagger.configs import LSTMConfig
 from tagger.errors import CommandError
 from tagger.examples import Examples, Takes
+from tagger.labels import Labelling
 
 
 def folder(name: str, extractor: str) -> str:
@@ -19,7 +20,9 @@ def folder(name: str, extractor: str) -> str:
     return f"heads/{name}/{extractor}"
 
 
-def load(store: Store, name: str, extractor: str, n_classes: int) -> tuple[HeadSpec, nn.Module]:
+def load(
+    store: Store, name: str, extractor: str, n_classes: int, labelling: Labelling
+) -> tuple[HeadSpec, nn.Module]:
     """A finished head, in evaluation mode, and what it was trained as.
 
     Raises
@@ -38,14 +41,14 @@ def load(store: Store, name: str, extractor: str, n_classes: int) -> tuple[HeadS
             "of another name"
         )
     spec = from_plain(HeadSpec, record["spec"]["wanted"])
-    return spec, load_weights(store, folder(name, extractor), build(spec, n_classes))
+    return spec, load_weights(store, folder(name, extractor), build(spec, n_classes, labelling))
 
 
-def build(spec: HeadSpec, n_classes: int) -> nn.Module:
+def build(spec: HeadSpec, n_classes: int, labelling: Labelling) -> nn.Module:
     """The network of a spec, with torch's initial weights."""
     if isinstance(spec.network, LSTMConfig):
         return LSTMHead(n_classes, spec.network)
-    return MultiLevelAttention(n_classes, spec.network)
+    return MultiLevelAttention(n_classes, spec.network, labelling)
 
 
 def examples(spec: HeadSpec, takes: Takes) -> Examples:

@@ -36,7 +36,7 @@ FAILURES_FOLDER: Final = "failures"
 TAKE_COLUMNS: Final = [
     pa.field("clip", pa.int32(), nullable=False),  # row of clips.parquet
     pa.field("name", pa.string(), nullable=False),
-    pa.field("label", pa.string(), nullable=False),
+    pa.field("label", pa.string(), nullable=False),  # or label set, as in clips.parquet
     pa.field("fold", pa.int32()),
     pa.field("split", pa.string(), nullable=False),
     pa.field("copy", pa.int32(), nullable=False),  # 0: the clip itself
@@ -140,4 +140,5 @@ def open_prepared(store: Store) -> Prepared:
         )
     labels = LabelSet(tuple(Label(**label) for label in info["labels"]))
     clips = read_table(store, CLIPS).to_pandas()
-    return Prepared(store, info, Dataset(info["layout"], labels, clips))
+    labelling = info.get("labelling", "one")
+    return Prepared(store, info, Dataset(info["layout"], labels, clips, labelling=labelling))

@@ -33,6 +33,7 @@ def test_a_file_for_each_recording_where_the_recording_lies(out, tmp_path):
     assert (done.n_files, done.n_events) == (2, 2)
     written = files(tmp_path / "labels")
     assert set(written) == {"sea/a.txt", "b.txt"}
+    assert {path.name for path in (tmp_path / "labels").iterdir()} == {"sea", "b.txt"}
     assert written["b.txt"].read_text() == "0.000000\t2.880000\tRain 0.75\n"
 
 

@@ -12,6 +12,7 @@ from pipelines.storage.store import open_store
 from pipelines.training import prepare
 from pipelines.training.clip_takes import takes_of
 from pipelines.training.jobs import PrepareJob
+from pipelines.training.take_shards import make_shard
 from pipelines.training.workfolder.patches import FOLDER, load_patches, open_prepared, patches_of
 from pipelines.training.workfolder.shards import shard_path
 from tagger import audio, dataset, logmel
@@ -187,8 +188,9 @@ def test_a_clip_that_fails_has_no_take_at_all(tmp_path):
         "version": f"{status.st_size}-{status.st_mtime_ns}",
         "size_bytes": 4,
         "problem": None,
+        **dict.fromkeys(("start_s", "end_s")),
     }
     takes = takes_of("bad.wav", 2, PrepareJob(data="", work=""))
-    patches, failures = prepare.make_shard(pa.Table.from_pylist([clip]), [takes], Limits())
+    patches, failures = make_shard(pa.Table.from_pylist([clip]), [takes], Limits())
     assert len(patches) == 0
     assert failures["name"].to_pylist() == ["bad.wav"]

@@ -28,7 +28,7 @@ def test_a_clip_s_score_is_the_mean_over_its_bags(trained):
     """Against a loop over clips, each read and scored by itself."""
     test = parts(trained.dataset, "fold-1").test
     found = member_scores(SharedReads(trained, test, copies=0), ("h", "x"), test)
-    spec, network = heads.load(trained.store, "h", "x", 3)
+    spec, network = heads.load(trained.store, "h", "x", 3, "one")
     for clip, scores in zip(test, found, strict=True):
         loaded = load_embeddings(trained, "x", np.array([clip]), copies=0)
         bags = heads.examples(spec, loaded.takes)

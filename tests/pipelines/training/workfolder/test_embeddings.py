@@ -55,18 +55,18 @@ def test_embeddings_that_are_not_complete_do_not_count(embedded):
 
 def test_an_extractor_trained_anew_needs_embeddings_and_heads_of_its_own(prepared, extractor, head):
     train_member(prepared, extractor, head)
-    heads.load(prepared.store, "h", "x", 3)
+    heads.load(prepared.store, "h", "x", 3, "one")
     shutil.rmtree(Path(prepared.store.root, extractors.folder("x")))
     another = replace(extractor, training=replace(extractor.training, seed=1))
     train_here([ExtractorTask(another)], prepared.store)
     with pytest.raises(CommandError, match="run embed"):
         finished_folder(prepared, "x", 0)
     with pytest.raises(CommandError, match="another extractor"):
-        heads.load(prepared.store, "h", "x", 3)
+        heads.load(prepared.store, "h", "x", 3, "one")
 
 
 def test_what_is_not_there_is_told(prepared):
     with pytest.raises(CommandError, match="run finetune first"):
         extractors.read_spec(prepared.store, "x")
     with pytest.raises(CommandError, match="run fit first"):
-        heads.load(prepared.store, "h", "x", 3)
+        heads.load(prepared.store, "h", "x", 3, "one")
