@@ -1,14 +1,16 @@
 """None of these: how unlike a clip is to all that a model was trained on.
 
 A classifier names one of its labels whatever it hears. So a model keeps what its training clips
-were like, and a clip is compared with them, bag by bag, in several *views*:
+were like. A clip is compared with them bag by bag, in three *views*:
 
-- as each extractor hears it: the cosine distance of the bag's mean embedding from that of the
-  nearest training bag (Sun et al., "Out-of-distribution detection with deep nearest neighbors",
-  ICML 2022);
-- by its *texture*: level, spread and unrest of each mel band, the Euclidean distance from the
-  nearest training bag. A network keeps of a sound what tells its own labels apart; what is
-  strangest in another sound may be in what it drops.
+- what the extractors hear: the cosine distance of the bag's mean embedding from that of the nearest
+  training bag (Sun et al., "Out-of-distribution detection with deep nearest neighbors", ICML 2022),
+  a mean over extractors;
+- its *texture*, level, spread and unrest of each mel band: the Euclidean distance from the nearest
+  training bag. A network keeps of a sound what tells its own labels apart; what is strangest in
+  another sound may be in what it drops;
+- the *doubt* of the ensemble: what its largest score lacks to 1 (Hendrycks and Gimpel, "A baseline
+  for detecting misclassified and out-of-distribution examples", ICLR 2017).
 
 A clip's distance is the mean over its bags, as its scores are. The logarithms of its distances are
 standardised by those of *known* clips, which have the model's labels but were not trained on; their
@@ -16,7 +18,7 @@ mean over the views is its strangeness. Its novelty is the share of known clips 
 strange.
 
 Conventions: embeddings of a clip are (n_extractors, n_segments, 128) float32; textures
-(n_segments, 192) float32; there are n_extractors + 1 views, the texture last. Needs no torch.
+(n_segments, 192) float32; distances (3,) float64 in the order above. Needs no torch.
 """
 
 from collections.abc import Sequence
@@ -38,6 +40,7 @@ LEAST_KNOWN: Final = 20  # known clips, that the limit lies among them
 MOST_BAGS: Final = 4096  # training bags that a model keeps: 3 MB with two extractors
 BAG: Final = 6  # segments that are compared as one; as in the paper's attention
 TEXTURE_SIZE: Final = 3 * N_BANDS
+N_VIEWS: Final = 3
 
 _NEAR: Final = 0.01  # below which distances do not differ
 _FLAT: Final = np.float32(1e-3)  # least deviation of a feature: a constant one divides by no zero
@@ -45,7 +48,7 @@ _SHORTEST: Final = np.float32(1e-12)  # vector that has a direction
 
 
 class Heard(NamedTuple):
-    """What of a clip is compared.
+    """What of a clip is compared with what a model was trained on.
 
     Attributes
     ----------
@@ -105,13 +108,18 @@ class Reference:
         mean, scale = textures.mean(0), np.maximum(textures.std(0), _FLAT)
         return cls(_kept(_unit(embeddings)), _kept((textures - mean) / scale), mean, scale)
 
-    def distances(self, clip: Heard) -> DoubleArray:
-        """How far a clip is from what is nearest to it, (n_views,): means over its bags."""
+    def distances(self, clip: Heard, bag_scores: FloatArray) -> DoubleArray:
+        """How far a clip is from what was trained on, in the three views: means over its bags.
+
+        Parameters
+        ----------
+        bag_scores : (n, K) of the ensemble, one row at least
+        """
         embeddings, textures = _bag_means(clip)
         alike = _unit(embeddings) @ self.embeddings.transpose(0, 2, 1)
-        cosine = 1.0 - alike.max(2).mean(1, dtype=np.float64)
         apart = _euclidean((textures - self.mean) / self.scale, self.textures)
-        return np.append(cosine, apart.min(1).mean(dtype=np.float64))
+        means = [1 - alike.max(2).mean(), apart.min(1).mean(), 1 - bag_scores.max(1).mean()]
+        return np.maximum(means, 0.0, dtype=np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +129,7 @@ class Novelty:
     Attributes
     ----------
     reference : what it was trained on
-    mean, scale : (n_views,) float64, of the logarithms of known clips' distances
+    mean, scale : (3,) float64, of the logarithms of known clips' distances
     known : (n_known,) float64, their strangeness in ascending order
     """
 
@@ -132,19 +140,23 @@ class Novelty:
 
     @classmethod
     def fit(cls, reference: Reference, distances: DoubleArray) -> Self:
-        """From the distances (n_known, n_views) of clips that were not trained on.
+        """From the distances (n_known, 3) of clips that were not trained on.
 
         They are those to ``reference``, or to references of networks that were trained alike on
-        other clips: cross-validation measures known clips where none is left out in the end. NaN
-        stands in the views of those extractors that were trained on a clip.
+        other clips: cross-validation measures known clips where none is left out in the end.
         """
         found = np.log(distances + _NEAR)
-        mean, scale = np.nanmean(found, 0), np.maximum(np.nanstd(found, 0), _FLAT)
-        return cls(reference, mean, scale, np.sort(np.nanmean((found - mean) / scale, 1)))
+        mean, scale = found.mean(0), np.maximum(found.std(0), _FLAT)
+        return cls(reference, mean, scale, np.sort(((found - mean) / scale).mean(1)))
 
-    def of(self, clip: Heard) -> float:
-        """The novelty of a clip, in [0, 1]: the share of known clips that are less strange."""
-        found = np.log(self.reference.distances(clip) + _NEAR)
+    def of(self, clip: Heard, bag_scores: FloatArray) -> float:
+        """The novelty of a clip, in [0, 1]: the share of known clips that are less strange.
+
+        Parameters
+        ----------
+        bag_scores : as of ``Reference.distances``
+        """
+        found = np.log(self.reference.distances(clip, bag_scores) + _NEAR)
         strangeness = ((found - self.mean) / self.scale).mean()
         return float(np.searchsorted(self.known, strangeness) / len(self.known))
 
@@ -193,8 +205,8 @@ def _check(found: dict[str, FloatArray], n_extractors: int) -> None:
         "textures": (n_bags, TEXTURE_SIZE),
         "texture_mean": (TEXTURE_SIZE,),
         "texture_scale": (TEXTURE_SIZE,),
-        "mean": (n_extractors + 1,),
-        "scale": (n_extractors + 1,),
+        "mean": (N_VIEWS,),
+        "scale": (N_VIEWS,),
         "known": (n_known,),
     }
     for name, shape in shapes.items():
