@@ -24,6 +24,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors.numpy import load_file, save_file
 from sklearn.covariance import LedoitWolf
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -37,7 +38,7 @@ from pipelines.training.workfolder.patches import load_patches, open_prepared
 from tagger.attention import MultiLevelAttention
 from tagger.dataset import load
 from tagger.examples import Examples, Takes
-from tagger.novelty import LIMIT, Heard, Novelty, Reference, texture
+from tagger.novelty import LIMIT, NEAR, Heard, Reference, texture
 from tagger.training import Trainer
 from tagger.vggish import (
     NormalisedClassifier,
@@ -51,6 +52,17 @@ COPIES: Final = 4  # of a clip; with twice the epochs an extractor passes as oft
 EPOCHS: Final = 4
 SEED: Final = 0
 INITIAL_PATCHES: Final = 400
+
+VIEWS: Final = {
+    "novelty: embedding, texture and doubt": [0, 1, 2],
+    "embedding and texture": [0, 1],
+    "texture and doubt": [1, 2],
+    "embedding and doubt": [0, 2],
+    "nearest embedding, cosine": [0],
+    "nearest texture": [1],
+    "doubt: 1 - largest score": [2],
+}
+"""The views of ``tagger.novelty``, all of them and some."""
 
 Array = npt.NDArray[Any]
 Arrays = dict[str, Array]
@@ -100,11 +112,11 @@ def main() -> None:
     until = time.monotonic() + 60 * flags.minutes
     measured: dict[str, dict[str, dict[str, float]]] = {}
     for kind, name in enumerate(sounds.kinds):
-        path = Path(flags.work, f"without-{name}.npz")
+        path = Path(flags.work, f"without-{name}.safetensors")
         if not path.exists() and time.monotonic() < until:
-            np.savez(path, **heard_by_network(sounds, kind))
+            save_file(heard_by_network(sounds, kind), path)
         if path.exists():
-            measured[name] = compared(sounds, kind, dict(np.load(path)))
+            measured[name] = compared(sounds, kind, load_file(path))
     rows = table(measured)
     show(f"{len(measured)} kinds left out in turn", rows)
     if flags.write:
@@ -215,35 +227,37 @@ def made_up_patches(sounds: Sounds, takes: Array) -> Array:
 def compared(sounds: Sounds, kind: int, heard: Arrays) -> dict[str, dict[str, float]]:
     """Figures of each score."""
     trained, known, strange = divided(sounds, kind)
+    probabilities = softmax(of_clips(sounds, heard["head"]))
+    halves = np.array_split(np.random.default_rng(SEED).permutation(np.flatnonzero(known)), 2)
     found = scores(sounds, heard, trained)
+    figures = {name: measured([score, score], halves, strange) for name, score in found.items()}
     clips = [heard_clip(sounds, heard, clip) for clip in range(len(trained))]
     reference = Reference.of([clips[clip] for clip in np.flatnonzero(trained)])
-    distances = np.array([reference.distances(clip) for clip in clips])
-    halves = np.array_split(np.random.default_rng(SEED).permutation(np.flatnonzero(known)), 2)
-    figures = {name: measured(score, score, halves, strange) for name, score in found.items()}
-    names = ("both: tagger.novelty", "nearest embedding, cosine", "nearest texture")
-    for name, views in zip(names, ([0, 1], [0], [1]), strict=True):
+    pairs = zip(clips, probabilities, strict=True)
+    distances = np.array([reference.distances(clip, each[None]) for clip, each in pairs])
+    for name, views in VIEWS.items():
         by_half = [strangeness(distances[:, views], half) for half in halves]
-        figures[name] = measured(*by_half, halves, strange)
+        figures[name] = measured(by_half, halves, strange)
     return figures
 
 
 def strangeness(distances: Array, known: Array) -> Array:
-    """As ``Novelty`` has it, (n_clips,)."""
-    novelty = Novelty.fit(None, distances[known])  # type: ignore[arg-type]
-    return np.array([novelty.strangeness(each) for each in distances])
+    """As ``tagger.novelty`` has it, (n_clips,); there it is of all three views."""
+    found = np.log(distances + NEAR)
+    strange: Array = ((found - found[known].mean(0)) / found[known].std(0)).mean(1)
+    return strange
 
 
-def measured(first: Array, second: Array, halves: list[Array], strange: Array) -> dict[str, float]:
+def measured(by_half: list[Array], halves: list[Array], strange: Array) -> dict[str, float]:
     """AUROC, false alarms and strange clips found.
 
     Parameters
     ----------
-    first, second : the score (n_clips,), where it depends on known clips by the one half of them,
-        and by the other
+    by_half : the score (n_clips,), where it depends on known clips by the one half of them, and by
+        the other
     """
     alarms, found, auroc = [], [], []
-    for score, mine, others in ((first, *halves), (second, *halves[::-1])):
+    for score, mine, others in zip(by_half, halves, halves[::-1], strict=True):
         limit = np.sort(score[mine])[int(np.ceil(LIMIT * len(mine))) - 1]
         alarms.append(np.mean(score[others] > limit))
         found.append(np.mean(score[strange] > limit))
@@ -256,6 +270,12 @@ def measured(first: Array, second: Array, halves: list[Array], strange: Array) -
 def heard_clip(sounds: Sounds, heard: Arrays, clip: int) -> Heard:
     rows = slice(*take_of(sounds, clip))
     return Heard(heard["embeddings"][None, rows], texture(sounds.patches[rows]))
+
+
+def of_clips(sounds: Sounds, rows: Array) -> Array:
+    """Rows of takes that are no copies, in the order of the clips."""
+    ordered: Array = rows[np.argsort(sounds.clips[sounds.copies == 0])]
+    return ordered
 
 
 def take_of(sounds: Sounds, clip: int) -> Array:
@@ -271,14 +291,12 @@ def scores(sounds: Sounds, heard: Arrays, trained: Array) -> Arrays:
     def mean(values: Array) -> Array:
         return np.stack([values[slice(*span)].mean(0) for span in spans])
 
-    order = np.argsort(sounds.clips[sounds.copies == 0])
-    logits = heard["head"][order]
+    logits = of_clips(sounds, heard["head"])
     probabilities = softmax(logits)
     of_extractor = mean(softmax(heard["classifier"]))
     embeddings, maps = mean(heard["embeddings"]), mean(heard["maps"])
     labels = sounds.truth[trained]
     return {
-        "head: largest probability": -probabilities.max(1),
         "head: entropy": -(probabilities * np.log(probabilities + 1e-8)).sum(1),
         "head: largest logit": -logits.max(1),
         "head: energy": -np.log(np.exp(logits).sum(1)),
@@ -295,27 +313,31 @@ def scores(sounds: Sounds, heard: Arrays, trained: Array) -> Arrays:
 
 def softmax(logits: Array) -> Array:
     exponentials = np.exp(logits - logits.max(1, keepdims=True))
-    return exponentials / exponentials.sum(1, keepdims=True)
+    shares: Array = exponentials / exponentials.sum(1, keepdims=True)
+    return shares
 
 
 def unit(vectors: Array) -> Array:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+    directions: Array = vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-9)
+    return directions
 
 
 def nearest(vectors: Array, trained: Array, k: int = 1) -> Array:
     """Distance from the k-th nearest training clip."""
     apart = np.linalg.norm(vectors[:, None] - vectors[trained], axis=2)
-    return np.sort(apart, axis=1)[:, k - 1]
+    kth: Array = np.sort(apart, axis=1)[:, k - 1]
+    return kth
 
 
 def mahalanobis(vectors: Array, trained: Array, labels: Array) -> Array:
-    """Distance from the nearest class, with one covariance for all, shrunk (Ledoit and Wolf)."""
+    """Squared distance from the nearest class, with one covariance for all, shrunk (Ledoit and Wolf)."""
     known = vectors[trained]
     means = np.stack([known[labels == label].mean(0) for label in np.unique(labels)])
     which = np.searchsorted(np.unique(labels), labels)
     precision = LedoitWolf(assume_centered=True).fit(known - means[which]).precision_
     apart = vectors[:, None] - means
-    return np.einsum("nci,ij,ncj->nc", apart, precision, apart).min(1)
+    squares: Array = np.einsum("nci,ij,ncj->nc", apart, precision, apart).min(1)
+    return squares
 
 
 def rejected(sounds: Sounds, heard: Arrays, trained: Array, spans: list[Array]) -> Array:
@@ -341,7 +363,7 @@ def table(measured: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[dic
         names = ("auroc", "false_alarms", "found")
         means = {name: float(np.mean([each[name] for each in of_kinds.values()])) for name in names}
         each = {kind: figures["auroc"] for kind, figures in of_kinds.items()}
-        rows.append({"score": score} | means | each)
+        rows.append({"score": score, **means, **each})
     return sorted(rows, key=lambda row: -row["auroc"])
 
 

@@ -19,6 +19,7 @@ from safetensors.torch import save as save_safetensors
 from torch import nn
 
 from tagger.attention import MultiLevelAttention
+from tagger.calibration import Calibration
 from tagger.card import CARD_FILE, Card, ModelFiles, to_json
 from tagger.card_parts import ExtractorCard, MemberCard, NoveltyCard
 from tagger.configs import AttentionConfig, VGGishConfig
@@ -71,6 +72,7 @@ def save(
     heads: Sequence[tuple[str, MultiLevelAttention]],
     about: Mapping[str, Any],
     dtype: torch.dtype = torch.float32,
+    calibration: Calibration | None = None,
     novelty: Novelty | None = None,
 ) -> Card:
     """Write a model: one safetensors file per network and for novelty, then ``card.json``.
@@ -78,7 +80,7 @@ def save(
     Parameters
     ----------
     folder : made if need be; files of the same names are overwritten
-    name, labels, about : as on ``Card``
+    name, labels, about, calibration : as on ``Card``
     extractors : by name
     heads : per member the name of its extractor and its head; all of one labelling, the model's
     dtype : how weight matrices are stored; float16 halves the files (loading gives float32 either
@@ -108,6 +110,7 @@ def save(
         tuple(extractor_cards),
         tuple(member_cards),
         labelling=heads[0][1].labelling if heads else "one",
+        calibration=calibration,
         novelty=_write_novelty(folder, novelty) if novelty else None,
         about=about,
     )

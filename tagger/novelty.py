@@ -42,7 +42,7 @@ BAG: Final = 6  # segments that are compared as one; as in the paper's attention
 TEXTURE_SIZE: Final = 3 * N_BANDS
 N_VIEWS: Final = 3
 
-_NEAR: Final = 0.01  # below which distances do not differ
+NEAR: Final = 0.01  # below which distances do not differ
 _FLAT: Final = np.float32(1e-3)  # least deviation of a feature: a constant one divides by no zero
 _SHORTEST: Final = np.float32(1e-12)  # vector that has a direction
 
@@ -145,7 +145,7 @@ class Novelty:
         They are those to ``reference``, or to references of networks that were trained alike on
         other clips: cross-validation measures known clips where none is left out in the end.
         """
-        found = np.log(distances + _NEAR)
+        found = np.log(distances + NEAR)
         mean, scale = found.mean(0), np.maximum(found.std(0), _FLAT)
         return cls(reference, mean, scale, np.sort(((found - mean) / scale).mean(1)))
 
@@ -156,7 +156,7 @@ class Novelty:
         ----------
         bag_scores : as of ``Reference.distances``
         """
-        found = np.log(self.reference.distances(clip, bag_scores) + _NEAR)
+        found = np.log(self.reference.distances(clip, bag_scores) + NEAR)
         strangeness = ((found - self.mean) / self.scale).mean()
         return float(np.searchsorted(self.known, strangeness) / len(self.known))
 

@@ -235,7 +235,7 @@ class ClipTagger:
         clips = [joined(heard[key]) for key in tagged]
         with tally.timed(MODEL_STAGE):
             predictions = self._tagger.predict([clip.embeddings for clip in clips])
-            novelty = [self._tagger.novelty_of(clip) for clip in clips]
+            novelty = [*map(self._tagger.novelty_of, clips, predictions)]
         strange = [self._tagger.card.none_of_these(each) for each in novelty]
         vectors = [clip.embeddings for clip in clips]
         results = zip(tagged.values(), vectors, predictions, novelty, strange, strict=True)

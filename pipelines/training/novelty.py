@@ -1,32 +1,32 @@
 """What a published model tells strange clips by (``tagger.novelty``), from its work folder.
 
 It is compared with the clips that its extractors were trained on. Known clips are the validation
-clips, each measured by the extractors that were not trained on it. Extractors without validation
-clips, of a fold or of all clips, have those of a cross-validation: where folds are evaluated, each
-clip is measured by the extractors that leave out its fold. Test clips of any other kind stay
-untouched.
+clips, each measured by the members that were not trained on it. Members without validation clips,
+of a fold or of all clips, have those of a cross-validation: where folds are evaluated, each clip is
+measured by the members that leave out its fold. Test clips of any other kind stay untouched.
 """
 
 import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
 
-from pipelines.training.scores import Member
+from pipelines.training.scores import Member, member_bags
 from pipelines.training.specs import CLASSIFIER
-from pipelines.training.splits import Parts, parts
+from pipelines.training.splits import TEST, Parts, parts
 from pipelines.training.workfolder import extractors
 from pipelines.training.workfolder.patches import Prepared
 from pipelines.training.workfolder.shared_reads import SharedReads
+from tagger import ensemble
 from tagger.arrays import DoubleArray, FloatArray, IndexArray
 from tagger.novelty import LEAST_KNOWN, LIMIT, Heard, Novelty, Reference, texture
 
 WANTED: Final = (
-    f"at least {LEAST_KNOWN} validation clips, or clips of folds with as many extractors as it has"
+    f"at least {LEAST_KNOWN} validation clips, or clips of folds with as many members as it has"
 )
 """What novelty needs."""
 
@@ -35,134 +35,122 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Group:
-    """Extractors, what they were trained on, and known clips that they were not trained on.
+    """Members, what they were trained on, and known clips that they were not trained on.
 
     Attributes
     ----------
-    extractors : their names
-    views : which of the model's each of them stands for
     trained, known : rows of ``Dataset.clips``
     """
 
-    extractors: tuple[str, ...]
-    views: tuple[int, ...]
+    members: tuple[Member, ...]
     trained: IndexArray
     known: IndexArray
 
 
 def fit(
-    prepared: Prepared, published: Sequence[Member], members: Sequence[Member]
+    prepared: Prepared, published: Sequence[Member], members: Sequence[Member], temperature: float
 ) -> Novelty | None:
-    """What the published members tell strange clips by; None, and a warning, without known clips.
+    """What published members tell strange clips by; None, and a warning, without known clips.
 
     Parameters
     ----------
     members : all that are evaluated; those of folds measure known clips for those of all clips
+    temperature : of the ensemble that is published
     """
-    groups = known_groups(prepared, published, members)
-    clips = _Clips(prepared)
-    names = _extractors(published)
-    measured = [clips.distances(group, len(names)) for group in groups]
-    n_known = sum(map(len, measured))
-    if n_known < LEAST_KNOWN:
+    clips = _Clips(prepared, temperature)
+    measured = [clips.distances(group) for group in known_groups(prepared, published, members)]
+    if (n_known := sum(map(len, measured))) < LEAST_KNOWN:
         _log.warning(
-            "%d known clips are too few to tell strange ones: that takes %s", n_known, WANTED
+            "the model cannot tell strange clips: there are %d to set a limit by, and it takes %s",
+            n_known,
+            WANTED,
         )
         return None
-    splits = _splits(prepared, names)
-    trained = _union([split.train for split in splits.values()])
-    return Novelty.fit(clips.reference(names, trained), np.concatenate(measured))
+    reference = clips.reference(published, _trained(_splits(prepared, published).values()))
+    return Novelty.fit(reference, np.concatenate(measured))
 
 
 def about(novelty: Novelty | None) -> dict[str, Any]:
     """What the card tells of it."""
     if novelty is None:
         return {}
-    return {"known_clips": len(novelty.known), "false_alarms": round(1 - LIMIT, 4)}
+    return {"n_known_clips": len(novelty.known), "false_alarms": round(1 - LIMIT, 4)}
 
 
 def known_groups(
     prepared: Prepared, published: Sequence[Member], members: Sequence[Member]
 ) -> list[Group]:
-    """The extractors that measure known clips; none where there are no such clips."""
-    names = _extractors(published)
-    splits = _splits(prepared, _extractors([*published, *members]))
-    validated: dict[bytes, list[str]] = defaultdict(list)
-    tested: dict[str, list[str]] = defaultdict(list)
-    for name, split in splits.items():
-        if name in names and len(split.validation):
-            validated[split.validation.tobytes()].append(name)
-        if split.test_name.startswith("fold-"):
-            tested[split.test_name].append(name)
+    """The members that measure known clips; none where there are no such clips."""
+    validated: dict[bytes, list[Member]] = defaultdict(list)
+    tested: dict[str, list[Member]] = defaultdict(list)
+    splits = _splits(prepared, [*published, *members])
+    for member, split in splits.items():
+        if member in published and len(split.validation):
+            validated[split.validation.tobytes()].append(member)
+        if member[0] != CLASSIFIER and len(split.test) and split.test_name != TEST:
+            tested[split.test_name].append(member)
     if validated:
-        return [
-            _group(
-                splits, group, [names.index(name) for name in group], splits[group[0]].validation
-            )
-            for group in validated.values()
-        ]
-    return [
-        _group(splits, group, range(len(names)), splits[group[0]].test)
-        for group in tested.values()
-        if len(group) == len(names)
-    ]
+        return [_group(group, splits, splits[group[0]].validation) for group in validated.values()]
+    alike = [group for group in tested.values() if len(group) == len(published)]
+    return [_group(group, splits, splits[group[0]].test) for group in alike]
 
 
-def _group(
-    splits: Mapping[str, Parts], names: Sequence[str], views: Sequence[int], known: IndexArray
-) -> Group:
-    trained = _union([splits[name].train for name in names])
-    return Group(tuple(names), tuple(views), trained, np.setdiff1d(known, trained))
+def _group(members: Sequence[Member], splits: Mapping[Member, Parts], known: IndexArray) -> Group:
+    trained = _trained([splits[member] for member in members])
+    return Group(tuple(members), trained, np.setdiff1d(known, trained))
 
 
-def _extractors(members: Sequence[Member]) -> list[str]:
-    """Each once, in order; of members that are a classifier nothing is embedded."""
-    return list(dict.fromkeys(name for head, name in members if head != CLASSIFIER))
+def _splits(prepared: Prepared, members: Sequence[Member]) -> dict[Member, Parts]:
+    names = {name: extractors.read_spec(prepared.store, name).split for _, name in members}
+    return {member: parts(prepared.dataset, names[member[1]]) for member in members}
 
 
-def _splits(prepared: Prepared, names: Sequence[str]) -> dict[str, Parts]:
-    specs = {name: extractors.read_spec(prepared.store, name) for name in names}
-    return {name: parts(prepared.dataset, spec.split) for name, spec in specs.items()}
-
-
-def _union(rows: Sequence[IndexArray]) -> IndexArray:
-    return np.unique(np.concatenate(rows))
+def _trained(splits: Iterable[Parts]) -> IndexArray:
+    return np.unique(np.concatenate([split.train for split in splits]))
 
 
 class _Clips:
-    """The clips of a work folder as extractors hear them."""
+    """The clips of a work folder as members hear them; by row of ``Dataset.clips``."""
 
-    def __init__(self, prepared: Prepared) -> None:
+    def __init__(self, prepared: Prepared, temperature: float) -> None:
         self._reads = SharedReads(prepared, np.arange(len(prepared.dataset.clips)), copies=0)
+        self._temperature = temperature
 
-    def reference(self, names: Sequence[str], trained: IndexArray) -> Reference:
-        """What extractors were trained on."""
-        return Reference.of(_those(self._heard(names), trained))
+    def reference(self, members: Sequence[Member], trained: IndexArray) -> Reference:
+        """What members were trained on."""
+        heard = self._heard(members)
+        return Reference.of([heard[row] for row in trained.tolist() if row in heard])
 
-    def distances(self, group: Group, n_extractors: int) -> DoubleArray:
-        """Of a group's known clips, (n, n_extractors + 1); NaN in the views of other extractors."""
-        heard = self._heard(group.extractors)
-        reference = Reference.of(_those(heard, group.trained))
-        known = _those(heard, group.known)
-        found = np.full((len(known), n_extractors + 1), np.nan)
-        for row, clip in zip(found, known, strict=True):
-            row[[*group.views, n_extractors]] = reference.distances(clip)
+    def distances(self, group: Group) -> DoubleArray:
+        """Of those known clips of a group that could be prepared, (n, 3)."""
+        heard = self._heard(group.members)
+        reference = self.reference(group.members, group.trained)
+        scores = self._bag_scores(group)
+        found = [reference.distances(heard[row], scores[row]) for row in scores]
+        return np.array(found).reshape(len(found), -1)
+
+    def _bag_scores(self, group: Group) -> dict[int, FloatArray]:
+        """Of the ensemble, (n_bags, K); of members whose bags differ (1, K), for the whole clip."""
+        bags = [member_bags(self._reads, member, group.known) for member in group.members]
+        labelling = self._reads.prepared.dataset.labelling
+        found = {}
+        for row in bags[0]:
+            every = [of_member[row] for of_member in bags]
+            if len({len(each) for each in every}) > 1:
+                every = [ensemble.clip_mean(each)[None] for each in every]
+            found[row] = ensemble.combined(np.stack(every), labelling, self._temperature)
         return found
+
+    def _heard(self, members: Sequence[Member]) -> dict[int, Heard]:
+        """Each clip that could be prepared."""
+        loaded = self._reads.patches
+        names = dict.fromkeys(name for _, name in members)
+        values = np.stack([self._reads.embeddings(name).takes.values for name in names])
+        of_clips = np.split(values.astype(np.float32), loaded.takes.starts[1:-1], axis=1)
+        heard = map(Heard, of_clips, self._textures)
+        return dict(zip(loaded.clips.tolist(), heard, strict=True))
 
     @cached_property
     def _textures(self) -> list[FloatArray]:
         takes = self._reads.patches.takes
-        return [texture(part) for part in np.split(takes.values, takes.starts[1:-1])]
-
-    def _heard(self, names: Sequence[str]) -> dict[int, Heard]:
-        """Each clip that could be prepared, by its row."""
-        loaded = self._reads.patches
-        values = np.stack([self._reads.embeddings(name).takes.values for name in names])
-        parts = np.split(values.astype(np.float32), loaded.takes.starts[1:-1], axis=1)
-        heard = map(Heard, parts, self._textures)
-        return dict(zip(loaded.clips.tolist(), heard, strict=True))
-
-
-def _those(heard: Mapping[int, Heard], rows: IndexArray) -> list[Heard]:
-    """Those clips that could be prepared."""
-    return [heard[row] for row in rows.tolist() if row in heard]
+        return [texture(patches) for patches in np.split(takes.values, takes.starts[1:-1])]
