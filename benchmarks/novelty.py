@@ -330,7 +330,7 @@ def nearest(vectors: Array, trained: Array, k: int = 1) -> Array:
 
 
 def mahalanobis(vectors: Array, trained: Array, labels: Array) -> Array:
-    """Squared distance from the nearest class, with one covariance for all, shrunk (Ledoit and Wolf)."""
+    """Squared distance from the nearest class, by one shrunk covariance (Ledoit and Wolf)."""
     known = vectors[trained]
     means = np.stack([known[labels == label].mean(0) for label in np.unique(labels)])
     which = np.searchsorted(np.unique(labels), labels)
@@ -342,10 +342,8 @@ def mahalanobis(vectors: Array, trained: Array, labels: Array) -> Array:
 
 def rejected(sounds: Sounds, heard: Arrays, trained: Array, spans: list[Array]) -> Array:
     """Probability that a detector gives to made-up sounds, by embedding and texture."""
-    real = [
-        np.hstack([heard["embeddings"][slice(*span)], texture(sounds.patches[slice(*span)])])
-        for span in spans
-    ]
+    rows = [slice(*span) for span in spans]
+    real = [np.hstack([heard["embeddings"][row], texture(sounds.patches[row])]) for row in rows]
     mine = np.concatenate([real[clip] for clip in np.flatnonzero(trained)])
     made_up = np.hstack([heard["made_up"], heard["made_up_textures"]])
     scale = StandardScaler().fit(mine)
