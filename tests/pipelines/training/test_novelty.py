@@ -1,4 +1,4 @@
-"""What a published model tells strange clips by: of which clips, and that ``tag`` measures alike."""
+"""What a published model tells strange clips by: of which clips, and as ``tag`` measures them."""
 
 import logging
 from dataclasses import replace
