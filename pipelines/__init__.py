@@ -6,7 +6,8 @@ Packages stand on floors; each imports only from the floors below it (``tests/te
     paper   demo   searching         the rows of the paper's tables; the demo; what sounds alike
     retagging                        tables from the embeddings of tables
     tagging   training   assets      the tag job; the training steps; downloads
-    housekeeping                     recordings forgotten, small files merged
+    housekeeping   exporting         recordings forgotten, small files merged; label files
+    reporting                        a page to look, listen and correct
     inputs   output   runtime        what to tag; where tables go; Ray, signals, child processes
     storage                          reading and writing, with retries
 

@@ -8,7 +8,7 @@ Conventions: ``probabilities`` are (n_clips, K) of an ensemble; ``truth`` is the
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,11 @@ from tagger.ensemble import LOG_FLOOR, at_temperature
 from tagger.errors import CommandError
 from tagger.label_metrics import Truth
 from tagger.labels import Labelling
+
+CARD: Final = "card"
+
+Threshold = float | Literal["card"]
+"""A least score for all labels; or for each its threshold on the model's card, if it has any."""
 
 N_BINS: Final = 15
 COLDEST: Final = 0.1

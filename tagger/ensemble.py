@@ -34,7 +34,7 @@ def combined(members: FloatArray, labelling: Labelling, temperature: float = 1.0
     """The ensemble's probabilities (..., K) float32 from those of members, (n_members, ..., K).
 
     Where a clip has one label it is the geometric mean (paper section 4.2); where several, the
-    arithmetic mean, and nothing is made to sum to 1 (PAPER.md D35). Then the ensemble's temperature
+    arithmetic mean, and nothing is made to sum to 1 (PAPER.md D36). Then the ensemble's temperature
     acts on it.
     """
     mean = geometric_mean(members) if labelling == "one" else members.mean(0)

@@ -5,11 +5,16 @@ each other belong to one event, also across a short gap.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from tagger.arrays import DoubleArray, FloatArray
+
+EVENT_THRESHOLD: Final = 0.5
+"""Least score of a bag in which a tag is heard, with models that have no thresholds."""
+
+EVENT_GAP_S: Final = 6.0
 
 
 class Stretch(NamedTuple):

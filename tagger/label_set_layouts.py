@@ -30,6 +30,7 @@ _TRUTH: Final = "FSD50K.ground_truth"
 _SPLITS: Final = {"train": "train", "val": "validation", "": "test"}  # as FSD50K has them
 _CLASSES: Final = "class_labels_indices.csv"
 _SEGMENTS: Final = "*segments*.csv"
+_NUMBER: Final = re.compile(r"\d+(\.\d*)?", re.ASCII)
 _AUDIO_NAME: Final = re.compile(r"Y?([\w-]{11})(?:_([\d.]+)(?:[_-][\d.]+)?)?", re.ASCII)
 """Of a video's or a segment's audio: the video, and perhaps start and end."""
 
@@ -107,6 +108,8 @@ def _segments(
     for video, start_s, end_s, mids in _rows(path, 4):
         if unknown := [mid for mid in mids.split(",") if mid not in names]:
             raise CommandError(f"{path}: {video}: {unknown[0]!r} is not in {_CLASSES}")
+        if not _NUMBER.fullmatch(start_s):
+            raise CommandError(f"{path}: {video}: {start_s!r} is no number of seconds")
         whole, cut = files.get((video, "")), _cut_file(files, video, start_s)
         stretch = ("", "") if cut else (start_s, end_s)
         file = cut or whole
@@ -136,7 +139,8 @@ def _by_video(root: Path) -> dict[tuple[str, str], Path]:
 def _cut_file(files: dict[tuple[str, str], Path], video: str, start_s: str) -> Path | None:
     """The file that holds a segment alone: its name has the start in s or ms."""
     number = float(start_s)
-    texts = {start_s, f"{number:g}", f"{number:.0f}", f"{number:.1f}", f"{1000 * number:.0f}"}
+    texts = {start_s, *(f"{number:{form}}" for form in ("g", ".0f", ".1f", ".3f"))}
+    texts.add(f"{1000 * number:.0f}")
     return next((files[video, text] for text in sorted(texts) if (video, text) in files), None)
 
 

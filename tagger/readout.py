@@ -5,27 +5,19 @@ Conventions: K is the number of classes; times are seconds in the original recor
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, Self
+from typing import Final, Self
 
 import numpy as np
 
 from tagger import ensemble, segments
 from tagger.arrays import DoubleArray
+from tagger.calibration import CARD, Threshold
 from tagger.card import Card
-from tagger.events import heard_s, stretches
+from tagger.events import EVENT_GAP_S, EVENT_THRESHOLD, heard_s, stretches
 from tagger.labels import Label
 from tagger.results import Event, Moment, Prediction, Tag
 
-THRESHOLD: Final = 0.0
-EVENT_THRESHOLD: Final = 0.5
-"""Least score of a bag in which a tag is heard; both of models that have no thresholds."""
-
-EVENT_GAP_S: Final = 6.0
-
-CARD: Final = "card"
-
-Threshold = float | Literal["card"]
-"""A least score for all labels; or for each its threshold on the model's card, if it has any."""
+THRESHOLD: Final = 0.0  # least score of a tag, with models that have no thresholds
 
 Times = tuple[DoubleArray, DoubleArray]
 """Start and end of each segment, (n_segments,) seconds each."""

@@ -24,13 +24,14 @@ from torch import Tensor
 from tagger import audio, ensemble, segments
 from tagger.arrays import FloatArray
 from tagger.attention import MultiLevelAttention
+from tagger.calibration import CARD
 from tagger.card import BUNDLED, Card, ModelFiles, read_model
 from tagger.checkpoint import build
 from tagger.configs import Precision, require_positive
 from tagger.logmel import stream_patches
 from tagger.novelty import Heard, joined, texture
 from tagger.prediction import probabilities
-from tagger.readout import CARD, Readout
+from tagger.readout import Readout
 from tagger.results import Prediction, Result
 from tagger.samples import recording_of
 from tagger.schema import EMBEDDING_SIZE

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = (
     {"storage"},
     {"inputs", "output", "runtime"},
-    {"tagging", "training", "assets", "housekeeping", "exporting"},
+    {"tagging", "training", "assets", "housekeeping", "exporting", "reporting"},
     {"paper", "demo", "searching", "retagging"},
     {"cli"},
 )
@@ -54,6 +54,7 @@ WITHOUT_TORCH = (
     "housekeeping",
     "exporting",
     "searching",
+    "reporting",
     "cli",
 )
 

@@ -179,7 +179,8 @@ class Demo(Verb):
 
     Needs nothing.
 
-    Leaves the recordings in demo/audio and the tables in demo/tables, and shows queries on them.
+    Leaves the recordings in demo/audio, the tables in demo/tables and a page in demo/report.html,
+    and shows queries on them.
 
     Example::
 

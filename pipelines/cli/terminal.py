@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # a command that shows no results need not load what makes th
     from pipelines.housekeeping.rebuild_log import RebuildReport
     from pipelines.output.failed_clips import FailedClip
     from pipelines.output.run_records import RunRecord
+    from pipelines.reporting.run import Reported
     from pipelines.retagging.run import Retagged
     from pipelines.tagging.cost import Cost
     from pipelines.tagging.preview import Preview
@@ -65,6 +66,8 @@ def show_summary(record: "RunRecord", failed_clips: Sequence["FailedClip"], as_j
     )
     if record.tally.n_none_of_these:
         _print(f"  strange   {record.tally.n_none_of_these:,} of them: {NONE_OF_THESE}")
+    if record.labelling == "several":
+        _print("  scores    of each label by itself: those of a clip do not sum to 1")
     _print(f"  failed    {found['n_failed']:,}")
     for reason, n in sorted(record.tally.failures.items()):
         _print(f"    {reason:<20}{n:,}")
@@ -234,6 +237,21 @@ def show_exported(exported: "Exported", to: str, as_json: bool) -> None:
         show_json(asdict(exported))
     else:
         _print(f"{exported.n_events:,} events in {exported.n_files:,} files below {to}")
+
+
+@after_work()
+def show_reported(reported: "Reported", as_json: bool) -> None:
+    """What ``report`` wrote."""
+    if as_json:
+        show_json(asdict(reported))
+        return
+    _print(f"{reported.page} ({reported.n_bytes / 1e6:.1f} MB): {reported.n_shown:,} clips to hear")
+    if reported.n_problems:
+        _print(f"  {reported.n_problems:,} of them could not be read or decoded; the page says why")
+    if reported.n_left_out:
+        _print(
+            f"  {reported.n_left_out:,} more did not fit into one file; --out FOLDER holds them all"
+        )
 
 
 def show_note(text: str) -> None:

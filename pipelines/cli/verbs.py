@@ -6,6 +6,7 @@ from pipelines.cli.cluster_verbs import Submit
 from pipelines.cli.housekeeping_verbs import Compact, Forget, RebuildLog
 from pipelines.cli.paper_verbs import Bundle, Reproduce
 from pipelines.cli.query_verbs import Export, Query
+from pipelines.cli.report_verbs import Report
 from pipelines.cli.search_verbs import Search
 from pipelines.cli.tagging_verbs import Demo, Retag, Status, Tag
 from pipelines.cli.training_verbs import (
@@ -26,6 +27,7 @@ VERBS: Final[dict[str, type[Verb]]] = {
     "submit": Submit,
     "status": Status,
     "query": Query,
+    "report": Report,
     "search": Search,
     "export": Export,
     "forget": Forget,

@@ -11,6 +11,8 @@ import soundfile
 
 from pipelines.demo.sounds import SOUNDS
 from pipelines.output.query import answer
+from pipelines.reporting.job import ReportJob
+from pipelines.reporting.run import report
 from pipelines.runtime import standard_streams
 from pipelines.runtime.text_table import text_table
 from pipelines.storage.store import open_store
@@ -60,6 +62,8 @@ def demo(audio: str | None = None) -> None:
             for line in text_table(rows.schema.names, values):
                 _say(line)
         _say("")
+    page = report(ReportJob(tables=str(out), out=str(DEMO / "report.html"))).page
+    _say(f"To look and listen, open {page} in a browser.")
 
 
 def _questions() -> Iterator[tuple[str, str]]:

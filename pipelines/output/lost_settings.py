@@ -15,8 +15,8 @@ from pipelines.output.run_records import read_record
 from pipelines.output.settings import Settings, read_settings
 from pipelines.storage.store import Store
 from tagger import schema
+from tagger.calibration import CARD, Threshold
 from tagger.logmel import FRONT_END
-from tagger.readout import CARD, Threshold
 
 _RANK: Final = pa.schema([("rank", pa.int32())])
 

@@ -5,7 +5,7 @@ extension, and of statements only those that read.
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -27,6 +27,10 @@ _CLOSED: Final = {
 }
 
 
+Ask = Callable[[str], pa.RecordBatchReader]
+"""Gives the rows that answer one question; they are read before the next is asked."""
+
+
 @contextmanager
 def answer(store: Store, sql: str, model: str | None = None) -> Iterator[pa.RecordBatchReader]:
     """Give the rows that answer one question.
@@ -42,6 +46,19 @@ def answer(store: Store, sql: str, model: str | None = None) -> Iterator[pa.Reco
         also while rows are read
     AccessDenied, StoreUnavailable : from the store; likewise
     """
+    with asking(store, sql, model) as ask:
+        yield ask(sql)
+
+
+@contextmanager
+def asking(store: Store, named_in: str, model: str | None = None) -> Iterator[Ask]:
+    """Give what answers questions, all of them from the tables as they are now.
+
+    Parameters
+    ----------
+    named_in : a text with the names of all views that will be asked
+    model : as of ``answer``, which says too what is raised
+    """
     reader = TableReader(store, TABLES)
     with_files = [table for table in TABLES if reader.files[table]]
     if not with_files and not store.exists(layout.SETTINGS):
@@ -53,10 +70,10 @@ def answer(store: Store, sql: str, model: str | None = None) -> Iterator[pa.Reco
     ):
         database.register_filesystem(reader)
         database.execute("SET parquet_metadata_cache = true")  # for views upon views
-        database.execute(views_sql(ROOT, with_files, named_in=sql))
+        database.execute(views_sql(ROOT, with_files, named_in=named_in))
         _choose(database, reader, model)
         database.execute(_lock(overflow))
-        yield database.sql(_reading(database, sql)).to_arrow_reader(ROWS_AT_ONCE)
+        yield lambda sql: database.sql(_reading(database, sql)).to_arrow_reader(ROWS_AT_ONCE)
 
 
 def _choose(database: Any, reader: TableReader, model: str | None) -> None:

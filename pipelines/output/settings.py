@@ -9,8 +9,9 @@ from pipelines.output import layout
 from pipelines.output.damage import DamagedFile, reading, rebuild, seal, unseal
 from pipelines.output.inventory import has_rows
 from pipelines.storage.store import Store
+from tagger.calibration import CARD, Threshold
 from tagger.errors import CommandError
-from tagger.readout import CARD, EVENT_GAP_S, EVENT_THRESHOLD, Threshold
+from tagger.events import EVENT_GAP_S, EVENT_THRESHOLD
 from tagger.schema import SCHEMA_VERSION, tables
 
 

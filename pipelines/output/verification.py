@@ -21,7 +21,7 @@ from pipelines.output.parquet_files import UnreadableError, decode, read_columns
 from pipelines.output.settings import Settings, read_settings
 from pipelines.storage.store import Store
 from tagger import schema
-from tagger.readout import Threshold
+from tagger.calibration import Threshold
 
 How = Literal["bytes", "counts"]
 

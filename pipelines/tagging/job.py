@@ -8,10 +8,10 @@ from pipelines.inputs.access import InputLimits
 from pipelines.runtime.limits import Limits, Resources
 from pipelines.storage.retry import PATIENCE_S
 from pipelines.storage.uris import refuse_credentials
+from tagger.calibration import CARD, Threshold
 from tagger.card import BUNDLED
 from tagger.configs import require_positive
 from tagger.errors import OptionError
-from tagger.readout import CARD, Threshold
 from tagger.recorded_at import by_pattern
 
 EmbeddingDtype = Literal["float32", "float16"]

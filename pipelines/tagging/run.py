@@ -76,6 +76,7 @@ def tag(job: TagJob, command: list[str]) -> RunRecord:
         command,
         asdict(job) | thresholds(read_settings(store)),
         model.card.model_id,
+        model.card.labelling,
         n_listed=len(clips),
         skipped=skipped,
         versions=package_versions(),

@@ -14,10 +14,12 @@ from pipelines.output.settings import Settings
 from pipelines.tagging.job import TagJob
 from tagger.arrays import FloatArray
 from tagger.audio import Signal
+from tagger.calibration import CARD, Threshold
 from tagger.card import Card
 from tagger.errors import ClipError, OptionError
+from tagger.events import EVENT_THRESHOLD
 from tagger.logmel import FRONT_END
-from tagger.readout import CARD, EVENT_THRESHOLD, THRESHOLD, Readout, Threshold
+from tagger.readout import THRESHOLD, Readout
 from tagger.recorded_at import by_pattern, from_name
 from tagger.schema import EMBEDDING_SIZE, staged, tables
 from tagger.segments import segment_times

@@ -8,7 +8,14 @@ from typing import Any, Final
 import numpy as np
 
 from pipelines.storage.store import Store, open_store
-from pipelines.training import evaluation_report, novelty, pictures, publish_model
+from pipelines.training import (
+    calibration_report,
+    evaluation_report,
+    label_set_report,
+    novelty,
+    pictures,
+    publish_model,
+)
 from pipelines.training.calibrating import WANTED, Calibrated, calibrate
 from pipelines.training.jobs import EvaluateJob
 from pipelines.training.predictions import mistakes, predictions
@@ -19,6 +26,7 @@ from pipelines.training.workfolder import extractors, heads
 from pipelines.training.workfolder.networks import read_history
 from pipelines.training.workfolder.patches import Prepared, open_prepared
 from pipelines.training.workfolder.shards import write_table
+from tagger.dataset import Dataset
 from tagger.errors import CommandError
 from tagger.metrics import confusion
 
@@ -76,34 +84,38 @@ def _report(
 ) -> dict[str, Any]:
     """Write the files of an evaluation; its figures."""
     store, dataset = prepared.store, prepared.dataset
-    figures = evaluation_report.figures(dataset, scored, calibrated)
-    if evaluation_report.is_at_chance(figures):
-        _log.warning(
-            "%s is no better than chance: accuracy %.3f, and %.3f for who always names the most "
-            "frequent class",
-            job.name,
-            figures["all"]["accuracy"],
-            figures["chance"]["accuracy"],
-        )
+    report = evaluation_report if dataset.labelling == "one" else label_set_report
+    figures: dict[str, Any] = report.figures(dataset, scored)
+    if calibrated:
+        figures["calibration"] = calibrated.about(dataset.labels.names)
+    if report.is_at_chance(figures):
+        _log.warning("%s is no better than chance: %s", job.name, report.beside_chance(figures))
     table = predictions(dataset, scored)
-    truth = dataset.truth()[np.concatenate([test.clips for test in scored])]
-    ranking = np.concatenate([test.ranking for test in scored])
-    counts = confusion(ranking, truth, len(dataset.labels))
-    worst = mistakes(table)
-    report = evaluation_report.markdown(job.name, figures, worst)
+    worst = mistakes(table, dataset.labelling)
+    text = report.markdown(job.name, figures, worst)
+    text += calibration_report.markdown(figures["calibration"]) if calibrated else ""
     for file, data in (
         (METRICS, json.dumps(figures, indent=2, allow_nan=False).encode()),
-        (REPORT, report.encode()),
+        (REPORT, text.encode()),
         (MISTAKES, worst.to_csv(index=False).encode()),
-        ("confusion.png", pictures.confusion(counts, dataset.labels.names)),
         ("curves.png", pictures.curves(_histories(store, job.members))),
     ):
         store.write(f"{_folder(job)}/{file}", data)
+    if dataset.labelling == "one":
+        store.write(f"{_folder(job)}/confusion.png", _confusion(dataset, scored))
     if calibrated and (found := calibrated.measured):
         picture = pictures.reliability(found.before, found.after)
-        store.write(f"{_folder(job)}/{evaluation_report.RELIABILITY}", picture)
+        store.write(f"{_folder(job)}/{calibration_report.RELIABILITY}", picture)
     write_table(store, f"{_folder(job)}/{PREDICTIONS}", table)
     return figures
+
+
+def _confusion(dataset: Dataset, scored: list[Scored]) -> bytes:
+    """The picture of which class was taken for which."""
+    truth = dataset.truth()[np.concatenate([test.clips for test in scored])]
+    ranking = np.concatenate([test.ranking for test in scored])
+    counts = confusion(ranking, truth, len(dataset.labels))
+    return pictures.confusion(counts, dataset.labels.names)
 
 
 def _folder(job: EvaluateJob) -> str:

@@ -7,19 +7,15 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from pipelines.training.calibrating import Calibrated
 from pipelines.training.scores import Scored
 from tagger import label_metrics, metrics
 from tagger.arrays import IndexArray, RealArray
 from tagger.dataset import Dataset
 
-RELIABILITY: Final = "reliability.png"
 HALF: Final = 0.5  # the score of a tag that is as likely as not
 
 
-def figures(
-    dataset: Dataset, scored: Sequence[Scored], calibrated: Calibrated | None = None
-) -> dict[str, Any]:
+def figures(dataset: Dataset, scored: Sequence[Scored]) -> dict[str, Any]:
     """Accuracy and MAP@3 of the ensemble and of each member, over all clips and in parts.
 
     ``tests`` has one entry per test set (one per fold, or one in all), with the members' own
@@ -47,8 +43,8 @@ def figures(
         "all": _measured(ranking, truth[clips]),
         "balanced_accuracy": round(metrics.balanced_accuracy(ranking, truth[clips]), 4),
         "chance": chance(truth[clips]),
-        "over_labels": over_labels(scores, sets, dataset.labels.names),
-        **({"calibration": calibrated.about(dataset.labels.names)} if calibrated else {}),
+        "over_labels": over_labels(scores, sets),
+        "average_precision": average_precision(scores, sets, dataset.labels.names),
         "usages": {
             name: _measured(ranking[usage == name], truth[clips][usage == name])
             for name in ("Public", "Private")
@@ -64,31 +60,33 @@ def figures(
     }
 
 
-def over_labels(
+def average_precision(
     scores: RealArray, truth: label_metrics.Truth, names: Sequence[str]
-) -> dict[str, Any]:
+) -> dict[str, float | None]:
+    """Average precision of each label by its name, None for one without test clips."""
+    each = label_metrics.label_average_precision(scores, truth)
+    return {
+        name: None if math.isnan(value) else round(float(value), 4)
+        for name, value in zip(names, each, strict=True)
+    }
+
+
+def over_labels(scores: RealArray, truth: label_metrics.Truth) -> dict[str, Any]:
     """What is measured label by label, each label against all others.
 
-    Average precision of each and mAP, lwlrap, the mean AUC and its d', and F1 of the tags that
-    score 0.5 or more. Labels without test clips, ``n_without_clips``, have no part in the means.
-    d' is None where it is infinite.
+    mAP, lwlrap, the mean AUC and its d', and F1 of the tags that score 0.5 or more. Labels without
+    test clips, ``n_without_clips``, have no part in the means. d' is None where it is infinite.
 
     Parameters
     ----------
     scores, truth : (n_clips, n_labels), as in ``tagger.label_metrics``
-    names : of the labels
     """
-    precision = label_metrics.label_average_precision(scores, truth)
     auc = label_metrics.label_auc(scores, truth)
     mean_auc = float(np.nanmean(auc)) if not np.isnan(auc).all() else None
     apart = label_metrics.d_prime(mean_auc) if mean_auc is not None else math.inf
     tags = scores >= HALF
     return {
-        "average_precision": {
-            name: None if math.isnan(value) else round(float(value), 4)
-            for name, value in zip(names, precision, strict=True)
-        },
-        "map": round(label_metrics.mean_of_labels(precision), 4),
+        "map": round(label_metrics.mean_average_precision(scores, truth), 4),
         "lwlrap": round(label_metrics.lwlrap(scores, truth), 4),
         "auc": mean_auc and round(mean_auc, 4),
         "d_prime": round(apart, 4) if math.isfinite(apart) else None,
@@ -115,6 +113,14 @@ def is_at_chance(found: dict[str, Any]) -> bool:
     share, n_clips = found["chance"]["accuracy"], found["all"]["n_clips"]
     error = float(np.sqrt(share * (1 - share) / n_clips))
     return bool(found["all"]["accuracy"] <= share + 2 * error)
+
+
+def beside_chance(found: dict[str, Any]) -> str:
+    """What chance reaches, in words."""
+    return (
+        f"accuracy {found['all']['accuracy']:.3f}, and {found['chance']['accuracy']:.3f} for who "
+        "always names the most frequent class"
+    )
 
 
 def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -160,12 +166,11 @@ def markdown(name: str, found: dict[str, Any], mistakes: pd.DataFrame) -> str:
     lines += ["", f"Balanced accuracy {found['balanced_accuracy']:.3f}. Who always names the most "]
     lines[-1] += f"frequent classes has an accuracy of {guess['accuracy']:.3f} and a MAP@3 of "
     lines[-1] += f"{guess['map_at_3']:.3f}."
-    lines += ["", _over_labels(found["over_labels"])]
-    lines += _calibration(found["calibration"]) if "calibration" in found else []
+    lines += ["", told_over_labels(found["over_labels"])]
     lines += ["", "| class | clips | MAP@3 | AP | recall | precision |", "|---" * 6 + "|"]
     for row in found["per_class"]:
         shares = [row[key] for key in ("map_at_3", "recall", "precision")]
-        shares.insert(1, found["over_labels"]["average_precision"][row["label"]])
+        shares.insert(1, found["average_precision"][row["label"]])
         values = " | ".join("" if share is None else f"{share:.3f}" for share in shares)
         lines.append(f"| {row['label']} | {row['n_clips']} | {values} |")
     lines += ["", "![confusion matrix](confusion.png)", "", "![learning curves](curves.png)"]
@@ -189,26 +194,7 @@ def _row(what: str, part: dict[str, float]) -> str:
     return f"| {what} | {part['n_clips']} | {part['accuracy']:.3f} | {part['map_at_3']:.3f} |"
 
 
-def _calibration(part: dict[str, Any]) -> list[str]:
-    """What the temperature and the thresholds do."""
-    lines = ["", f"Calibrated on {part['n_clips']} {part['clips']}: temperature "]
-    lines[-1] += f"{part['temperature']:.3f}, thresholds for the {part['aim']}."
-    if part["never_tagged"]:
-        never = ", ".join(part["never_tagged"])
-        lines[-1] += f" Never tags, for want of clips or precision: {never}."
-    if "ece_before" not in part:
-        return lines
-    lines += ["", "On test clips, with a calibration that was fitted on other clips: the expected "]
-    lines[-1] += (
-        "calibration error (ECE) of the scores, and what tags above their thresholds reach."
-    )
-    lines += ["", "| ECE before | ECE after | F1 micro | F1 macro | precision | recall |"]
-    names = ("ece_before", "ece_after", "micro_f1", "macro_f1", "precision", "recall")
-    lines += ["|---" * 6 + "|", f"| {' | '.join(f'{part[name]:.3f}' for name in names)} |"]
-    return [*lines, "", f"![reliability diagram]({RELIABILITY})"]
-
-
-def _over_labels(part: dict[str, Any]) -> str:
+def told_over_labels(part: dict[str, Any]) -> str:
     """The line of what is measured label by label."""
     figures = {
         "mAP": part["map"],

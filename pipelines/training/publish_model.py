@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 import torch
@@ -25,6 +25,11 @@ from tagger.errors import CommandError
 from tagger.labels import LabelSet
 from tagger.novelty import Novelty
 from tagger.vggish import VGGish, VGGishClassifier
+
+SCORES_OF_SETS: Final = (
+    "A clip may have several labels: each score is the probability of one label by itself, and the "
+    "scores of a clip do not sum to 1."
+)
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,8 @@ def assemble(prepared: Prepared, members: Sequence[Member], job: PublishJob) -> 
         "data": _data(prepared, [part.split for part in chosen.values()]),
         "versions": package_versions(),
     }
+    if prepared.dataset.labelling == "several":
+        about["scores"] = SCORES_OF_SETS
     return Model(
         job,
         prepared.dataset.labels,

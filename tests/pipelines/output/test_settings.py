@@ -9,8 +9,8 @@ import pytest
 from pipelines.output.damage import unseal
 from pipelines.output.settings import Settings, open_output, read_settings
 from pipelines.storage.store import LocalStore, open_store
+from tagger.calibration import Threshold
 from tagger.errors import CommandError
-from tagger.readout import Threshold
 from tagger.schema import SCHEMA_VERSION
 
 

@@ -1,0 +1,98 @@
+"""Clips with their pictures and sounds, ready for the page."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pipelines.reporting.gallery import Entry
+from pipelines.reporting.hearing import Listener, Sound
+from pipelines.reporting.media import SOUND_BITS_PER_S, frames, mp3, picture
+from pipelines.reporting.page import Keep, clock, name
+from tagger.errors import ClipError
+
+WIDTH: Final = 480  # pixels of a picture
+HEIGHT: Final = 160
+_PICTURE_BYTES: Final = 22_000  # of 5 s with much in it
+_CARD_BYTES: Final = 5_000  # of HTML
+_IN_BASE64: Final = 4 / 3
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A clip as it stands on the page.
+
+    Attributes
+    ----------
+    number : of the clip on the page, from 0
+    problem : why there is neither picture nor sound, or ""
+    picture, sound : what the page calls them
+    alt : the picture in words
+    is_novel : whether it is none of the model's tags
+    """
+
+    number: int
+    entry: Entry
+    is_novel: bool
+    problem: str = ""
+    picture: str = ""
+    sound: str = ""
+    alt: str = ""
+    width: int = WIDTH
+    height: int = HEIGHT
+
+
+def cost_bytes(entry: Entry) -> float:
+    """What a clip adds to a page that is one file, about."""
+    seconds = entry.span[1] - entry.span[0]
+    return _IN_BASE64 * (_PICTURE_BYTES + seconds * SOUND_BITS_PER_S / 8) + _CARD_BYTES
+
+
+def show(
+    entries: Sequence[Entry], listener: Listener, keep: Keep, novelty_limit: float | None
+) -> Iterator[Shown]:
+    """Each entry with picture and sound; each recording is read once."""
+    by_clip: dict[str, list[int]] = defaultdict(list)
+    for number, entry in enumerate(entries):
+        by_clip[entry.clip.clip_id].append(number)
+    for numbers in by_clip.values():
+        of_clip = [entries[number] for number in numbers]
+        novelty = of_clip[0].novelty
+        is_novel = novelty is not None and novelty_limit is not None and novelty > novelty_limit
+        problem = ""
+        sounds: list[Sound | None] = [None] * len(of_clip)
+        try:
+            sounds[:] = listener.stretches(of_clip[0].clip, [one.span for one in of_clip])
+        except ClipError as error:
+            problem = f"{error.reason}, {error.detail}"
+        for number, entry, sound in zip(numbers, of_clip, sounds, strict=True):
+            if sound is None or not len(sound.samples):
+                yield Shown(number, entry, is_novel, problem or "nothing is left at that place")
+            else:
+                yield _shown(number, entry, is_novel, sound, keep)
+
+
+def _shown(number: int, entry: Entry, is_novel: bool, sound: Sound, keep: Keep) -> Shown:
+    drawn = picture(frames(sound, entry.clip.peak), WIDTH, HEIGHT)
+    return Shown(
+        number,
+        entry,
+        is_novel,
+        picture=keep(drawn, ".webp"),
+        sound=keep(mp3(sound), ".mp3"),
+        alt=_in_words(entry),
+    )
+
+
+def _in_words(entry: Entry) -> str:
+    """The picture for those who do not see it."""
+    start_s, end_s = entry.span
+    text = f"Spectrogram of {name(entry.clip.uri)} from {clock(start_s)} to {clock(end_s)}."
+    if not entry.moments:
+        return text
+    best = max(entry.moments, key=lambda moment: moment.score)
+    text += f" {entry.tag} {best.score:.2f}"
+    if best.attention:
+        from_s, to_s, _ = max(best.weights(), key=lambda part: part[2])
+        text += f", most attention from {clock(from_s)} to {clock(to_s)}"
+    return f"{text}."
