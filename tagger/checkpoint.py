@@ -92,16 +92,13 @@ def save(
     CommandError : they make no valid card
     """
     folder.mkdir(parents=True, exist_ok=True)
+    write = partial(_write, folder, dtype)
     extractor_cards = [
-        ExtractorCard(
-            key, _plain(network.config), *_write(folder, f"extractor-{key}", network, dtype)
-        )
+        ExtractorCard(key, _plain(network.config), *write(f"extractor-{key}", network))
         for key, network in extractors.items()
     ]
     member_cards = [
-        MemberCard(
-            key, "attention", _plain(head.config), *_write(folder, f"head-{i}-{key}", head, dtype)
-        )
+        MemberCard(key, "attention", _plain(head.config), *write(f"head-{i}-{key}", head))
         for i, (key, head) in enumerate(heads)
     ]
     card = Card(
@@ -167,7 +164,7 @@ def _built(
     return network.eval()
 
 
-def _write(folder: Path, stem: str, network: nn.Module, dtype: torch.dtype) -> tuple[str, str]:
+def _write(folder: Path, dtype: torch.dtype, stem: str, network: nn.Module) -> tuple[str, str]:
     """File name and sha256 of a network's weights, written to the folder."""
     tensors = {
         key: (value.to(dtype) if value.ndim > 1 else value).detach().contiguous()

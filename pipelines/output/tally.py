@@ -22,7 +22,6 @@ class Tally:
     Attributes
     ----------
     n_tagged : clips; of a recording with several audio tracks it may count each
-    n_none_of_these : of the tagged clips, unlike all that the model was trained on
     n_retries : repeated calls to stores
     failures : failed clips by reason
     seconds : where the time went, by stage; waiting counts
@@ -30,10 +29,10 @@ class Tally:
         other work on the machine changes it little
     expected_s : seconds of audio that the clips were taken for before they were read
     n_recordings : how many of those listed were gone through
+    n_none_of_these : tagged clips that are unlike all that the model was trained on
     """
 
     n_tagged: int = 0
-    n_none_of_these: int = 0
     audio_s: float = 0.0
     n_segments: int = 0
     size_bytes: int = 0
@@ -43,6 +42,7 @@ class Tally:
     cpu_seconds: dict[str, float] = field(default_factory=dict)
     expected_s: float = 0.0
     n_recordings: int = 0
+    n_none_of_these: int = 0
 
     @property
     def n_failed(self) -> int:
