@@ -38,6 +38,7 @@ from tagger.segments import bags
 LIMIT: Final = 0.95  # at which one known clip in twenty is taken for a stranger
 LEAST_KNOWN: Final = 20  # known clips, that the limit lies among them
 MOST_BAGS: Final = 4096  # training bags that a model keeps: 3 MB with two extractors
+BAGS_PER_PASS: Final = 256  # that are compared at once: some 10 MB
 BAG: Final = 6  # segments that are compared as one; as in the paper's attention
 TEXTURE_SIZE: Final = 3 * N_BANDS
 N_VIEWS: Final = 3
@@ -116,10 +117,16 @@ class Reference:
         bag_scores : (n, K) of the ensemble, one row at least
         """
         embeddings, textures = _bag_means(clip)
+        starts = range(BAGS_PER_PASS, len(textures), BAGS_PER_PASS)
+        parts = zip(np.split(embeddings, starts, axis=1), np.split(textures, starts), strict=True)
+        cosine, apart = np.concatenate([self._nearest(*part) for part in parts], axis=1).mean(1)
+        return np.maximum([cosine, apart, 1 - bag_scores.max(1).mean()], 0.0, dtype=np.float64)
+
+    def _nearest(self, embeddings: FloatArray, textures: FloatArray) -> FloatArray:
+        """Cosine and Euclidean distance (2, n) of bags from the nearest of the training."""
         alike = _unit(embeddings) @ self.embeddings.transpose(0, 2, 1)
         apart = _euclidean((textures - self.mean) / self.scale, self.textures)
-        means = [1 - alike.max(2).mean(), apart.min(1).mean(), 1 - bag_scores.max(1).mean()]
-        return np.maximum(means, 0.0, dtype=np.float64)
+        return np.stack([1 - alike.max(2).mean(0), apart.min(1)])
 
 
 @dataclass(frozen=True, eq=False)
