@@ -12,6 +12,7 @@ from pipelines.training import (
     calibration_report,
     evaluation_report,
     label_set_report,
+    novelty,
     pictures,
     publish_model,
 )
@@ -22,7 +23,7 @@ from pipelines.training.scores import Scored, score
 from pipelines.training.specs import CLASSIFIER
 from pipelines.training.step_records import StepRecord, recorded
 from pipelines.training.workfolder import extractors, heads
-from pipelines.training.workfolder.networks import read_history
+from pipelines.training.workfolder.networks import read_record
 from pipelines.training.workfolder.patches import Prepared, open_prepared
 from pipelines.training.workfolder.shards import write_table
 from tagger.dataset import Dataset
@@ -57,7 +58,9 @@ def run(job: EvaluateJob, command: list[str]) -> StepRecord:
         _tell(job, prepared.dataset.labels.names, calibrated)
         figures = _report(prepared, job, scored, calibrated) if scored else {}
         if model:
-            publish_model.write(model, figures, calibrated)
+            temperature = calibrated.calibration.temperature if calibrated else 1.0
+            strange = novelty.fit(prepared, chosen, job.members, temperature)
+            publish_model.write(model, figures, calibrated, strange)
         record.metrics |= figures
         if scored:
             record.metrics["report"] = f"{store.root}/{_folder(job)}/{REPORT}"
@@ -95,7 +98,7 @@ def _report(
         (METRICS, json.dumps(figures, indent=2, allow_nan=False).encode()),
         (REPORT, text.encode()),
         (MISTAKES, worst.to_csv(index=False).encode()),
-        ("curves.png", pictures.curves(_histories(store, job.members))),
+        ("curves.png", pictures.curves(_trained(store, job.members))),
     ):
         store.write(f"{_folder(job)}/{file}", data)
     if dataset.labelling == "one":
@@ -119,13 +122,20 @@ def _folder(job: EvaluateJob) -> str:
     return f"evaluations/{job.name}"
 
 
-def _histories(store: Store, members: Iterable[tuple[str, str]]) -> dict[str, list[Any]]:
-    """The epochs of the networks that the members are made of, extractors and heads apart."""
+def _trained(store: Store, members: Iterable[tuple[str, str]]) -> dict[str, list[Any]]:
+    """Records of the networks that the members are made of, extractors and heads apart.
+
+    Those that were taken over as they were have no epochs, and are left out.
+    """
     folders = {
         "extractors": dict.fromkeys(extractors.folder(name) for _, name in members),
         "heads": dict.fromkeys(
             heads.folder(head, name) for head, name in members if head != CLASSIFIER
         ),
     }
-    found = {kind: [read_history(store, path) for path in some] for kind, some in folders.items()}
-    return {kind: histories for kind, histories in found.items() if histories}
+    found = {kind: [read_record(store, path) for path in some] for kind, some in folders.items()}
+    trained = {
+        kind: [record for record in records if record and record["history"]]
+        for kind, records in found.items()
+    }
+    return {kind: records for kind, records in trained.items() if records}
