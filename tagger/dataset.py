@@ -143,6 +143,7 @@ def load(
         raise CommandError(f"no layout {layout!r}; there are {', '.join(layouts.READERS)}")
     _check_labels(layout, labels, label_separator)
     raw, of_layout, notes = layouts.READERS[layout](path)
+    label_texts.require_separator(path, raw["label"], label_separator)
     raw = _with_labels(raw, path, layout, labels, label_separator)
     if raw["answer"].any():
         raw, left_out = labelled(raw, path, labels)
@@ -183,7 +184,9 @@ def _with_labels(
         if layout in label_set_layouts.READERS:
             return raw
         if layout == "csv":
-            return raw.assign(label=label_texts.as_sets(raw["label"], separator))
+            answered = raw["answer"].any()  # one label a row
+            sets = label_texts.as_sets(raw["label"], None if answered else separator)
+            return raw.assign(label=sets)
     except CommandError as error:
         raise CommandError(f"{path}: {error}") from error
     return raw.assign(label=[label_texts.to_text([name]) if name else "" for name in raw["label"]])
@@ -200,7 +203,8 @@ def _refuse_rows(raw: pd.DataFrame, path: Path, labels: Labelling) -> None:
     _refuse(path, what, places[twice & differ])
     _refuse(path, "clips listed more than once", places[twice])
     unlabelled = (raw["label"] == "") & (raw["usage"] != IGNORED)
-    _refuse(path, "clips without a label", places[unlabelled])
+    hint = "" if labels == "one" else " (in JSON lists [] is a clip that has none)"
+    _refuse(path, f"clips without a label{hint}", places[unlabelled])
 
 
 def _occurring(raw: pd.DataFrame, path: Path, labels: Labelling) -> LabelSet:
@@ -227,6 +231,9 @@ def _corrected(
         for path in paths
     ]
     together = pd.concat(every, ignore_index=True)
+    for table in (raw, together):
+        if (table["start_s"] + table["end_s"]).any():
+            raise CommandError("corrections are of whole recordings, not of stretches")
     answers, left_out = labelled(together, ", ".join(map(str, files)), labels)
     raw, changed = corrected(raw, answers)
     return raw, (changed, *left_out)

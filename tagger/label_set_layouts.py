@@ -30,6 +30,7 @@ _TRUTH: Final = "FSD50K.ground_truth"
 _SPLITS: Final = {"train": "train", "val": "validation", "": "test"}  # as FSD50K has them
 _CLASSES: Final = "class_labels_indices.csv"
 _SEGMENTS: Final = "*segments*.csv"
+_NUMBER: Final = re.compile(r"\d+(\.\d*)?", re.ASCII)
 _AUDIO_NAME: Final = re.compile(r"Y?([\w-]{11})(?:_([\d.]+)(?:[_-][\d.]+)?)?", re.ASCII)
 """Of a video's or a segment's audio: the video, and perhaps start and end."""
 
@@ -70,11 +71,19 @@ def _fsd50k_part(root: Path, part: str) -> pd.DataFrame:
     table["source"] = freesound(table["fname"])
     table["name"] = table["fname"] + ".wav"
     table["uri"] = [uri_of(audio / name) for name in table["name"]]
-    about = root / "FSD50K.metadata" / f"{part}_clips_info_FSD50K.json"
-    clips = json.loads(about.read_text("utf-8")) if about.is_file() else {}
+    clips = _clips_info(root / "FSD50K.metadata" / f"{part}_clips_info_FSD50K.json")
     for column, field in (("license", "license"), ("author", "uploader")):
         table[column] = [clips.get(fname, {}).get(field) or "" for fname in table["fname"]]
     return raw_table(table)
+
+
+def _clips_info(path: Path) -> dict[str, dict[str, str]]:
+    """Licence and uploader of FSD50K's clips; nothing where the file is not there."""
+    try:
+        clips: dict[str, dict[str, str]] = json.loads(path.read_bytes()) if path.is_file() else {}
+    except ValueError as error:
+        raise CommandError(f"{path}: cannot be read as JSON: {error}") from error
+    return clips
 
 
 def _audioset(path: Path) -> Table:
@@ -107,6 +116,8 @@ def _segments(
     for video, start_s, end_s, mids in _rows(path, 4):
         if unknown := [mid for mid in mids.split(",") if mid not in names]:
             raise CommandError(f"{path}: {video}: {unknown[0]!r} is not in {_CLASSES}")
+        if not _NUMBER.fullmatch(start_s):
+            raise CommandError(f"{path}: {video}: {start_s!r} is no number of seconds")
         whole, cut = files.get((video, "")), _cut_file(files, video, start_s)
         stretch = ("", "") if cut else (start_s, end_s)
         file = cut or whole
@@ -136,7 +147,8 @@ def _by_video(root: Path) -> dict[tuple[str, str], Path]:
 def _cut_file(files: dict[tuple[str, str], Path], video: str, start_s: str) -> Path | None:
     """The file that holds a segment alone: its name has the start in s or ms."""
     number = float(start_s)
-    texts = {start_s, f"{number:g}", f"{number:.0f}", f"{number:.1f}", f"{1000 * number:.0f}"}
+    texts = {start_s, *(f"{number:{form}}" for form in ("g", ".0f", ".1f", ".3f"))}
+    texts.add(f"{1000 * number:.0f}")
     return next((files[video, text] for text in sorted(texts) if (video, text) in files), None)
 
 

@@ -35,19 +35,13 @@ def as_sets(texts: Iterable[str], separator: str | None) -> list[str]:
 
     Raises
     ------
-    CommandError : a text lists an empty label, or is no JSON list; labels are separated otherwise
-        too, or nowhere as told
+    CommandError : a text lists an empty label, is no JSON list, or separates labels otherwise
     """
     every = list(texts)
     lists = {text: _split(text, separator) for text in dict.fromkeys(every) if text}
     for text, names in lists.items():
         if not all(names):
             raise CommandError(f"column label: {text!r} lists a label without a name")
-    if separator not in (None, JSON) and not any(separator in text for text in lists):
-        raise CommandError(
-            f"column label: no text has the separator {separator!r}; leave it out if each is one "
-            "label"
-        )
     if several := holds_several(name for names in lists.values() for name in names):
         apart = "" if separator is None else f" after it was separated at {separator!r}"
         raise CommandError(
@@ -55,6 +49,20 @@ def as_sets(texts: Iterable[str], separator: str | None) -> list[str]:
             "the same everywhere"
         )
     return [to_text(lists[text]) if text else "" for text in every]
+
+
+def require_separator(path: object, texts: Iterable[str], separator: str | None) -> None:
+    """Refuse the label column of a file in which no text lists several labels as told.
+
+    Raises
+    ------
+    CommandError : the separator is in none of them
+    """
+    if separator not in (None, JSON) and not any(separator in text for text in texts):
+        raise CommandError(
+            f"{path}: column label: no text has the separator {separator!r}; leave it out if each "
+            "is one label"
+        )
 
 
 def require_one(texts: Iterable[str]) -> None:

@@ -87,7 +87,9 @@ def retag(job: RetagJob, command: list[str]) -> Retagged:
             done = Retagged(new, new, upgrade(store, source, tagger, run), 0, notes)
     else:
         config = asdict(job) | {"embedded_by": source.model_id, "notes": notes}
-        record = RunRecord(run.run_id, command, config, new, versions=package_versions())
+        labelling = source.model.card.labelling
+        versions = package_versions()
+        record = RunRecord(run.run_id, command, config, new, labelling, versions=versions)
         lock = Lock(store, new, run.run_id)
         with locked(store, run, but=new), recorded(record, store, lock):
             erase_pending(store, run)

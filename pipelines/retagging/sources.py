@@ -1,7 +1,7 @@
 """Which model tags, and which one's embeddings it takes."""
 
+import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,8 @@ from pipelines.output.settings import Settings
 from pipelines.retagging.job import RetagJob
 from pipelines.storage.models import read_tagging_model
 from pipelines.storage.store import Store
-from tagger.card import Card, ModelFiles
-from tagger.card_parts import ExtractorCard
+from tagger.card import ModelFiles
+from tagger.checkpoint import build
 from tagger.errors import CommandError
 from tagger.logmel import FRONT_END
 
@@ -59,7 +59,7 @@ def find_source(job: RetagJob, store: Store, settings: Settings) -> Source:
     else:
         old = _last_model(store, model, patience_s)
     model = model or old
-    return Source(model, old.card.model_id, _extractors(model.card, old.card))
+    return Source(model, old.card.model_id, _extractors(model, old))
 
 
 def _last_model(store: Store, new: ModelFiles | None, patience_s: float) -> ModelFiles:
@@ -93,19 +93,26 @@ def _last_model(store: Store, new: ModelFiles | None, patience_s: float) -> Mode
     return found
 
 
-def _extractors(new: Card, old: Card) -> tuple[str, ...]:
+def _extractors(new: ModelFiles, old: ModelFiles) -> tuple[str, ...]:
     """The names by which an old model calls a new one's extractors."""
-    names = {_identity(extractor): extractor.name for extractor in old.extractors}
-    others = [part.name for part in new.extractors if _identity(part) not in names]
+    names = {hashed: name for name, hashed in _hashes(old).items()}
+    wanted = _hashes(new)
+    others = [name for name, hashed in wanted.items() if hashed not in names]
     if others:
+        new_id, old_id = new.card.model_id, old.card.model_id
         raise CommandError(
-            f"{new.model_id} cannot tag by the embeddings of {old.model_id}, which has other "
-            f"extractors than {', '.join(others)}: tag the recordings with {new.model_id}"
+            f"{new_id} cannot tag by the embeddings of {old_id}, which has other extractors than "
+            f"{', '.join(others)}: tag the recordings with {new_id}"
         )
-    return tuple(names[_identity(extractor)] for extractor in new.extractors)
+    return tuple(names[hashed] for hashed in wanted.values())
 
 
-def _identity(extractor: ExtractorCard) -> tuple[str, str]:
-    """What two extractors that compute the same have in common."""
-    config: Mapping[str, Any] = extractor.config
-    return extractor.sha256, json.dumps(config, sort_keys=True)
+def _hashes(model: ModelFiles) -> dict[str, str]:
+    """A hash of each extractor's size and weights, in whatever type they are stored."""
+    found = {}
+    for name, network in build(model).extractors.items():
+        digest = hashlib.sha256(repr(network.config).encode())
+        for key, tensor in network.state_dict().items():
+            digest.update(key.encode() + tensor.numpy().tobytes())
+        found[name] = digest.hexdigest()
+    return found

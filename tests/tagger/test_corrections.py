@@ -4,6 +4,7 @@ import pytest
 
 from tagger import dataset
 from tagger.errors import CommandError
+from tagger.label_texts import from_text
 
 COLUMNS = "uri,label,answer,tag,score,clip_id,model_id"
 
@@ -97,3 +98,38 @@ def test_a_label_that_two_files_of_corrections_give_differently_is_refused(saved
     second = saved(("b.wav", "Wren", "other"), name="more.csv")
     with pytest.raises(CommandError, match=r"saved.csv, .*more.csv: .*b.wav is both Rain and Wren"):
         dataset.load(data, corrections=[first, second])
+
+
+def sets(data):
+    """The label set of each clip by the end of its URI."""
+    return {name: set(from_text(text)) for name, text in labels(data).items()}
+
+
+def test_where_clips_have_several_labels_a_clip_has_all_that_are_right(saved):
+    path = saved(
+        ("a.wav", "Rain", "right"),
+        ("a.wav", "Wren", "other"),
+        ("b.wav", "", "none"),
+        ("b.wav", "", "none"),
+        ("c.wav", "", "wrong"),
+        ("d.wav", "", "wrong"),
+        ("d.wav", "Dog", "other"),
+    )
+    data = dataset.load(path, labels="several")
+    assert sets(data) == {"a.wav": {"Rain", "Wren"}, "b.wav": set(), "d.wav": {"Dog"}}
+    assert data.notes[0].endswith("no answer says which label is right: 1")
+
+
+def test_a_clip_with_a_label_and_none_is_refused(saved):
+    path = saved(("a.wav", "Rain", "right"), ("a.wav", "", "none"))
+    with pytest.raises(CommandError, match=r"a.wav is both \[\"Rain\"\] and \[\]; keep one"):
+        dataset.load(path, labels="several")
+
+
+def test_a_data_set_of_label_sets_with_corrections(saved, tmp_path):
+    saved(*((f"{name}.wav", "", "") for name in "abc"))
+    plain = tmp_path / "all.csv"
+    plain.write_text("uri,label\na.wav,Rain;Dog\nb.wav,Rain\nc.wav,Dog\n")
+    more = saved(("b.wav", "Dog", "other"), ("b.wav", "Rain", "right"), ("c.wav", "", "none"))
+    data = dataset.load(plain, corrections=[more], labels="several", label_separator=";")
+    assert sets(data) == {"a.wav": {"Rain", "Dog"}, "b.wav": {"Rain", "Dog"}, "c.wav": set()}

@@ -94,6 +94,100 @@ def test_the_labels_of_a_csv_are_those_that_occur_sorted(tmp_path):
     assert data.truth().tolist() == [1, 0, 1]
 
 
+def sets(data):
+    """The label sets of clips by name."""
+    return {
+        name: {label for label, has in zip(data.labels.names, row, strict=True) if has}
+        for name, row in zip(data.clips["name"], data.truth(), strict=True)
+    }
+
+
+def test_clips_with_several_labels(tmp_path):
+    rows = ["a.wav,x;y", "b.wav,y", "c.wav,z ; x"]
+    data = dataset.load(_csv(tmp_path, rows), labels="several", label_separator=";")
+    assert data.labels.names == ("x", "y", "z")
+    assert data.truth().dtype == bool
+    assert sets(data) == {"a.wav": {"x", "y"}, "b.wav": {"y"}, "c.wav": {"x", "z"}}
+
+
+def test_a_json_list_may_be_empty(tmp_path):
+    rows = ['a.wav,"[""x"", ""y""]"', "b.wav,[]"]
+    data = dataset.load(_csv(tmp_path, rows), labels="several", label_separator="json")
+    assert sets(data) == {"a.wav": {"x", "y"}, "b.wav": set()}
+    assert data.has_truth().all()
+
+
+def test_single_labels_may_be_learnt_as_sets_in_any_layout(tmp_path):
+    for name in ("x/a.wav", "y/b.wav"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(bytes(60))
+    data = dataset.load(tmp_path, labels="several")
+    assert sets(data) == {"x/a.wav": {"x"}, "y/b.wav": {"y"}}
+
+
+@pytest.mark.parametrize(
+    ("rows", "given", "message"),
+    [
+        (["a.wav,x;y", "b.wav,"], {}, r"clips without a label \(in JSON .*\): /.*/b.wav"),
+        (["a.wav,x;y", "a.wav,x"], {}, "more than once, with different labels .*: /.*/a.wav"),
+        (["a.wav,x;y", "a.wav,y;x"], {}, "clips listed more than once: /.*/a.wav"),
+        (["a.wav,x|y", "b.wav,x;z"], {}, r"all.csv: column label: 'x\|y' is more than one label"),
+        (["a.wav,x;y"], {"label_separator": None}, "'x;y' is more than one label: tell what"),
+        (["a.wav,x", "b.wav,y"], {}, "no text has the separator ';'; leave it out if each is one"),
+        (["a.wav,x;y"], {"label_separator": ""}, "label_separator must not be empty"),
+        (["a.wav,x;y"], {"labels": "one"}, "label_separator is for a CSV whose clips have several"),
+        (["a.wav,x;y"], {"layout": "folders"}, "label_separator is for a CSV"),
+        (["a.wav,[]"], {"label_separator": "json"}, "no clip has a label"),
+    ],
+)
+def test_one_clear_line_about_several_labels(tmp_path, rows, given, message):
+    told = {"labels": "several", "label_separator": ";"} | given
+    with pytest.raises(CommandError, match=message) as error:
+        dataset.load(_csv(tmp_path, rows), **told)
+    assert "\n" not in str(error.value)
+
+
+def test_a_label_that_no_training_clip_has(tmp_path):
+    rows = ["a.wav,x;y,train", "b.wav,z;x,test"]
+    csv = _csv(tmp_path, rows, "uri,label,split")
+    with pytest.raises(CommandError, match="classes without clips to train on: z"):
+        dataset.load(csv, labels="several", label_separator=";")
+
+
+def test_stretches_of_a_recording_are_clips_of_their_own(tmp_path):
+    rows = ["a.wav,x,0,2.5", "a.wav,y,2.5,", "b.wav,y,,"]
+    clips = dataset.load(_csv(tmp_path, rows, "uri,label,start_s,end_s")).clips
+    assert clips["name"].tolist() == ["a.wav#t=0,2.5", "a.wav#t=2.5", "b.wav"]
+    assert clips["start_s"].fillna(-1).tolist() == [0, 2.5, -1]
+    assert clips["end_s"].fillna(-1).tolist() == [2.5, -1, -1]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("a.wav,x,soon,2", "start_s is no number of seconds: /.*/a.wav"),
+        ("a.wav,x,-1,2", "start_s is no number of seconds: /.*/a.wav"),
+        ("a.wav,x,1,inf", "end_s is no number of seconds: /.*/a.wav"),
+        ("a.wav,x,3,2", "end before they start: /.*/a.wav"),
+        ("a.wav,x,,0", "end before they start: /.*/a.wav"),
+    ],
+)
+def test_stretches_that_are_none(tmp_path, row, message):
+    with pytest.raises(CommandError, match=message):
+        dataset.load(_csv(tmp_path, [row], "uri,label,start_s,end_s"))
+
+
+FINGERPRINT = "f14958547c975a81fb7be1cf4b960fd118f1e252f266d0549bd0bc38775cc481"
+
+
+def test_corrections_are_not_of_stretches(tmp_path):
+    csv = _csv(tmp_path, ["a.wav,x,0,1", "a.wav,y,1,2"], "uri,label,start_s,end_s")
+    whole = _csv(tmp_path / "more", ["a.wav,x"])
+    for data, more in ((csv, whole), (whole, csv)):
+        with pytest.raises(CommandError, match="corrections are of whole recordings"):
+            dataset.load(data, corrections=[more])
+
+
 _ROWS = ("a.wav,x,1", "b.wav,y,2", "c.wav,x,")
 
 
@@ -118,6 +212,22 @@ def test_the_fingerprint_sees_names_labels_folds_and_order(tmp_path, rows):
     before = dataset.load(_csv(tmp_path / "before", _ROWS, "uri,label,fold"))
     after = dataset.load(_csv(tmp_path / "after", rows, "uri,label,fold"))
     assert before.fingerprint() != after.fingerprint()
+
+
+def test_the_fingerprint_is_what_it_was(tmp_path):
+    """Work folders of earlier versions hold it; made by the version before several labels."""
+    data = dataset.load(_csv(tmp_path, _ROWS, "uri,label,fold"))
+    assert data.fingerprint() == FINGERPRINT
+
+
+def test_the_fingerprint_sees_label_sets_and_stretches(tmp_path):
+    columns = "uri,label,start_s,end_s"
+    found = set()
+    for number, rows in enumerate((["a.wav,x,,"], ["a.wav,x,0,1"], ["a.wav,x,0,2"])):
+        csv = _csv(tmp_path / str(number), rows, columns)
+        for labels in ("one", "several"):
+            found.add(dataset.load(csv, labels=labels).fingerprint())
+    assert len(found) == 6
 
 
 def test_the_fingerprint_sees_sizes(tmp_path):

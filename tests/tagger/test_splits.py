@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from tagger import splits
 from tagger.dataset import Dataset
@@ -60,6 +61,42 @@ def test_dealt_folds_are_stratified_and_cover_every_clip_once(sizes, k):
         counts = [sum(labels[i] == letter for i in split.validation) for split in parts]
         assert sum(counts) == size
         assert max(counts) - min(counts) <= 1
+
+
+@given(hnp.arrays(bool, st.tuples(st.integers(8, 40), st.integers(1, 4))), st.integers(2, 4))
+@settings(deadline=None)
+def test_folds_of_label_sets_cover_every_clip_once_and_share_out_each_label(sets, k):
+    numbers = splits._stratified(sets, k)
+    assert set(numbers) <= set(range(1, k + 1))
+    sizes = np.bincount(numbers - 1, minlength=k)
+    assert sizes.sum() == len(sets)
+    rarest = min((n for n in sets.sum(0) if n), default=0)
+    for column in sets.T[sets.sum(0) == rarest][:1]:  # the first label that is dealt out
+        counts = np.bincount(numbers[column] - 1, minlength=k)
+        assert counts.max() - counts.min() <= 1
+
+
+def test_label_sets_are_shared_out_better_than_in_order():
+    """Each label's share of each fold, against folds that take turns."""
+    rng = np.random.default_rng(0)
+    sets = rng.random((400, 8)) < np.array([0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5])
+
+    def uneven(numbers):
+        shares = [sets[numbers == fold].sum(0) / sets.sum(0) for fold in range(1, 6)]
+        return np.abs(np.array(shares) - 0.2).max()
+
+    dealt = splits._stratified(sets, 5)
+    assert uneven(dealt) < 0.06 < uneven(1 + np.arange(400) % 5)
+    assert np.ptp(np.bincount(dealt - 1)) <= 12  # of 80
+
+
+def test_folds_of_a_data_set_with_several_labels():
+    texts = ['["a", "b"]', '["a"]', '["b"]', '["a", "b"]', '["a"]', "[]", '["b"]', "[]"]
+    clips = pd.DataFrame({"label": texts, "fold": pd.array([None] * 8, "Int64"), "split": "train"})
+    data = Dataset("csv", LabelSet.of(["a", "b"]), clips, labelling="several")
+    for split in splits.folds(data, 2):
+        assert data.label_sets()[split.validation].sum(0).tolist() == [2, 2]
+        assert (~data.label_sets()[split.validation].any(1)).sum() == 1
 
 
 def test_folds_must_be_complete_or_wanted():

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from pipelines.training.class_table import class_table, too_small
+from pipelines.training.class_table import class_table, of_sets, too_small
 from tagger.dataset import Dataset
 from tagger.labels import LabelSet
 
@@ -38,6 +38,20 @@ def test_a_class_that_nothing_measures_is_told():
         "no validation clips: a",
         "no test clips: b",
     ]
+
+
+def test_a_clip_counts_for_each_of_its_labels():
+    texts = ['["a", "b"]', '["b"]', "[]", '["b", "c"]']
+    found = data("abca", [1, 2, 1, 2], ["train"] * 4)
+    clips = found.clips.assign(label=texts)
+    several = Dataset("csv", LabelSet.of("abc"), clips, labelling="several")
+    table = class_table(several)
+    assert table["train"].tolist() == [1, 3, 1]
+    assert list(of_sets(several)) == [
+        "labels a clip: 1.25 on average, 2 at most; clips without labels: 1"
+    ]
+    assert list(of_sets(found)) == []
+    assert "one clip only to train on: a, c" in list(too_small(table))
 
 
 def test_enough_of_everything_is_no_news():
