@@ -12,6 +12,7 @@ from pipelines.exporting.label_files import FORMATS, Label
 from pipelines.output.query import answer
 from pipelines.output.views import quoted
 from pipelines.storage.store import Store, open_store
+from pipelines.storage.tidying import tidy
 from tagger.errors import CommandError
 
 CSV_FILE: Final = "events.csv"
@@ -44,7 +45,7 @@ def export(job: ExportJob) -> Exported:
             done = _one_file(to, rows)
         else:
             done = _file_for_each(to, job.format, rows, _common(tables, job))
-    to.tidy()
+    tidy(to)
     return done
 
 

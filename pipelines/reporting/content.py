@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 from pipelines.reporting import page
 from pipelines.reporting.gallery import KINDS, Tag
@@ -11,8 +11,7 @@ from pipelines.reporting.overview import Overview
 from pipelines.reporting.recording import Recording
 from pipelines.reporting.show import Shown
 from pipelines.runtime.visible import visible
-
-_SUMS_TO_ONE: Final = 1.001
+from tagger.labels import Labelling
 
 
 def gallery_page(
@@ -27,7 +26,7 @@ def gallery_page(
     ----------
     shown : the clips of all galleries
     tags : that may have a gallery, in order
-    more : ``root``, ``is_one_file``, ``of_runs``, ``n_left_out``
+    more : ``root``, ``is_one_file``, ``labelling``, ``of_runs``, ``n_left_out``
     """
     galleries = [_gallery(tag, [one for one in shown if one.entry.tag == tag]) for tag in tags]
     galleries = [one for one in galleries if one["kinds"]]
@@ -53,7 +52,7 @@ def recording_page(recording: Recording, labels: Sequence[str], **more: Any) -> 
     Parameters
     ----------
     labels : the tags of the output
-    more : ``root``, ``is_one_file``
+    more : ``root``, ``is_one_file``, ``labelling``
     """
     entries = [(recording.clip, tag, score, recording.tags) for tag, score in recording.tags[:1]]
     return _page(
@@ -75,15 +74,16 @@ def _page(
     entries: Sequence[tuple[Clip, str, float, Sequence[Tag]]],
     labels: Sequence[str],
     stretches: Sequence[Mapping[str, Any]] = (),
+    *,
+    labelling: Labelling | None,
     **more: Any,
 ) -> str:
     model_id = model_id or "none yet"
-    sums = [sum(score for _, score in tags) for _, _, _, tags in entries]
     data = {
         "key": f"corrections {more['root']} {model_id}",
         "model_id": model_id,
         "file": f"corrections-{model_id}.csv",
-        "several": max(sums, default=0.0) > _SUMS_TO_ONE,  # labels that do not exclude each other
+        "several": labelling == "several",
         "stretches": stretches,
         "entries": [
             {

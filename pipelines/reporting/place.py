@@ -5,6 +5,7 @@ from typing import Final
 from pipelines.reporting.job import ReportJob
 from pipelines.reporting.page import Keep, keep_beside, keep_inside
 from pipelines.storage.store import open_store
+from pipelines.storage.tidying import tidy
 
 INDEX: Final = "index.html"
 
@@ -33,4 +34,4 @@ class Place:
     def write(self, text: str) -> None:
         """Write the page, whole or not at all."""
         self._store.write(self._name, text.encode())
-        self._store.tidy()
+        tidy(self._store)

@@ -22,7 +22,6 @@ from pipelines.reporting.show import Shown, cost_bytes, show
 from pipelines.runtime.progress import Progress
 from pipelines.storage.models import read_model
 from pipelines.storage.store import Store, open_store
-from tagger import schema
 from tagger.card import BUNDLED, ModelFiles
 from tagger.errors import OptionError
 
@@ -31,7 +30,6 @@ MOST_BYTES: Final = 19e6  # of a page that is one file, and is to stay below 20 
 _VIEWS: Final = (
     "current_tags current_timeline current_events current_embeddings open_failures top_tags"
 )
-HAS_NOVELTY: Final = "novelty" in schema.tables("float32")["clips"].names
 
 
 @dataclass(frozen=True)
@@ -76,11 +74,10 @@ def _of_an_output(
     job: ReportJob, store: Store, place: Place, listener: Listener
 ) -> tuple[str, Reported]:
     model_id, model = _model(store, job)
-    limit = novelty_limit(model)
     with asking(store, _VIEWS, model_id) as ask:
         history = RunHistory(store)
         _require_runs(history, job.run)
-        figures = overview(ask, history, job.run, limit)
+        figures = overview(ask, history, job.run)
         tags = job.tag or [tag.tag for tag in figures.tags]
         _require_tags(job.tag, [tag.tag for tag in figures.tags])
         chosen = gallery.choose(ask, scope_of(job.run), tags, job.n_each, bool(job.tag))
@@ -88,7 +85,7 @@ def _of_an_output(
     kept = _that_fit(entries) if job.is_one_file else entries
     shown: list[Shown] = []
     with Progress("drawing", "clips", len(kept)) as progress:
-        for one in show(kept, listener, place.keep, limit):
+        for one in show(kept, listener, place.keep):
             shown.append(one)
             progress.show(len(shown))
     shown.sort(key=lambda one: one.number)
@@ -99,6 +96,7 @@ def _of_an_output(
         list(chosen),
         root=store.root,
         is_one_file=job.is_one_file,
+        labelling=model.card.labelling if model is not None else None,
         of_runs=job.run,
         n_left_out=n_left_out,
     )
@@ -116,21 +114,21 @@ def _of_one_recording(
         told = ask_for(ask, job.clip, model)
         labels = [row["tag"] for row in rows(ask, "SELECT DISTINCT tag FROM current_tags")]
     recording = look(told, listener, place.keep, job.is_one_file)
-    text = recording_page(recording, labels, root=store.root, is_one_file=job.is_one_file)
+    text = recording_page(
+        recording,
+        labels,
+        root=store.root,
+        is_one_file=job.is_one_file,
+        labelling=model.card.labelling if model is not None else None,
+    )
     return text, Reported(place.page, 1, int(bool(recording.problem)))
-
-
-def novelty_limit(model: ModelFiles | None) -> float | None:
-    """Beyond which a clip is none of the model's tags; None where the model tells none."""
-    found = getattr(model.card, "novelty", None) if model is not None else None
-    return float(found.limit) if found is not None and HAS_NOVELTY else None
 
 
 def _entries(ask: Ask, chosen: Mapping[str, list[Chosen]], model: ModelFiles | None) -> list[Entry]:
     """The clips that were chosen, with what the tables say of them, the first to keep first."""
     ordered = gallery.in_rounds(chosen.values())
     clip_ids = list(dict.fromkeys(one.clip_id for one in ordered))
-    details = gallery.details(ask, clip_ids, HAS_NOVELTY)
+    details = gallery.details(ask, clip_ids)
     moments = dict(around_the_best(ask, clip_ids, chosen, gallery.EXCERPT_S))
     with_some = {clip_id for clip_id, _ in moments}
     short = [

@@ -30,12 +30,10 @@ class Shown:
     picture, sound : what the page calls them
     alt : the picture in words
     drawn : what is drawn over it, None without one
-    is_novel : whether it is none of the model's tags
     """
 
     number: int
     entry: Entry
-    is_novel: bool
     problem: str = ""
     picture: str = ""
     sound: str = ""
@@ -51,17 +49,13 @@ def cost_bytes(entry: Entry) -> float:
     return _IN_BASE64 * (_PICTURE_BYTES + seconds * SOUND_BITS_PER_S / 8) + _CARD_BYTES
 
 
-def show(
-    entries: Sequence[Entry], listener: Listener, keep: Keep, novelty_limit: float | None
-) -> Iterator[Shown]:
+def show(entries: Sequence[Entry], listener: Listener, keep: Keep) -> Iterator[Shown]:
     """Each entry with picture and sound; each recording is read once."""
     by_clip: dict[str, list[int]] = defaultdict(list)
     for number, entry in enumerate(entries):
         by_clip[entry.clip.clip_id].append(number)
     for numbers in by_clip.values():
         of_clip = [entries[number] for number in numbers]
-        novelty = of_clip[0].novelty
-        is_novel = novelty is not None and novelty_limit is not None and novelty > novelty_limit
         problem = ""
         sounds: list[Sound | None] = [None] * len(of_clip)
         try:
@@ -70,18 +64,17 @@ def show(
             problem = f"{error.reason}, {error.detail}"
         for number, entry, sound in zip(numbers, of_clip, sounds, strict=True):
             if sound is None or not len(sound.samples):
-                yield Shown(number, entry, is_novel, problem or "nothing is left at that place")
+                yield Shown(number, entry, problem or "nothing is left at that place")
             else:
-                yield _shown(number, entry, is_novel, sound, keep)
+                yield _shown(number, entry, sound, keep)
 
 
-def _shown(number: int, entry: Entry, is_novel: bool, sound: Sound, keep: Keep) -> Shown:
+def _shown(number: int, entry: Entry, sound: Sound, keep: Keep) -> Shown:
     bands = frames(sound, entry.clip.peak)
     drawn = picture(bands, WIDTH, HEIGHT, shades(bands))
     return Shown(
         number,
         entry,
-        is_novel,
         picture=keep(drawn, ".webp"),
         sound=keep(mp3(sound), ".mp3"),
         alt=_in_words(entry),

@@ -141,10 +141,6 @@ class Store(ABC):
         """Remove what writers that were killed left half-written, where that is ours to do."""
 
     @abstractmethod
-    def tidy(self) -> None:
-        """Remove the folder of temporary files if it is empty: only an output needs one."""
-
-    @abstractmethod
     def _run(self, action: Callable[[], T]) -> T: ...
     @abstractmethod
     def _read(self, path: str) -> bytes: ...
@@ -235,10 +231,6 @@ class LocalStore(Store):
                 if time.time() - Path(self.root, path).stat().st_mtime > older_than_s:
                     self.remove([path])
 
-    def tidy(self) -> None:
-        with suppress(OSError):  # it is not empty: another job is at work there
-            Path(self.root, TEMPORARY).rmdir()
-
 
 def _unless_missing(error: OSError) -> None:
     """Raise what keeps a folder from being read; it may be missing, or removed meanwhile."""
@@ -272,9 +264,6 @@ class S3Store(Store):
 
     def sweep(self, older_than_s: float = ABANDONED_S) -> None:
         pass  # abandoned multipart uploads are for the bucket's lifecycle rule
-
-    def tidy(self) -> None:
-        pass  # there is none
 
     def _read(self, path: str) -> bytes:
         return read_whole(f"{self.root}/{path}")

@@ -7,10 +7,12 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from pipelines.cli.main import main
 from pipelines.output.query import asking
+from pipelines.output.settings import open_output
 from pipelines.reporting.job import ReportJob
 from pipelines.reporting.moments import computed
 from pipelines.reporting.run import MOST_BYTES, report
@@ -20,7 +22,7 @@ from pipelines.tagging.job import TagJob
 from pipelines.tagging.run import tag
 from tagger import Tagger
 from tagger.errors import CommandError, OptionError
-from tests.support.outputs import VERSION_1
+from tests.support.outputs import VERSION_1, add
 from tests.support.sounds import write_sounds
 from tests.support.tables import read_tables
 
@@ -194,8 +196,6 @@ def test_an_output_and_recordings_in_a_bucket(s3, tiny_model, tmp_path):
 def test_outputs_of_earlier_versions_and_empty_ones_have_a_page(tmp_path, settings):
     old = report(ReportJob(tables=str(VERSION_1), out=str(tmp_path / "old.html")))
     assert old.n_problems == old.n_shown > 0  # its recordings are nowhere
-    from pipelines.output.settings import open_output
-
     open_output(open_store(str(tmp_path / "empty")), settings)
     empty = report(ReportJob(tables=str(tmp_path / "empty"), out=str(tmp_path / "empty.html")))
     assert "No clip is tagged yet" in page_of(empty).text
@@ -210,3 +210,18 @@ def test_the_command_tells_where_the_page_is(archive, tmp_path, capsys, monkeypa
     assert [path.name for path in (tmp_path / "pages").iterdir()] == ["r.html"]
     assert main([*command, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["page"] == f"{tmp_path}/report.html"
+
+
+def test_clips_that_are_none_of_these_are_told(tmp_path, staged_table, settings):
+    rows = staged_table([(name, None, "r") for name in "abc"]).to_pylist()
+    for row, novelty in zip(rows, (0.999, 0.5, None), strict=True):
+        row["novelty"] = novelty
+        row["none_of_these"] = None if novelty is None else novelty > 0.99
+    store = open_store(str(tmp_path / "tables"))
+    open_output(store, settings)
+    add(store, pa.Table.from_pylist(rows, schema=staged_table([]).schema))
+    done = report(ReportJob(tables=str(tmp_path / "tables"), out=str(tmp_path / "r.html")))
+    text = Path(done.page).read_text(encoding="utf-8")
+    assert "<dt>none of these</dt><dd>1</dd>" in text
+    assert text.count("<strong>none of these?</strong>") == 1
+    assert re.search(r'Rain</bdi></a></th>\s*<td class="number">2</td>', text)
