@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from pipelines.inputs.access import Access
+from pipelines.output import layout
 from pipelines.output.query import Ask, asking
 from pipelines.output.run_history import RunHistory
+from pipelines.output.settings import read_settings
 from pipelines.reporting import gallery
 from pipelines.reporting.content import gallery_page, recording_page
 from pipelines.reporting.gallery import Chosen, Entry
@@ -63,11 +65,17 @@ def report(job: ReportJob) -> Reported:
     store = open_store(job.tables, job.store_patience_s)
     place = Place(job)
     access = Access(job.input_limits, job.store_patience_s, origins=frozenset())
-    with closing(Listener(job.limits, access)) as listener:
+    with closing(Listener(job.limits, access, _track(store))) as listener:
         make = _of_an_output if job.clip is None else _of_one_recording
         text, done = make(job, store, place, listener)
     place.write(text)
     return replace(done, n_bytes=len(text.encode()))
+
+
+def _track(store: Store) -> int | None:
+    """The number of the audio track that the output is of; None where it is the default, or all."""
+    track = read_settings(store).track if store.exists(layout.SETTINGS) else ""
+    return int(track) if track.isdigit() else None
 
 
 def _of_an_output(

@@ -10,8 +10,10 @@ from pipelines.inputs import listing
 from pipelines.inputs.access import Access
 from pipelines.reporting.hearing import Clip, Listener
 from pipelines.runtime.limits import Limits
+from pipelines.storage.uris import track_id
 from tagger.errors import ClipError, Reason
 from tagger.levels import CANCELLED
+from tests.support.containers import HIGH, LOW, RATE, container
 from tests.support.sounds import write_sound
 
 
@@ -81,3 +83,15 @@ def test_a_store_that_refuses_is_not_asked_for_each_clip(s3, monkeypatch):
             listener.stretches(clip, [(0.0, 1.0)])
     assert refused.value.reason is Reason.UNREADABLE
     assert again.value.detail == refused.value.detail
+
+
+def test_the_track_that_was_tagged_is_the_one_that_is_heard(tmp_path, listener):
+    path = tmp_path / "film.mka"
+    path.write_bytes(container([LOW, HIGH], default=2))
+    clip = clip_of(path)
+    first = clip._replace(uri=f"{clip.uri}#track=1", clip_id=track_id(clip.uri, clip.version, 1))
+    with closing(Listener(Limits(), Access(), track=1)) as of_track_1:
+        heard = [listener.stretches(clip, [(0.0, 2.0)])]
+        heard += [listener.stretches(first, [(0.0, 2.0)]), of_track_1.stretches(clip, [(0.0, 2.0)])]
+    tones = [np.argmax(np.abs(np.fft.rfft(sound.samples[:RATE]))) for (sound,) in heard]
+    assert tones == [HIGH, LOW, LOW]
