@@ -58,11 +58,11 @@ def for_inference(
 ) -> Callable[[Tensor], Tensor]:
     """The fastest function from patches (n, 96, 64) to an extractor's embeddings (n, 128).
 
-    Both of ``dtype`` on ``device``. In float32 on a CPU it is ``FastVGGish``;
-    ``benchmarks/embedding.py`` holds what else was tried.
+    Both of ``dtype`` on ``device``. On a CPU it is ``FastVGGish``; ``benchmarks/embedding.py``
+    holds what else was tried.
     """
-    if device.type == "cpu" and dtype == torch.float32:
-        return FastVGGish(network)
+    if device.type == "cpu":
+        return FastVGGish(network, dtype)
     network = network.to(device, dtype)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 

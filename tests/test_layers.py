@@ -63,6 +63,7 @@ STEPS = ("prepare", "finetune", "embed", "fit", "evaluate")
 
 TORCH_RING = {
     "attention",
+    "buffers",
     "baselines",
     "checkpoint",
     "convert",
