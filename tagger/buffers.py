@@ -38,5 +38,5 @@ class Scratch:
         """A tensor with unknown content; it holds until the same name is asked for again."""
         size = math.prod(shape)
         if name not in self._buffers or len(self._buffers[name]) < size:
-            self._buffers[name] = in_large_pages(size, dtype=self._dtype)
+            self._buffers[name] = in_large_pages(max(size, 1), dtype=self._dtype)
         return self._buffers[name][:size].view(shape)

@@ -11,6 +11,7 @@ original recording. Tags are the ``top_k`` best of at least ``threshold``, a sco
 """
 
 import io
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -25,7 +26,7 @@ from tagger.arrays import FloatArray
 from tagger.attention import MultiLevelAttention
 from tagger.card import BUNDLED, Card, ModelFiles, read_model
 from tagger.checkpoint import build
-from tagger.configs import Precision, require_positive
+from tagger.configs import Precision, VGGishConfig, require_positive
 from tagger.labels import Labelling
 from tagger.logmel import stream_patches
 from tagger.prediction import probabilities
@@ -41,16 +42,45 @@ EXTRACTOR_BATCH: Final = {"cpu": 128, "cuda": 512}
 them and fits the smallest: ``benchmarks.gpu`` measures it on yours."""
 HEAD_BATCH: Final = 1024  # bags that pass through a head together
 
+_SMALL: Final = VGGishConfig((16, 32, 64, 128), 256)  # for a measurement
+_DTYPES: Final = (torch.float32, torch.bfloat16)
+
 
 def pick_device() -> str:
     """``cuda`` where this process sees a GPU, else ``cpu``."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def pick_precision(device: str) -> Precision:
-    """``bfloat16`` on GPUs that compute in it, else ``float32``, which is fast on CPUs too."""
-    on_gpu = device == "cuda" and torch.cuda.is_bf16_supported()
-    return "bfloat16" if on_gpu else "float32"
+def pick_precision(device: str, asked: Precision | None = None) -> Precision:
+    """The arithmetic of extractors on a device.
+
+    Parameters
+    ----------
+    asked : None: ``bfloat16`` on GPUs that compute in it, else ``float32``, so that an archive's
+        embeddings do not depend on which CPU made them. On a CPU ``bfloat16`` becomes ``float32``
+        where that is as fast.
+    """
+    if device == "cuda":
+        return asked or ("bfloat16" if torch.cuda.is_bf16_supported() else "float32")
+    return "bfloat16" if asked == "bfloat16" and bfloat16_pays() else "float32"
+
+
+def bfloat16_pays() -> bool:
+    """Whether this CPU multiplies in bfloat16, and a measurement finds it faster."""
+    if not (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
+        return False
+    network, patches = VGGish(_SMALL), torch.zeros(8, 96, 64)
+    seconds = [_seconds(FastVGGish(network, dtype), patches) for dtype in _DTYPES]
+    return seconds[0] > seconds[1]
+
+
+def _seconds(network: FastVGGish, patches: Tensor) -> float:
+    """CPU time of the faster of two calls, after one to begin with."""
+    times = [time.process_time()]
+    for _ in range(3):
+        network(patches)
+        times.append(time.process_time())
+    return float(min(np.diff(times)[1:]))
 
 
 def for_inference(
@@ -97,6 +127,7 @@ class Tagger:
         self.card: Card = files.card
         self.device = torch.device(device)
         self.batch = batch or EXTRACTOR_BATCH[self.device.type]
+        self.precision = precision
         self.dtype = getattr(torch, precision)
         self.extractors = [
             for_inference(network, self.device, self.dtype)

@@ -250,6 +250,6 @@ class _BlockedDense(_Dense):
     def _multiplied(self, x: Tensor) -> Tensor:
         n_blocks, _, n_outputs = self._weight.shape
         n = len(x)
-        x = x.expand(n_blocks, max(n, _LEAST_ROWS), -1)
+        x = x.expand(n_blocks, _LEAST_ROWS if n == 1 else n, -1)
         results = torch.baddbmm(self._bias.view(n_blocks, 1, n_outputs), x, self._weight)
         return results[:, :n].transpose(0, 1).flatten(1)

@@ -26,6 +26,7 @@ class Settings:
     track : which audio tracks are tagged
     least_bags : bags that a clip has at least to be in the timeline
     event_threshold, event_gap_s : what makes an event
+    precision : "bfloat16" where that was asked for, else "default"; None where none was kept
     """
 
     tables: tuple[str, ...]
@@ -37,12 +38,16 @@ class Settings:
     least_bags: int = 1
     event_threshold: float = 0.5
     event_gap_s: float = 6.0
+    precision: str | None = None
 
     def on(self, pinned: "Settings") -> "Settings":
-        """These settings, upon an output that may have been begun before there were events.
+        """These settings, upon an output that may have been begun by an earlier version.
 
-        Such an output goes on without them; and without a timeline, unless one is asked for.
+        One from before there were events goes on without them; and without a timeline, unless one
+        is asked for. One that keeps no precision takes any.
         """
+        if pinned.precision is None:
+            return replace(self, precision="default").on(replace(pinned, precision="default"))
         if "events" in pinned.tables:
             return self
         left_out = {"events"}
@@ -150,6 +155,7 @@ def _flags(settings: Settings) -> dict[str, str]:
         "track": f"--track {settings.track}",
         "event_threshold": f"--event-threshold {settings.event_threshold:g}",
         "event_gap_s": f"--event-gap {settings.event_gap_s:g}",
+        "precision": f"{'' if settings.precision == 'bfloat16' else 'not '}--precision bfloat16",
     }
 
 

@@ -74,7 +74,9 @@ def clip_tagger(plan: Plan, model: ModelFiles) -> ClipTagger:
     from tagger.tagging import Tagger, pick_device, pick_precision
 
     device = pick_device()
-    precision = plan.precision or pick_precision(device)
+    precision = pick_precision(device, plan.precision)
+    if plan.precision not in (None, precision):
+        _log.warning("this processor is not faster in %s: %s instead", plan.precision, precision)
     return ClipTagger(Tagger(model, device, precision, plan.extractor_batch), plan.rows)
 
 

@@ -54,6 +54,7 @@ def output_settings(job: TagJob) -> Settings:
         event_threshold=job.event_threshold,
         event_gap_s=job.event_gap_s,
         track=job.track,
+        precision="bfloat16" if job.resources.precision == "bfloat16" else "default",
     )
 
 

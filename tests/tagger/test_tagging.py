@@ -18,7 +18,13 @@ from tagger.configs import AttentionConfig, VGGishConfig
 from tagger.errors import ClipError, CommandError, Reason
 from tagger.labels import Label
 from tagger.readout import Readout
-from tagger.tagging import EXTRACTOR_BATCH, HEAD_BATCH, Tagger
+from tagger.tagging import (
+    EXTRACTOR_BATCH,
+    HEAD_BATCH,
+    Tagger,
+    bfloat16_pays,
+    pick_precision,
+)
 
 LABELS = [Label("Rain", "/m/06mb1"), Label("Dog"), Label("Bell"), Label("Saw", "/m/01b82r")]
 EXTRACTOR = VGGishConfig((2, 3, 4, 5), 6, "none")
@@ -334,3 +340,12 @@ def test_every_level_and_bag_size_tags(build):
     for levels, n_segments in product([(1,), (2, 3)], [1, 6]):
         tagger = build(AttentionConfig(n_segments, levels, hidden=7))
         assert len(tagger.tag_waveform(noise(2), RATE).tags) == 3
+
+
+def test_cpus_compute_in_float32_unless_asked_and_able():
+    """So embeddings of an archive do not depend on which of them made them."""
+    assert pick_precision("cpu") == pick_precision("cpu", "float32") == "float32"
+    flags = {*Path("/proc/cpuinfo").read_text().split()}
+    able = bool({"avx512_bf16", "amx_bf16"} & flags)
+    assert pick_precision("cpu", "bfloat16") in ({"float32", "bfloat16"} if able else {"float32"})
+    assert able or not bfloat16_pays()
