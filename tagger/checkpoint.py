@@ -19,6 +19,7 @@ from safetensors.torch import save as save_safetensors
 from torch import nn
 
 from tagger.attention import MultiLevelAttention
+from tagger.calibration import Calibration
 from tagger.card import CARD_FILE, Card, ModelFiles, to_json
 from tagger.card_parts import ExtractorCard, MemberCard
 from tagger.configs import AttentionConfig, VGGishConfig
@@ -67,13 +68,14 @@ def save(
     heads: Sequence[tuple[str, MultiLevelAttention]],
     about: Mapping[str, Any],
     dtype: torch.dtype = torch.float32,
+    calibration: Calibration | None = None,
 ) -> Card:
     """Write a model: one safetensors file per network, then ``card.json``.
 
     Parameters
     ----------
     folder : made if need be; files of the same names are overwritten
-    name, labels, about : as on ``Card``
+    name, labels, about, calibration : as on ``Card``
     extractors : by name
     heads : per member the name of its extractor and its head; all of one labelling, the model's
     dtype : how weight matrices are stored; float16 halves the files (loading gives float32 either
@@ -102,6 +104,7 @@ def save(
         tuple(extractor_cards),
         tuple(member_cards),
         labelling=heads[0][1].labelling if heads else "one",
+        calibration=calibration,
         about=about,
     )
     text = json.dumps(to_json(card), indent=2, ensure_ascii=False)

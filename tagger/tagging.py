@@ -7,7 +7,8 @@
 
 Conventions: patches are (n, 96, 64) float32; the embeddings of a clip are (n_extractors, n, 128)
 float32, extractors in the order of the card; K is the number of classes; times are seconds in the
-original recording. Tags are the ``top_k`` best of at least ``threshold``, a score in [0, 1].
+original recording. Tags are the ``top_k`` best of at least ``threshold``, a score in [0, 1]; left
+out, it is that of each label on the card, or 0 where the card has none.
 """
 
 import io
@@ -23,10 +24,10 @@ from torch import Tensor
 from tagger import audio, ensemble, segments
 from tagger.arrays import FloatArray
 from tagger.attention import MultiLevelAttention
+from tagger.calibration import CARD
 from tagger.card import BUNDLED, Card, ModelFiles, read_model
 from tagger.checkpoint import build
 from tagger.configs import Precision, require_positive
-from tagger.labels import Labelling
 from tagger.logmel import stream_patches
 from tagger.prediction import probabilities
 from tagger.readout import Readout
@@ -140,7 +141,7 @@ class Tagger:
             list(self._explain(head, [clip[which] for clip in embeddings]))
             for head, which in zip(self.heads, self._extractor_of, strict=True)
         ]
-        return [_combine(clip, self.card.labelling) for clip in zip(*members, strict=True)]
+        return [_combine(clip, self.card) for clip in zip(*members, strict=True)]
 
     def _explain(
         self, head: MultiLevelAttention, clips: Sequence[FloatArray]
@@ -169,7 +170,7 @@ class Tagger:
         samples: npt.ArrayLike,
         sample_rate_hz: float,
         top_k: int = 3,
-        threshold: float = 0.0,
+        threshold: float | None = None,
     ) -> Result:
         """Tag an array of samples; the same as ``tag`` of a file that holds them.
 
@@ -190,7 +191,7 @@ class Tagger:
         self,
         source: bytes | str | Path | BinaryIO,
         top_k: int = 3,
-        threshold: float = 0.0,
+        threshold: float | None = None,
         track: int | None = None,
     ) -> Result:
         """Tag one recording: a path, its bytes, or a seekable binary file.
@@ -213,13 +214,13 @@ class Tagger:
         return self._result(blocks.signal, embeddings, top_k, threshold)
 
     def _result(
-        self, signal: audio.Signal, embeddings: FloatArray, top_k: int, threshold: float
+        self, signal: audio.Signal, embeddings: FloatArray, top_k: int, threshold: float | None
     ) -> Result:
         (prediction,) = self.predict([embeddings])
         times = segments.segment_times(
             embeddings.shape[1], signal.content_start_s, signal.content_end_s
         )
-        readout = Readout(self.card.labels, top_k, threshold)
+        readout = Readout.of(self.card, top_k, CARD if threshold is None else threshold)
         return Result(
             signal,
             readout.tags(prediction, times),
@@ -247,13 +248,14 @@ def _require_recording(source: object) -> None:
         )
 
 
-def _combine(members: Sequence[tuple[FloatArray, FloatArray]], labelling: Labelling) -> Prediction:
+def _combine(members: Sequence[tuple[FloatArray, FloatArray]], card: Card) -> Prediction:
     """The ensemble's prediction of one clip from each member's (bag probabilities, attention)."""
     clip_scores = np.stack([ensemble.clip_mean(bags) for bags, _ in members])
-    scores = ensemble.combined(clip_scores, labelling)
+    how = card.labelling, card.temperature
+    scores = ensemble.combined(clip_scores, *how)
     shapes = {weights.shape[2] for _, weights in members}
     bag_scores = (
-        ensemble.combined(np.stack([bags for bags, _ in members]), labelling)
+        ensemble.combined(np.stack([bags for bags, _ in members]), *how)
         if len(shapes) == 1
         else np.empty((0, len(scores)), np.float32)
     )

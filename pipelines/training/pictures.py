@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tagger.arrays import IndexArray
+from tagger.calibration import Reliability
 
 if TYPE_CHECKING:  # matplotlib takes half a second
     from matplotlib.figure import Figure
@@ -68,6 +69,40 @@ def confusion(counts: IndexArray, names: Sequence[str]) -> bytes:
         text = str(counts[row, column])
         axes.text(column, row, text, ha="center", va="center", fontsize=7, color=colour)
     figure.colorbar(image, label="share of the label's clips", shrink=0.6)
+    return _png(figure)
+
+
+def reliability(before: Reliability, after: Reliability) -> bytes:
+    """Reliability diagrams: how often decisions of each score are right, and how many there are.
+
+    Parameters
+    ----------
+    before, after : calibration
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.4, 4.2), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, title, found in zip(panels, ("before", "after"), (before, after), strict=True):
+        edges = np.linspace(0, 1, len(found.n) + 1)
+        heights, some = np.nan_to_num(found.share), found.n > 0
+        axes.stairs(heights, edges, fill=True, color="C0", alpha=0.5, label="share in the bin")
+        axes.plot(
+            found.score[some],
+            found.share[some],
+            "C3o",
+            ms=4,
+            clip_on=False,
+            label="at its mean score",
+        )
+        axes.plot([0, 1], [0, 1], "k--", lw=0.8, label="scores that mean what they say")
+        most = int(found.n.max())
+        numbers = 0.15 * found.n / most
+        axes.stairs(numbers, edges, fill=True, color="0.4", label=f"decisions, {most:,} at most")
+        axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="score")
+        axes.set_title(f"{title}: expected calibration error {found.error:.3f}", fontsize=10)
+        axes.legend(fontsize=8, loc="upper left")
+    panels[0].set_ylabel("share of decisions that are right")
     return _png(figure)
 
 

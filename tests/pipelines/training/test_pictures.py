@@ -6,6 +6,7 @@ import matplotlib.image
 import numpy as np
 
 from pipelines.training import pictures
+from tagger.calibration import Reliability
 
 
 def epochs(losses, validation):
@@ -38,6 +39,18 @@ def test_empty_panels_are_not_drawn():
     four = pixels(pictures.curves({name: [history] for name in "abcd"}))
     height, width, _ = four.shape
     assert (four[height // 2 :, width // 3 + 10 :] == 1.0).all()  # one panel below three
+
+
+def test_a_reliability_diagram_shows_shares_before_and_after():
+    """Bars of the share of right decisions: all right in the right panel, none in the left."""
+    n = np.full(15, 3)
+    scores = (np.arange(15) + 0.5) / 15
+    wrong, right = (Reliability(n, scores, np.full(15, share)) for share in (0.0, 1.0))
+    image = pixels(pictures.reliability(wrong, right))
+    bar = np.abs(image - (np.array(BLUE) + 1) / 2).max(-1) < 0.02  # half transparent
+    left, right_panel = np.split(bar[:, : bar.shape[1] // 2 * 2], 2, axis=1)
+    assert right_panel.sum() > 20 * max(1, left.sum())
+    assert has_colour(image, (0xD6 / 255, 0x27 / 255, 0x28 / 255))  # mean scores
 
 
 def test_a_confusion_matrix_grows_with_its_classes():
