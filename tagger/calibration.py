@@ -51,11 +51,11 @@ class Calibration:
 
     def __post_init__(self) -> None:
         if not COLDEST <= self.temperature <= 1 / COLDEST:
-            raise CommandError(f"no temperature of {COLDEST:g} to {1 / COLDEST:g}")
+            raise CommandError(f"its temperature is not from {COLDEST:g} to {1 / COLDEST:g}")
         if not all(value is None or 0 <= value <= 1 for value in self.thresholds):
-            raise CommandError("a threshold that is not from 0 to 1")
+            raise CommandError("it has a threshold that is not from 0 to 1")
         if self.precision is not None and not 0 < self.precision <= 1:
-            raise CommandError("a precision that is not above 0, and 1 at most")
+            raise CommandError("its precision is not above 0, and 1 at most")
 
     @property
     def aim(self) -> str:

@@ -71,7 +71,7 @@ def _questions() -> Iterator[tuple[str, str]]:
         "Tags of each recording:",
         """SELECT regexp_extract(c.uri, '[^/]*$') AS recording, round(duration_s, 1) AS seconds,
        string_agg(tag || ' ' || round(score, 2), ', ' ORDER BY rank) AS tags, damage
-FROM current_clips c JOIN current_tags USING (clip_id) GROUP BY ALL ORDER BY 1""",
+FROM current_clips c LEFT JOIN current_tags USING (clip_id) GROUP BY ALL ORDER BY 1""",
     )
     yield (
         "What could not be tagged, and why:",

@@ -6,7 +6,7 @@ from typing import Any
 from pipelines.storage.models import read_tagging_model
 from pipelines.tagging.job import TagJob
 from pipelines.tagging.selection import input_access, listed
-from pipelines.tagging.staged_rows import RowSettings
+from pipelines.tagging.staged_rows import RowSettings, require_thresholds
 
 
 def tagged_rows(job: TagJob) -> Iterator[dict[str, Any]]:
@@ -22,6 +22,7 @@ def tagged_rows(job: TagJob) -> Iterator[dict[str, Any]]:
     AccessDenied, StoreUnavailable : a store gave out
     """
     model = read_tagging_model(job.model, job.store_patience_s)
+    require_thresholds(job, model.card)
     found = listed(job)
     clips = found.extras.restored(found.clips.slice(0, job.limit))
     from pipelines.tagging.stages import ClipTagger, Preprocessor

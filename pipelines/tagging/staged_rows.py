@@ -66,17 +66,22 @@ def output_settings(job: TagJob, card: Card) -> Settings:
 
     Raises
     ------
-    OptionError : it asks for the thresholds of a card that has none
+    OptionError : as ``require_thresholds``
     """
+    require_thresholds(job, card)
     asked = asked_settings(job)
     if card.calibration:
         return asked
+    return replace(asked, **{name: THRESHOLDS[name] for name in left_out(job)})
+
+
+def require_thresholds(job: TagJob, card: Card) -> None:
+    """OptionError where a job asks for the thresholds of a card that has none."""
     for name in THRESHOLDS:
-        if getattr(job, name) == CARD:
+        if getattr(job, name) == CARD and not card.calibration:
             raise OptionError(
                 name, f"cannot be card: that of {card.name} has no thresholds; give a number"
             )
-    return replace(asked, **{name: THRESHOLDS[name] for name in left_out(job)})
 
 
 def asked_settings(job: TagJob) -> Settings:

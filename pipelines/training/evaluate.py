@@ -22,7 +22,7 @@ from pipelines.training.scores import Scored, score
 from pipelines.training.specs import CLASSIFIER
 from pipelines.training.step_records import StepRecord, recorded
 from pipelines.training.workfolder import extractors, heads
-from pipelines.training.workfolder.networks import read_history
+from pipelines.training.workfolder.networks import read_record
 from pipelines.training.workfolder.patches import Prepared, open_prepared
 from pipelines.training.workfolder.shards import write_table
 from tagger.dataset import Dataset
@@ -95,7 +95,7 @@ def _report(
         (METRICS, json.dumps(figures, indent=2, allow_nan=False).encode()),
         (REPORT, text.encode()),
         (MISTAKES, worst.to_csv(index=False).encode()),
-        ("curves.png", pictures.curves(_histories(store, job.members))),
+        ("curves.png", pictures.curves(_trained(store, job.members))),
     ):
         store.write(f"{_folder(job)}/{file}", data)
     if dataset.labelling == "one":
@@ -119,13 +119,20 @@ def _folder(job: EvaluateJob) -> str:
     return f"evaluations/{job.name}"
 
 
-def _histories(store: Store, members: Iterable[tuple[str, str]]) -> dict[str, list[Any]]:
-    """The epochs of the networks that the members are made of, extractors and heads apart."""
+def _trained(store: Store, members: Iterable[tuple[str, str]]) -> dict[str, list[Any]]:
+    """Records of the networks that the members are made of, extractors and heads apart.
+
+    Those that were taken over as they were have no epochs, and are left out.
+    """
     folders = {
         "extractors": dict.fromkeys(extractors.folder(name) for _, name in members),
         "heads": dict.fromkeys(
             heads.folder(head, name) for head, name in members if head != CLASSIFIER
         ),
     }
-    found = {kind: [read_history(store, path) for path in some] for kind, some in folders.items()}
-    return {kind: histories for kind, histories in found.items() if histories}
+    found = {kind: [read_record(store, path) for path in some] for kind, some in folders.items()}
+    trained = {
+        kind: [record for record in records if record and record["history"]]
+        for kind, records in found.items()
+    }
+    return {kind: records for kind, records in trained.items() if records}

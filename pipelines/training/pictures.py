@@ -10,41 +10,55 @@ from tagger.arrays import IndexArray
 from tagger.calibration import Reliability
 
 if TYPE_CHECKING:  # matplotlib takes half a second
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-History = Sequence[Mapping[str, Any]]
-"""The epochs of one network, as ``EpochMetrics`` are stored."""
+Record = Mapping[str, Any]
+"""Of a trained network, as the work folder holds it."""
 
 
-def curves(trained: Mapping[str, Sequence[History]]) -> bytes:
-    """Loss against epoch, a panel for each kind of network, a pair of lines for each network.
+def curves(trained: Mapping[str, Sequence[Record]]) -> bytes:
+    """Loss against steps, a panel for each kind of network, a pair of lines for each network.
+
+    A dot is the validation loss of the weights that were kept.
 
     Parameters
     ----------
-    trained : the histories of the networks of a kind, by its title
+    trained : the networks of a kind, by its title, each with one epoch at least; against epochs
+        where one of a kind does not tell its steps, as in earlier versions
     """
     from matplotlib.figure import Figure
 
-    n_columns = min(3, len(trained))
-    n_rows = -(-len(trained) // n_columns)
+    n_columns = max(1, min(3, len(trained)))
+    n_rows = max(1, -(-len(trained) // n_columns))
     figure = Figure(figsize=(4.2 * n_columns, 2.8 * n_rows), layout="constrained")
     panels = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
-    for axes, (title, histories) in zip(panels, trained.items(), strict=False):
-        for number, history in enumerate(histories):
-            epochs = [epoch["epoch"] for epoch in history]
-            for part, colour in (("train", "C0"), ("validation", "C1")):
-                losses = [epoch[f"{part}_loss"] for epoch in history]
-                if None not in losses:
-                    label = {"train": "training", "validation": "validation"}[part]
-                    axes.plot(epochs, losses, colour, lw=0.8, label=None if number else label)
+    for axes, (title, records) in zip(panels, trained.items(), strict=False):
+        by_steps = all("n_steps" in record for record in records)
+        for number, record in enumerate(records):
+            _draw(axes, record, by_steps, labelled=number == 0)
         axes.set_title(title, fontsize=8)
-        axes.set_xlabel("epoch", fontsize=7)
+        axes.set_xlabel("step" if by_steps else "epoch", fontsize=7)
         axes.set_ylabel("loss", fontsize=7)
         axes.tick_params(labelsize=6)
         axes.legend(fontsize=6)
     for axes in panels[len(trained) :]:
         axes.remove()
     return _png(figure)
+
+
+def _draw(axes: "Axes", record: Record, by_steps: bool, labelled: bool) -> None:
+    """The curves of one network."""
+    history, best = record["history"], record["best_epoch"]
+    unit = record["n_steps"] / len(history) if by_steps else 1
+    steps = [epoch["epoch"] * unit for epoch in history]
+    for part, colour in (("train", "C0"), ("validation", "C1")):
+        losses = [epoch[f"{part}_loss"] for epoch in history]
+        if None not in losses:
+            label = {"train": "training", "validation": "validation"}[part]
+            axes.plot(steps, losses, colour, lw=0.8, label=label if labelled else None)
+    if (kept := history[best - 1]["validation_loss"]) is not None:
+        axes.plot(steps[best - 1], kept, "k.", ms=2.5, label="kept" if labelled else None)
 
 
 def confusion(counts: IndexArray, names: Sequence[str]) -> bytes:

@@ -154,7 +154,7 @@ def test_a_calibrated_card_reads_as_it_was_written(folder):
     ("calibration", "what"),
     [
         ({"temperature": 1.0, "thresholds": [0.5]}, "not as many thresholds as labels"),
-        ({"temperature": 0, "thresholds": [0.5, 0.5]}, "no temperature of 0.1 to 10"),
+        ({"temperature": 0, "thresholds": [0.5, 0.5]}, "its temperature is not from 0.1 to 10"),
         ({"temperature": 1.0, "thresholds": [0.5, 7]}, "a threshold that is not from 0 to 1"),
         ({"temperature": 1.0}, "not a model card"),
         ({"temperature": 1.0, "thresholds": [0.5, "x"]}, "not a model card"),

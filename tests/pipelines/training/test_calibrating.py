@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import expit
 
 from pipelines.cli.exit_codes import Exit
 from pipelines.cli.main import main
@@ -15,6 +16,7 @@ from pipelines.training.calibrating import HeldOut, calibrate, held_out, measure
 from pipelines.training.jobs import EvaluateJob, PublishJob
 from pipelines.training.scores import Scored, score, score_validation
 from pipelines.training.splits import parts
+from tagger import label_texts
 from tagger.calibration import fit_temperature, reliability
 from tagger.dataset import Dataset
 from tagger.ensemble import at_temperature
@@ -197,3 +199,27 @@ def test_a_test_whose_clips_are_all_there_is_gives_no_figures():
     dataset = a_dataset(20)
     scored = two_tests(dataset)[:1]
     assert measured(held_of(dataset, scored), dataset, scored, None) is None
+
+
+def test_label_sets_are_calibrated_label_by_label():
+    """Scores whose log odds are three times too large, of clips with none, one or two labels."""
+    rng = np.random.default_rng(3)
+    odds = rng.normal(0, 1.5, (2000, 2))
+    sets = rng.random(odds.shape) < expit(odds)
+    texts = [
+        label_texts.to_text([name for name, has in zip("ab", row, strict=True) if has])
+        for row in sets
+    ]
+    clips = pd.DataFrame({"name": [f"{i}.wav" for i in range(2000)], "label": texts})
+    dataset = Dataset("csv", LabelSet.of("ab"), clips, labelling="several")
+    scores = expit(3 * odds).astype(np.float32)
+    scored = [
+        Scored(f"fold-{i}", (("h", "x"),), part, scores[None, part], "several")
+        for i, part in enumerate(np.split(np.arange(2000), 2), 1)
+    ]
+    held = HeldOut(np.arange(2000), scores, dataset.label_sets(), "clips")
+    assert held.calibration("several", None).temperature == pytest.approx(3, rel=0.1)
+    found = measured(held, dataset, scored, None)
+    assert found.figures["ece_before"] > 0.1 > 0.03 > found.figures["ece_after"]
+    assert found.before.n.sum() == 4000  # every label of every clip
+    assert measured(held, dataset, scored, 0.9).figures["precision"] == pytest.approx(0.9, abs=0.03)
