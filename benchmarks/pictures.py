@@ -29,6 +29,7 @@ WIDTH: Final = 1100
 RATE_HZ: Final = 44_100
 MINUTE: Final = ("rain", "rooster", "rain", "barking dog", "helicopter", "crying baby")
 N_COLOURS: Final = 64  # of a picture, which is small then
+DRAWN: Final = "all => Promise.all(all.map(one => { one.loading = 'eager'; return one.decode(); }))"
 
 
 def main() -> None:
@@ -60,8 +61,7 @@ def _take(browser: Browser, page: Path, first: str, height: int, to: Path) -> No
     with visit(browser, WIDTH, height) as seen:
         seen.page.goto(page.as_uri())
         seen.page.locator(first).first.evaluate("one => one.scrollIntoView()")
-        pictures = seen.page.locator("img")
-        pictures.evaluate_all("all => Promise.all(all.map(one => one.decode()))")
+        seen.page.locator("img").evaluate_all(DRAWN)
         shot = Image.open(io.BytesIO(seen.page.screenshot()))
         assert not seen.errors, seen.errors
     shot.convert("RGB").quantize(N_COLOURS).save(to, optimize=True)

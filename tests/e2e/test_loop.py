@@ -33,10 +33,10 @@ def correct(visit, page: Path) -> list[dict[str, str]]:
     opened = visit.page
     opened.goto(page.as_uri())
     cards = opened.locator("article[data-clip-id]")
-    clips = cards.evaluate_all("all => all.map(one => [one.dataset.clipId, one.innerText])")
-    for clip_id, text in dict(clips).items():
+    named = "all => all.map(one => [one.dataset.clipId, one.querySelector('h5').textContent])"
+    for clip_id, name in dict(cards.evaluate_all(named)).items():
         card = opened.locator(f'[data-clip-id="{clip_id}"]').first
-        label = next((CORRECTED[name] for name in CORRECTED if name in text), None)
+        label = CORRECTED.get(name)
         if label is None:
             card.locator("[data-answer=right]").click()
             continue
