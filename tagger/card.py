@@ -8,14 +8,16 @@ module needs no torch.
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, TypeVar, get_args
 
 import fsspec
 
-from tagger.card_parts import ExtractorCard, MemberCard, check_name
+from tagger.arrays import DoubleArray
+from tagger.calibration import Calibration
+from tagger.card_parts import ExtractorCard, MemberCard, NoveltyCard, check_name
 from tagger.errors import CommandError
 from tagger.labels import Label, Labelling, LabelSet
 from tagger.logmel import FRONT_END
@@ -43,6 +45,8 @@ class Card:
     extractors, members : in the order in which results are given
     front_end : the constants of ``tagger.logmel`` that the model was trained with
     labelling : whether its scores are those of one label a clip, or of several
+    calibration : what makes its scores mean what they say, and from which on they are tags
+    novelty : what tells that a clip is unlike all it was trained on; None: it cannot tell
     about : how it was made and how well it does: training data, split, metrics, versions
 
     Raises
@@ -56,15 +60,12 @@ class Card:
     members: tuple[MemberCard, ...]
     front_end: Mapping[str, Any] = field(default_factory=lambda: dict(FRONT_END))
     labelling: Labelling = "one"
+    calibration: Calibration | None = None
+    novelty: NoveltyCard | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not all(isinstance(label.name, str) for label in self.labels):
-            raise TypeError("a label that is not text")
-        if not all(isinstance(label.mid or "", str) for label in self.labels):
-            raise TypeError("an identifier of a label that is not text")
-        if self.labels or self.members:
-            LabelSet(self.labels)
+        self._check_labels()
         check_name(self.name)
         if self.labelling not in get_args(Labelling):
             raise CommandError(f"this tagger knows no labelling {self.labelling!r}")
@@ -76,6 +77,31 @@ class Card:
         needed = {part.extractor for part in self.members}
         if not extractors or not needed <= set(extractors) or bool(self.labels) != bool(needed):
             raise CommandError("its members do not name its extractors")
+
+    def _check_labels(self) -> None:
+        if not all(isinstance(label.name, str) for label in self.labels):
+            raise TypeError("a label that is not text")
+        if not all(isinstance(label.mid or "", str) for label in self.labels):
+            raise TypeError("an identifier of a label that is not text")
+        if self.labels or self.members:
+            LabelSet(self.labels)
+        if self.calibration and len(self.calibration.thresholds) != len(self.labels):
+            raise CommandError("it has not as many thresholds as labels")
+
+    @property
+    def temperature(self) -> float:
+        """What divides the logits of its scores; 1 where it is not calibrated."""
+        return self.calibration.temperature if self.calibration else 1.0
+
+    def least_scores(self, otherwise: float) -> float | DoubleArray:
+        """The least score of a tag, per label (K,); a model without thresholds has none."""
+        return self.calibration.least_scores if self.calibration else otherwise
+
+    def none_of_these(self, novelty: float | None) -> bool | None:
+        """Whether a clip is too strange for the labels, where its novelty is known."""
+        if self.novelty is None or novelty is None:
+            return None
+        return novelty > self.novelty.limit
 
     def require_members(self) -> None:
         """Refuse a model that cannot tag.
@@ -91,9 +117,10 @@ class Card:
             )
 
     @property
-    def parts(self) -> "tuple[ExtractorCard | MemberCard, ...]":
+    def parts(self) -> "tuple[ExtractorCard | MemberCard | NoveltyCard, ...]":
         """Everything that has weights."""
-        return (*self.extractors, *self.members)
+        novelty = (self.novelty,) if self.novelty else ()
+        return (*self.extractors, *self.members, *novelty)
 
     @cached_property
     def model_id(self) -> str:
@@ -111,14 +138,18 @@ class ModelFiles:
     weights: Mapping[str, bytes]
 
 
-OF_FORMAT_2: Final = {"labelling": "one"}
+OF_FORMAT_2: Final = {"labelling": "one", "calibration": None, "novelty": None}
 """What cards of format 1 lack, with what they say so. A card of format 2 has at least one that says
 otherwise, and no other; so a model of format 1 keeps its ``model_id``."""
 
 
 def to_json(card: Card) -> dict[str, Any]:
     """The content of ``card.json``."""
-    added = {name: getattr(card, name) for name in OF_FORMAT_2}
+    added = {
+        "labelling": card.labelling,
+        "calibration": card.calibration and asdict(card.calibration),
+        "novelty": card.novelty and asdict(card.novelty),
+    }
     added = {name: value for name, value in added.items() if value != OF_FORMAT_2[name]}
     return {
         "format": CARD_FORMAT if added else 1,
@@ -204,15 +235,30 @@ def _parse(data: bytes, url: str) -> Card:
         raise CommandError(f"model {url}: {CARD_FILE} is not a model card ({error!r})") from error
 
 
-def _card(*, labels: Any, extractors: Any, members: Any, about: Any, **rest: Any) -> Card:
+def _card(
+    *,
+    labels: Any,
+    extractors: Any,
+    members: Any,
+    about: Any,
+    calibration: Any = None,
+    novelty: Any = None,
+    **rest: Any,
+) -> Card:
     """The card that a JSON object describes; raises whatever happens where it describes none."""
     return Card(
         labels=tuple(Label(**label) for label in labels),
         extractors=tuple(_part(ExtractorCard, **part) for part in extractors),
         members=tuple(_part(MemberCard, **part) for part in members),
+        calibration=None if calibration is None else _calibration(**calibration),
+        novelty=None if novelty is None else NoveltyCard(**novelty),
         about=dict(about),
         **rest,
     )
+
+
+def _calibration(*, thresholds: Any, **rest: Any) -> Calibration:
+    return Calibration(thresholds=tuple(thresholds), **rest)
 
 
 def _part(of: Callable[..., _Part], /, *, config: Any, **rest: Any) -> _Part:

@@ -5,11 +5,16 @@ each other belong to one event, also across a short gap.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from tagger.arrays import DoubleArray, FloatArray
+
+EVENT_THRESHOLD: Final = 0.5
+"""Least score of a bag in which a tag is heard, with models that have no thresholds."""
+
+EVENT_GAP_S: Final = 6.0
 
 
 class Stretch(NamedTuple):
@@ -33,7 +38,7 @@ def stretches(
     bag_scores: FloatArray,
     start_s: DoubleArray,
     end_s: DoubleArray,
-    threshold: float,
+    threshold: float | DoubleArray,
     gap_s: float,
 ) -> Iterator[Stretch]:
     """The events of a recording, label by label, in order of time.
@@ -42,7 +47,7 @@ def stretches(
     ----------
     bag_scores : (n_bags, K)
     start_s, end_s : (n_bags,) seconds, where each bag lies; both ascending
-    threshold : least score of a bag that is heard
+    threshold : least score of a bag that is heard; one for all labels, or (K,)
     gap_s : longest silence of a tag, in seconds, within one event
     """
     labels, bags = np.nonzero((bag_scores >= threshold).T)
@@ -57,7 +62,10 @@ def stretches(
 
 
 def heard_s(
-    bag_scores: FloatArray, start_s: DoubleArray, end_s: DoubleArray, threshold: float
+    bag_scores: FloatArray,
+    start_s: DoubleArray,
+    end_s: DoubleArray,
+    threshold: float | DoubleArray,
 ) -> DoubleArray:
     """Seconds in which each tag was heard, (K,) float64: the bags that reach the threshold."""
     heard = bag_scores >= threshold

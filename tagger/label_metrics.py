@@ -10,17 +10,11 @@ import math
 from statistics import NormalDist
 
 import numpy as np
-import numpy.typing as npt
 
-from tagger.arrays import DoubleArray, IndexArray, RealArray
+from tagger.arrays import BoolArray, DoubleArray, IndexArray, RealArray
 
-Truth = npt.NDArray[np.bool_]
+Truth = BoolArray
 """(n_clips, n_labels): whether a clip has a label."""
-
-
-def one_hot(classes: IndexArray, n_labels: int) -> Truth:
-    """The truth (n_clips, n_labels) of clips with one label each, from its numbers (n_clips,)."""
-    return np.equal(classes[:, None], np.arange(n_labels), dtype=np.bool_)
 
 
 def label_average_precision(scores: RealArray, truth: Truth) -> DoubleArray:

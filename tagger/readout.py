@@ -5,14 +5,19 @@ Conventions: K is the number of classes; times are seconds in the original recor
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final, Self
 
 import numpy as np
 
 from tagger import ensemble, segments
 from tagger.arrays import DoubleArray
-from tagger.events import heard_s, stretches
+from tagger.calibration import CARD, Threshold
+from tagger.card import Card
+from tagger.events import EVENT_GAP_S, EVENT_THRESHOLD, heard_s, stretches
 from tagger.labels import Label
 from tagger.results import Event, Moment, Prediction, Tag
+
+THRESHOLD: Final = 0.0  # least score of a tag, with models that have no thresholds
 
 Times = tuple[DoubleArray, DoubleArray]
 """Start and end of each segment, (n_segments,) seconds each."""
@@ -29,17 +34,35 @@ class Readout:
     ----------
     labels : of the model, in the order of the class numbers
     top_k : tags of a clip, or of a bag, at most
-    threshold : least score, in [0, 1], of a tag
-    event_threshold : least score of a bag in which a tag is heard
+    threshold : least score, in [0, 1], of a tag; one for all labels, or (K,)
+    event_threshold : least score of a bag in which a tag is heard; likewise
     event_gap_s : longest gap within one event; by default a bag of six segments (5.76 s) without
         the tag ends none
     """
 
     labels: Sequence[Label]
     top_k: int = 3
-    threshold: float = 0.0
-    event_threshold: float = 0.5
-    event_gap_s: float = 6.0
+    threshold: float | DoubleArray = THRESHOLD
+    event_threshold: float | DoubleArray = EVENT_THRESHOLD
+    event_gap_s: float = EVENT_GAP_S
+
+    @classmethod
+    def of(
+        cls,
+        card: Card,
+        top_k: int = 3,
+        threshold: Threshold = CARD,
+        event_threshold: Threshold = CARD,
+        event_gap_s: float = EVENT_GAP_S,
+    ) -> Self:
+        """For the scores of a model; one without thresholds has the defaults of the fields."""
+        return cls(
+            card.labels,
+            top_k,
+            card.least_scores(THRESHOLD) if threshold == CARD else threshold,
+            card.least_scores(EVENT_THRESHOLD) if event_threshold == CARD else event_threshold,
+            event_gap_s,
+        )
 
     def tags(self, prediction: Prediction, times: Times) -> tuple[Tag, ...]:
         """The best tags of a clip, best first."""

@@ -7,12 +7,12 @@
 
 Conventions: patches are (n, 96, 64) float32; the embeddings of a clip are (n_extractors, n, 128)
 float32, extractors in the order of the card; K is the number of classes; times are seconds in the
-original recording. Tags are the ``top_k`` best of at least ``threshold``, a score in [0, 1].
+original recording. Tags are the ``top_k`` best of at least ``threshold``, a score in [0, 1]; left
+out, it is that of each label on the card, or 0 where the card has none.
 """
 
 import io
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -24,77 +24,23 @@ from torch import Tensor
 from tagger import audio, ensemble, segments
 from tagger.arrays import FloatArray
 from tagger.attention import MultiLevelAttention
+from tagger.calibration import CARD
 from tagger.card import BUNDLED, Card, ModelFiles, read_model
 from tagger.checkpoint import build
-from tagger.configs import Precision, VGGishConfig, require_positive
-from tagger.labels import Labelling
+from tagger.configs import Precision, require_positive
+from tagger.devices import for_inference
 from tagger.logmel import stream_patches
+from tagger.novelty import Heard, joined, texture
 from tagger.prediction import probabilities
 from tagger.readout import Readout
 from tagger.results import Prediction, Result
 from tagger.samples import recording_of
 from tagger.schema import EMBEDDING_SIZE
-from tagger.vggish import VGGish
-from tagger.winograd import FastVGGish
 
 EXTRACTOR_BATCH: Final = {"cpu": 128, "cuda": 512}
 """Patches that pass through an extractor together. Measured for CPUs. For GPUs a guess that fills
 them and fits the smallest: ``benchmarks.gpu`` measures it on yours."""
 HEAD_BATCH: Final = 1024  # bags that pass through a head together
-
-_SMALL: Final = VGGishConfig((16, 32, 64, 128), 256)  # for a measurement
-_DTYPES: Final = (torch.float32, torch.bfloat16)
-
-
-def pick_device() -> str:
-    """``cuda`` where this process sees a GPU, else ``cpu``."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def pick_precision(device: str, asked: Precision | None = None) -> Precision:
-    """The arithmetic of extractors on a device.
-
-    Parameters
-    ----------
-    asked : None: ``bfloat16`` on GPUs that compute in it, else ``float32``, so that an archive's
-        embeddings do not depend on which CPU made them. On a CPU ``bfloat16`` becomes ``float32``
-        where that is as fast.
-    """
-    if device == "cuda":
-        return asked or ("bfloat16" if torch.cuda.is_bf16_supported() else "float32")
-    return "bfloat16" if asked == "bfloat16" and bfloat16_pays() else "float32"
-
-
-def bfloat16_pays() -> bool:
-    """Whether this CPU multiplies in bfloat16, and a measurement finds it faster."""
-    if not (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
-        return False
-    network, patches = VGGish(_SMALL), torch.zeros(8, 96, 64)
-    seconds = [_seconds(FastVGGish(network, dtype), patches) for dtype in _DTYPES]
-    return seconds[0] > seconds[1]
-
-
-def _seconds(network: FastVGGish, patches: Tensor) -> float:
-    """CPU time of the faster of two calls, after one to begin with."""
-    times = [time.process_time()]
-    for _ in range(3):
-        network(patches)
-        times.append(time.process_time())
-    return float(min(np.diff(times)[1:]))
-
-
-def for_inference(
-    network: VGGish, device: torch.device, dtype: torch.dtype
-) -> Callable[[Tensor], Tensor]:
-    """The fastest function from patches (n, 96, 64) to an extractor's embeddings (n, 128).
-
-    Both of ``dtype`` on ``device``. On a CPU it is ``FastVGGish``; ``benchmarks/embedding.py``
-    holds what else was tried.
-    """
-    if device.type == "cpu":
-        return FastVGGish(network, dtype)
-    network = network.to(device, dtype)
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 class Tagger:
@@ -110,6 +56,7 @@ class Tagger:
     Attributes
     ----------
     card : the model's card
+    novelty : what it needs to tell strange clips; None: it cannot tell
 
     Raises
     ------
@@ -125,6 +72,7 @@ class Tagger:
     ) -> None:
         networks = build(files)
         self.card: Card = files.card
+        self.novelty = networks.novelty
         self.device = torch.device(device)
         self.batch = batch or EXTRACTOR_BATCH[self.device.type]
         self.precision = precision
@@ -162,6 +110,18 @@ class Tagger:
                 result[part] = network(batch).float().cpu().numpy()
         return out
 
+    def hear(self, patches: FloatArray) -> Heard:
+        """What there is to know of patches (n, 96, 64)."""
+        nothing = np.empty((len(patches), 0), np.float32)
+        return Heard(self.embed(patches), texture(patches) if self.novelty else nothing)
+
+    def novelty_of(self, clip: Heard, prediction: Prediction) -> float | None:
+        """How unlike a clip is to all that the model was trained on; None: it cannot tell."""
+        if self.novelty is None:
+            return None
+        by_bag = prediction.bag_scores
+        return self.novelty.of(clip, by_bag if len(by_bag) else prediction.scores[None])
+
     @torch.inference_mode()
     def predict(self, embeddings: Sequence[FloatArray]) -> list[Prediction]:
         """A prediction per clip, from each clip's embeddings (n_extractors, n_segments, 128)."""
@@ -171,7 +131,7 @@ class Tagger:
             list(self._explain(head, [clip[which] for clip in embeddings]))
             for head, which in zip(self.heads, self._extractor_of, strict=True)
         ]
-        return [_combine(clip, self.card.labelling) for clip in zip(*members, strict=True)]
+        return [_combine(clip, self.card) for clip in zip(*members, strict=True)]
 
     def _explain(
         self, head: MultiLevelAttention, clips: Sequence[FloatArray]
@@ -200,7 +160,7 @@ class Tagger:
         samples: npt.ArrayLike,
         sample_rate_hz: float,
         top_k: int = 3,
-        threshold: float = 0.0,
+        threshold: float | None = None,
     ) -> Result:
         """Tag an array of samples; the same as ``tag`` of a file that holds them.
 
@@ -221,7 +181,7 @@ class Tagger:
         self,
         source: bytes | str | Path | BinaryIO,
         top_k: int = 3,
-        threshold: float = 0.0,
+        threshold: float | None = None,
         track: int | None = None,
     ) -> Result:
         """Tag one recording: a path, its bytes, or a seekable binary file.
@@ -240,17 +200,19 @@ class Tagger:
         if track is not None:
             require_positive("track", track)
         _, blocks = audio.load(source, track=track)
-        embeddings = np.concatenate([self.embed(part) for part in stream_patches(blocks)], axis=1)
-        return self._result(blocks.signal, embeddings, top_k, threshold)
+        heard = joined([self.hear(part) for part in stream_patches(blocks)])
+        return self._result(blocks.signal, heard, top_k, threshold)
 
     def _result(
-        self, signal: audio.Signal, embeddings: FloatArray, top_k: int, threshold: float
+        self, signal: audio.Signal, heard: Heard, top_k: int, threshold: float | None
     ) -> Result:
+        embeddings = heard.embeddings
         (prediction,) = self.predict([embeddings])
+        novelty = self.novelty_of(heard, prediction)
         times = segments.segment_times(
             embeddings.shape[1], signal.content_start_s, signal.content_end_s
         )
-        readout = Readout(self.card.labels, top_k, threshold)
+        readout = Readout.of(self.card, top_k, CARD if threshold is None else threshold)
         return Result(
             signal,
             readout.tags(prediction, times),
@@ -259,6 +221,8 @@ class Tagger:
             readout.timeline(prediction, times),
             readout.events(prediction, times),
             prediction,
+            novelty,
+            self.card.none_of_these(novelty),
         )
 
 
@@ -278,13 +242,14 @@ def _require_recording(source: object) -> None:
         )
 
 
-def _combine(members: Sequence[tuple[FloatArray, FloatArray]], labelling: Labelling) -> Prediction:
+def _combine(members: Sequence[tuple[FloatArray, FloatArray]], card: Card) -> Prediction:
     """The ensemble's prediction of one clip from each member's (bag probabilities, attention)."""
     clip_scores = np.stack([ensemble.clip_mean(bags) for bags, _ in members])
-    scores = ensemble.combined(clip_scores, labelling)
+    how = card.labelling, card.temperature
+    scores = ensemble.combined(clip_scores, *how)
     shapes = {weights.shape[2] for _, weights in members}
     bag_scores = (
-        ensemble.combined(np.stack([bags for bags, _ in members]), labelling)
+        ensemble.combined(np.stack([bags for bags, _ in members]), *how)
         if len(shapes) == 1
         else np.empty((0, len(scores)), np.float32)
     )

@@ -67,6 +67,8 @@ TORCH_RING = {
     "baselines",
     "checkpoint",
     "convert",
+    "devices",
+    "feed",
     "optimisation",
     "prediction",
     "tagging",

@@ -33,6 +33,7 @@ from tagger.errors import OptionError
 UNITS: Final = {"s": "SECONDS", "mb": "MIB", "hours": "HOURS"}
 """Last words of names, and what stands for a value in that unit."""
 
+_UNIONS: Final = (Union, UnionType)
 _VALUES: Final = {int: ("N", "a whole number"), float: ("X", "a number"), str: ("", "a value")}
 
 
@@ -43,7 +44,7 @@ class Option:
     Attributes
     ----------
     name : of the field
-    type : of a value; int, float, str, bool, Literal, or tuple
+    type : of a value; int, float, str, bool, Literal, tuple, or a number or Literal
     default : ``MISSING`` where the option is required
     help : one paragraph
     group : the docstring of the dataclass field that brings it; "" without one
@@ -85,7 +86,8 @@ class Option:
         last = self.name.rpartition("_")[2]
         if self.choices:
             return f"{{{','.join(self.choices)}}}"
-        return UNITS.get(last) or _VALUES[self._item][0] or last.upper()
+        value = UNITS.get(last) or _VALUES[self._item][0] or last.upper()
+        return f"{{{','.join((value, *self.words))}}}" if self.words else value
 
     @property
     def values(self) -> str:
@@ -106,7 +108,7 @@ class Option:
             return f"one of {', '.join(self.choices)}"
         one = _VALUES[self._item][1]
         if not self.is_tuple:
-            return one
+            return " or ".join([one, *self.words])
         many = f"{one.partition(' ')[2]}s"
         return f"{self.n_values} {many}" if self.n_values else f"{many}, one or more"
 
@@ -137,11 +139,18 @@ class Option:
         return get_args(self.type) if get_origin(self.type) is Literal else ()
 
     @property
+    def words(self) -> tuple[str, ...]:
+        """What it takes beside a number."""
+        if get_origin(self.type) not in _UNIONS:
+            return ()
+        return tuple(word for kind in get_args(self.type) for word in get_args(kind))
+
+    @property
     def _item(self) -> Any:
-        """Type of one value, as it is typed."""
+        """Type of one value, as it is typed; of a number or words that of the number."""
         if "parse" in self.metadata:
             return str
-        return get_args(self.type)[0] if self.is_tuple else self.type
+        return get_args(self.type)[0] if self.is_tuple or self.words else self.type
 
 
 def options_of(cls: type, defaults: Mapping[str, Any] | None = None) -> list[Option]:
@@ -227,10 +236,9 @@ def _default(field: Field[Any]) -> Any:
 
 def _without_none(hint: Any) -> Any:
     """``T`` of ``T | None``."""
-    if get_origin(hint) not in (Union, UnionType):
+    if get_origin(hint) not in _UNIONS:
         return hint
-    kinds = [kind for kind in get_args(hint) if kind is not NoneType]
-    return kinds[0] if len(kinds) == 1 else hint
+    return Union[tuple(kind for kind in get_args(hint) if kind is not NoneType)]  # noqa: UP007
 
 
 @cache

@@ -3,7 +3,7 @@
 import json
 from contextlib import suppress
 from dataclasses import asdict
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,6 +15,7 @@ from pipelines.output.run_records import read_record
 from pipelines.output.settings import Settings, read_settings
 from pipelines.storage.store import Store
 from tagger import schema
+from tagger.calibration import CARD, Threshold
 from tagger.logmel import FRONT_END
 
 _RANK: Final = pa.schema([("rank", pa.int32())])
@@ -55,16 +56,20 @@ def _of_records(store: Store) -> tuple[Settings, str] | None:
                     or (table == "timeline" and "event_threshold" in told)
                 ),
                 top_k=int(told["top_k"]),
-                threshold=float(told["threshold"]),
+                threshold=_threshold(told["threshold"]),
                 embedding_dtype=told["embedding_dtype"],
                 front_end=json.dumps(FRONT_END),
                 least_bags=1 if told["timeline"] or "event_threshold" not in told else 2,
                 track=str(told.get("track", Settings.track)),
-                event_threshold=float(told.get("event_threshold", Settings.event_threshold)),
+                event_threshold=_threshold(told.get("event_threshold", Settings.event_threshold)),
                 event_gap_s=float(told.get("event_gap_s", Settings.event_gap_s)),
             )
             return settings, f"from {path}"
     return None
+
+
+def _threshold(told: Any) -> Threshold:
+    return CARD if told == CARD else float(told)
 
 
 def _of_tables(store: Store) -> tuple[Settings, str]:

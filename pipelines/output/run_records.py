@@ -30,6 +30,7 @@ class RunRecord:
 
     Attributes
     ----------
+    labelling : whether the model gives scores of one label a clip, or of several
     skipped : entries of the inputs that were passed over, by kind (``pipelines.inputs.skipped``)
     n_gpus : GPUs that the networks ran on
     to_do_s : seconds of audio that the clips to do are taken for, from their names and sizes
@@ -41,6 +42,7 @@ class RunRecord:
     command: list[str]
     config: dict[str, Any]
     model_id: str
+    labelling: str = "one"
     state: RunState = RunState.RUNNING
     started_at: str = field(default_factory=lambda: _now())
     ended_at: str | None = None

@@ -1,6 +1,7 @@
 """What is fixed for an output as a whole: ``_output.json``."""
 
 import uuid
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from typing import Self
 
@@ -8,7 +9,9 @@ from pipelines.output import layout
 from pipelines.output.damage import DamagedFile, reading, rebuild, seal, unseal
 from pipelines.output.inventory import has_rows
 from pipelines.storage.store import Store
+from tagger.calibration import CARD, Threshold
 from tagger.errors import CommandError
+from tagger.events import EVENT_GAP_S, EVENT_THRESHOLD
 from tagger.schema import SCHEMA_VERSION, tables
 
 
@@ -20,36 +23,42 @@ class Settings:
     ----------
     tables : names of the tables that are written
     top_k : most tags per clip
-    threshold : least score of a tag
+    threshold : least score of a tag; "card": for each label that on the card of the model
     embedding_dtype : "float32" or "float16"
     front_end : names the way from bytes to patches and its constants
     track : which audio tracks are tagged
     least_bags : bags that a clip has at least to be in the timeline
-    event_threshold, event_gap_s : what makes an event
+    event_threshold, event_gap_s : what makes an event; the former as ``threshold``
     precision : "bfloat16" where that was asked for, else "default"; None where none was kept
     """
 
     tables: tuple[str, ...]
     top_k: int
-    threshold: float
+    threshold: Threshold
     embedding_dtype: str
     front_end: str
     track: str = "default"  # as in outputs that do not say
     least_bags: int = 1
-    event_threshold: float = 0.5
-    event_gap_s: float = 6.0
+    event_threshold: Threshold = EVENT_THRESHOLD
+    event_gap_s: float = EVENT_GAP_S
     precision: str | None = None
 
-    def on(self, pinned: "Settings") -> "Settings":
-        """These settings, upon an output that may have been begun by an earlier version.
+    def on(self, pinned: "Settings", left_out: Collection[str] = ()) -> "Settings":
+        """These settings, upon an output that has been begun.
 
-        One from before there were events goes on without them; and without a timeline, unless one
-        is asked for. One that keeps no precision takes any.
+        One that was begun before there were events goes on without them; and without a timeline,
+        unless one is asked for. One that keeps no precision takes any.
+
+        Parameters
+        ----------
+        left_out : names of settings that nobody asked for; the output keeps its own
         """
         if pinned.precision is None:
-            return replace(self, precision="default").on(replace(pinned, precision="default"))
-        if "events" in pinned.tables:
-            return self
+            left_out = {*left_out, "precision"}
+        kept = replace(self, **{name: getattr(pinned, name) for name in left_out})
+        return kept if "events" in pinned.tables else kept._without_events(pinned)
+
+    def _without_events(self, pinned: "Settings") -> "Settings":
         left_out = {"events"}
         if "timeline" not in pinned.tables and self.least_bags > 1:
             left_out.add("timeline")
@@ -73,8 +82,12 @@ class Settings:
         return cls(**{**fields, "tables": tuple(fields["tables"])})
 
 
-def open_output(store: Store, settings: Settings) -> None:
+def open_output(store: Store, settings: Settings, left_out: Collection[str] = ()) -> None:
     """Make sure that jobs with these settings may write here; pins them in a new output.
+
+    Parameters
+    ----------
+    left_out : names of settings that nobody asked for; an output keeps its own
 
     Raises
     ------
@@ -90,7 +103,7 @@ def open_output(store: Store, settings: Settings) -> None:
     if not store.exists(layout.SETTINGS) and has_rows(store):
         read_settings(store)  # another job may have begun the output meanwhile
     if not store.create(layout.SETTINGS, settings.to_json()):
-        check_settings(store, settings)
+        check_settings(store, settings, left_out)
         mark_version(store)
     store.sweep()
 
@@ -124,10 +137,13 @@ def complete(store: Store) -> Settings:
     return settings
 
 
-def check_settings(store: Store, settings: Settings) -> None:
-    """CommandError where the output was begun with other settings, or by a newer version."""
+def check_settings(store: Store, settings: Settings, left_out: Collection[str] = ()) -> None:
+    """CommandError where the output was begun with other settings, or by a newer version.
+
+    Parameters are those of ``open_output``.
+    """
     pinned = read_settings(store)
-    begun, asked = _flags(pinned), _flags(settings.on(pinned))
+    begun, asked = _flags(pinned), _flags(settings.on(pinned, left_out))
     differ = [name for name in begun if begun[name] != asked[name]]
     if differ:
         first, second = (", ".join(flags[name] for name in differ) for flags in (begun, asked))
@@ -151,12 +167,16 @@ def _flags(settings: Settings) -> dict[str, str]:
         "embedding_dtype": f"--embedding-dtype {settings.embedding_dtype}",
         "timeline": f"{'' if has_all_bags else 'not '}--timeline",
         "top_k": f"--top-k {settings.top_k}",
-        "threshold": f"--threshold {settings.threshold:g}",
+        "threshold": f"--threshold {_said(settings.threshold)}",
         "track": f"--track {settings.track}",
-        "event_threshold": f"--event-threshold {settings.event_threshold:g}",
+        "event_threshold": f"--event-threshold {_said(settings.event_threshold)}",
         "event_gap_s": f"--event-gap {settings.event_gap_s:g}",
         "precision": f"{'' if settings.precision == 'bfloat16' else 'not '}--precision bfloat16",
     }
+
+
+def _said(threshold: Threshold) -> str:
+    return threshold if threshold == CARD else f"{threshold:g}"
 
 
 def read_settings(store: Store) -> Settings:

@@ -30,6 +30,7 @@ class Tally:
     expected_s : seconds of audio that the clips were taken for before they were read
     n_recordings : how many of those listed were gone through
     precisions : tagged clips by the arithmetic of the extractors
+    n_none_of_these : tagged clips that are unlike all that the model was trained on
     """
 
     n_tagged: int = 0
@@ -43,6 +44,7 @@ class Tally:
     expected_s: float = 0.0
     n_recordings: int = 0
     precisions: dict[str, int] = field(default_factory=dict)
+    n_none_of_these: int = 0
 
     @property
     def n_failed(self) -> int:
@@ -75,6 +77,7 @@ class Tally:
     def add(self, other: "Tally") -> None:
         """Add another batch."""
         self.n_tagged += other.n_tagged
+        self.n_none_of_these += other.n_none_of_these
         self.n_recordings += other.n_recordings
         self.audio_s += other.audio_s
         self.n_segments += other.n_segments
@@ -91,6 +94,7 @@ class Tally:
         left = self.plus(Tally())
         for name in (
             "n_tagged",
+            "n_none_of_these",
             "n_recordings",
             "audio_s",
             "n_segments",

@@ -21,6 +21,7 @@ from pipelines.output.parquet_files import UnreadableError, decode, read_columns
 from pipelines.output.settings import Settings, read_settings
 from pipelines.storage.store import Store
 from tagger import schema
+from tagger.calibration import Threshold
 
 How = Literal["bytes", "counts"]
 
@@ -213,7 +214,7 @@ def _differences(
         yield f"{table}: {(there - wanted).total()} rows that the log does not count"
 
 
-def _broken_tags(tags: pa.Table, clips: pa.Table, threshold: float) -> Iterator[str]:
+def _broken_tags(tags: pa.Table, clips: pa.Table, threshold: Threshold) -> Iterator[str]:
     n = _not_in(clips["clip_id"], tags["clip_id"])
     if n and threshold == 0.0:
         yield f"tags: none of {n} clips"

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pipelines.runtime.limits import TrainResources
 from pipelines.training.jobs import OnDataSet, check_local_model
 from pipelines.training.specs import SCRATCH
+from tagger.configs import require_positive
 from tagger.errors import OptionError
 
 
@@ -27,10 +28,16 @@ class ReproduceJob(OnDataSet):
     seed: int = 0
     """Seed of everything that is drawn at random."""
 
+    n_seeds: int = 1
+    """Times that every network is trained, with the seeds --seed, --seed + 1 and so on. With three,
+    the report tells differences between rows with intervals over folds and seeds. Pitch-shifted
+    copies are drawn once, with the first seed."""
+
     resources: TrainResources = field(default_factory=TrainResources)
     """Resources."""
 
     def __post_init__(self) -> None:
+        require_positive("n_seeds", self.n_seeds)
         if "bundled" in self.rows:
             raise OptionError("rows", "has no row bundled: the command bundle makes that model")
 

@@ -2,15 +2,20 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
+from operator import getitem
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from pipelines.paper.intervals import half_width
 from pipelines.paper.recipes import Row
 from pipelines.storage.store import Store
 from pipelines.training.workfolder.networks import RECORD
+
+FIRST: Final = "first"  # as the name of a seed
 
 _TABLES: Final = {
     "2": "Table 2: fine-tuned extractors, one segment",
@@ -34,6 +39,9 @@ _STEPS: Final = (
 FloatArray = npt.NDArray[np.float64]
 Networks = dict[str, list[dict[str, Any]]]
 
+Figures = Mapping[str, Mapping[str, Any]]
+"""Of one row: what ``evaluate`` measured, by the name of the seed."""
+
 
 def networks(store: Store) -> Networks:
     """Records of all networks trained in the work folder, those of a kind together."""
@@ -48,7 +56,7 @@ def networks(store: Store) -> Networks:
 
 def markdown(
     rows: Sequence[Row],
-    figures: dict[str, dict[str, Any]],
+    figures: Mapping[str, Figures],
     trained: Networks,
     costs: Sequence[tuple[str, float]],
     made_by: str,
@@ -59,27 +67,20 @@ def markdown(
     for table, title in _TABLES.items():
         of_table = [row for row in rows if row.key.split("-")[0] == table]
         if of_table:
-            lines += [f"## {title}", "", _head(figures[of_table[0].key]), "|---" * 8 + "|"]
+            lines += [f"## {title}", "", _head(figures[of_table[0].key]), "|---" * 9 + "|"]
             lines += [_line(row, figures[row.key]) for row in of_table]
             lines.append("")
     lines += [
-        "± is the standard deviation over tests (folds), 0 with one test. The paper's figure is on",
-        "301 public test clips of FSDKaggle2018 and compares with no other data.",
+        f"Networks of {_count(max(map(len, figures.values())), 'seed')}. ± is the standard "
+        "deviation over tests (folds), of the",
+        "mean over seeds, and over seeds, of the mean over tests. The paper's figure is on 301",
+        "public test clips of FSDKaggle2018 and compares with no other data.",
         "",
         *_steps(rows, figures),
+        *_course(trained),
         "## One row alone",
         "",
         *(f"    {one_row} {row.key}" for row in rows),
-        "",
-        "## What training cost",
-        "",
-        "Examples are patches (vggish), windows of 0.25 s (baseline), bags (heads) or clips (B).",
-        "Seconds include the validation after each epoch. One worker trains a network, or all of",
-        "them do with `--together`.",
-        "",
-        "| network | trained | epochs, mean | s/epoch | examples/s |",
-        "|---|---|---|---|---|",
-        *(_cost(kind, records) for kind, records in trained.items()),
         "",
         "## What the steps cost",
         "",
@@ -92,39 +93,44 @@ def markdown(
     for verb, seconds in costs:
         spent[verb].append(seconds)
     lines += [f"| {verb} | {len(parts)} | {sum(parts):.0f} |" for verb, parts in spent.items()]
-    return "\n".join([*lines, "", "![learning curves](curves.png)", ""])
+    return "\n".join([*lines, ""])
 
 
-def _head(figures: dict[str, Any]) -> str:
-    usages = [f"MAP@3 {usage}" for usage in figures["usages"]]
-    first, second = usages if len(usages) == 2 else ("MAP@3 mean of tests", "±")
+def _head(of_seeds: Figures) -> str:
+    usages = [f"MAP@3 {usage}" for usage in _any(of_seeds)["usages"]]
+    first, second = usages if len(usages) == 2 else ("MAP@3 mean of tests", "± over tests")
     return (
-        f"| row | system | paper | {first} | {second} | MAP@3 all clips | accuracy | "
-        "MAP@3 of one member, mean |"
+        f"| row | system | paper | {first} | {second} | ± over seeds | MAP@3 all clips | "
+        "accuracy | MAP@3 of one member, mean |"
     )
 
 
-def _line(row: Row, figures: dict[str, Any]) -> str:
+def _line(row: Row, of_seeds: Figures) -> str:
     paper = "" if np.isnan(row.paper) else f"{row.paper:.3f}"
-    usages = [part["map_at_3"] for part in figures["usages"].values()]
-    over = [figures["mean"]["map_at_3"], figures["spread"]["map_at_3"]]
-    first, second = usages if len(usages) == 2 else over
-    total = figures["all"]
-    return (
-        f"| {row.key} | {row.what} | {paper} | {first:.3f} | {second:.3f} | "
-        f"{total['map_at_3']:.3f} | {total['accuracy']:.3f} | "
-        f"{figures['single_member_mean']['map_at_3']:.3f} |"
-    )
+    by_test = np.array([list(_by_test(found).values()) for found in of_seeds.values()])
+    usages = [_mean(of_seeds, "usages", name, "map_at_3") for name in _any(of_seeds)["usages"]]
+    first, second = usages if len(usages) == 2 else (by_test.mean(), by_test.mean(0).std())
+    shown = [
+        first,
+        second,
+        by_test.mean(1).std(ddof=1) if len(of_seeds) > 1 else None,
+        _mean(of_seeds, "all", "map_at_3"),
+        _mean(of_seeds, "all", "accuracy"),
+        _mean(of_seeds, "single_member_mean", "map_at_3"),
+    ]
+    values = " | ".join("" if value is None else f"{value:.3f}" for value in shown)
+    return f"| {row.key} | {row.what} | {paper} | {values} |"
 
 
-def _steps(rows: Sequence[Row], figures: dict[str, dict[str, Any]]) -> list[str]:
-    """What each of the paper's ideas adds, test by test."""
+def _steps(rows: Sequence[Row], figures: Mapping[str, Figures]) -> list[str]:
+    """What each of the paper's ideas adds, test by test and seed by seed."""
     paper = {row.key: row.paper for row in rows}
     lines = [
         _step(
             f"{what} ({before} to {after})",
             paper[after] - paper[before],
-            _by_test(figures[after]) - _by_test(figures[before]),
+            _added(figures[before], figures[after]),
+            _test_share(figures[after]),
         )
         for what, before, after in _STEPS
         if before in figures and after in figures
@@ -133,36 +139,121 @@ def _steps(rows: Sequence[Row], figures: dict[str, dict[str, Any]]) -> list[str]
         _step(
             f"the ensemble instead of one member ({key})",
             float("nan"),
-            _by_test(figures[key]) - _members_by_test(figures[key]),
+            _added(figures[key], figures[key], before=_members_by_test),
+            _test_share(figures[key]),
         )
         for key in ("2-all", "3-F")
         if key in figures
     ]
-    head = ["## What each step adds", "", "| step | paper | MAP@3 here | ± |", "|---" * 4 + "|"]
+    head = [
+        "## What each step adds",
+        "",
+        "Means of paired differences, one for each test and seed, with their 95 % intervals. These",
+        "are corrected for training clips that tests share (Nadeau and Bengio 2003).",
+        "",
+        "| step | paper | MAP@3 here | 95 % interval |",
+        "|---" * 4 + "|",
+    ]
     return [*head, *lines, ""] if lines else []
 
 
-def _step(what: str, paper: float, added: FloatArray) -> str:
+def _step(what: str, paper: float, added: FloatArray, test_share: float) -> str:
     told = "" if np.isnan(paper) else f"{paper:+.3f}"
-    return f"| {what} | {told} | {added.mean():+.3f} | {added.std():.3f} |"
+    mean, half = added.mean(), half_width(added, test_share)
+    interval = "" if np.isnan(half) else f"{mean - half:+.3f} to {mean + half:+.3f}"
+    return f"| {what} | {told} | {mean:+.3f} | {interval} |"
 
 
-def _by_test(figures: dict[str, Any]) -> FloatArray:
-    """MAP@3 of each test."""
-    return np.array([test["ensemble"]["map_at_3"] for test in figures["tests"].values()])
+def _by_test(found: Mapping[str, Any]) -> dict[str, float]:
+    """MAP@3 of the ensemble, by test."""
+    return {name: test["ensemble"]["map_at_3"] for name, test in found["tests"].items()}
 
 
-def _members_by_test(figures: dict[str, Any]) -> FloatArray:
-    """MAP@3 of a member, the mean over members, of each test."""
-    members = [test["members"].values() for test in figures["tests"].values()]
-    return np.array([np.mean([member["map_at_3"] for member in each]) for each in members])
+def _members_by_test(found: Mapping[str, Any]) -> dict[str, float]:
+    """MAP@3 of a member, the mean over members, by test."""
+    return {
+        name: float(np.mean([member["map_at_3"] for member in test["members"].values()]))
+        for name, test in found["tests"].items()
+    }
+
+
+def _added(
+    one: Figures,
+    other: Figures,
+    before: Callable[[Mapping[str, Any]], dict[str, float]] = _by_test,
+) -> FloatArray:
+    """Differences (n,) of two rows, for each seed that both have and each test."""
+    return np.array(
+        [
+            after - before(one[seed])[test]
+            for seed in one
+            if seed in other
+            for test, after in _by_test(other[seed]).items()
+        ]
+    )
+
+
+def _test_share(of_seeds: Figures) -> float:
+    """Test clips as a share of the others, mean over tests; 0 with one test."""
+    tests = _any(of_seeds)["tests"].values()
+    n_clips = np.array([test["ensemble"]["n_clips"] for test in tests])
+    return float((n_clips / (n_clips.sum() - n_clips)).mean()) if len(n_clips) > 1 else 0.0
+
+
+def _course(trained: Networks) -> list[str]:
+    """What training came to and cost, by kind of network."""
+    return [
+        "## How training went",
+        "",
+        "Best at the end: of the networks that stop early, those that were still improving when",
+        "their last epoch had come. Examples are patches (vggish), windows of 0.25 s (baseline),",
+        "bags (heads) or clips (B). Seconds include the validation after each epoch. One worker",
+        "trains a network, or all of them do with `--together`.",
+        "",
+        "| network | trained | epochs, mean | steps, mean | fewest steps | best step, mean | "
+        "best at the end | s/epoch | examples/s |",
+        "|---" * 9 + "|",
+        *(_cost(kind, records) for kind, records in trained.items()),
+        "",
+        "![learning curves](curves.png)",
+        "",
+    ]
 
 
 def _cost(kind: str, records: list[dict[str, Any]]) -> str:
     n_epochs = sum(len(record["history"]) for record in records)
     seconds = sum(record["seconds"] for record in records)
     n_examples = sum(epoch["n_examples"] for record in records for epoch in record["history"])
+    steps = [record["n_steps"] for record in records if "n_steps" in record]
+    best = [
+        record["n_steps"] * record["best_epoch"] / len(record["history"])
+        for record in records
+        if "n_steps" in record
+    ]
+    told = f"{np.mean(steps):.0f} | {min(steps)} | {np.mean(best):.0f}" if steps else " |  | "
+    stops = [record for record in records if _patience(record) is not None]
+    late = sum(record["best_epoch"] == len(record["history"]) for record in stops)
     return (
-        f"| {kind} | {len(records)} | {n_epochs / len(records):.1f} | "
+        f"| {kind} | {len(records)} | {n_epochs / len(records):.1f} | {told} | "
+        f"{f'{late} of {len(stops)}' if stops else ''} | "
         f"{seconds / max(n_epochs, 1):.2f} | {n_examples / max(seconds, 0.01):.0f} |"
     )
+
+
+def _patience(record: dict[str, Any]) -> int | None:
+    spec = record["spec"]
+    patience: int | None = spec.get("wanted", spec)["training"]["patience"]
+    return patience
+
+
+def _any(of_seeds: Figures) -> Mapping[str, Any]:
+    return next(iter(of_seeds.values()))
+
+
+def _mean(of_seeds: Figures, *names: str) -> float:
+    """The mean over seeds of the figure at nested names."""
+    return float(np.mean([reduce(getitem, names, found) for found in of_seeds.values()]))
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"

@@ -5,9 +5,10 @@ stopped, and rows share prepared patches, extractors, embeddings and heads.
 """
 
 import json
+import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Final
 
@@ -28,8 +29,24 @@ from tagger.errors import OptionError
 
 VERB: Final = "reproduce"
 
+SEED_MARK: Final = "-s"
+
 Extractors = Mapping[str, list[ExtractorSpec]]
 """The extractors of each recipe, one for every set of test clips."""
+
+
+@dataclass(frozen=True)
+class _Series:
+    """What is trained with one seed.
+
+    Attributes
+    ----------
+    suffix : of the names of extractors and evaluations
+    """
+
+    seed: int
+    suffix: str
+    extractors: Extractors
 
 
 def run(
@@ -56,11 +73,26 @@ def run(
     prepared = open_prepared(store)
     with recorded(store, VERB, command, job, prepared.fingerprint) as record:
         names = [name for row in rows for name in row.extractors]
-        extractors = setting.extractors(names, prepared.dataset, start, job.seed)
-        _train(job, setting, rows, extractors, command)
-        record.metrics["rows"] = {row.key: _evaluate(job, row, extractors, command) for row in rows}
+        every = [
+            _Series(seed, suffix, setting.extractors(names, prepared.dataset, start, seed, suffix))
+            for seed, suffix in _seeds(job)
+        ]
+        _train_extractors(job, every, command)
+        for series in every:
+            _fit_heads(job, setting, rows, series, command)
+        record.metrics["rows"] = {
+            f"{row.key}{series.suffix}": _evaluate(job, row, series, command)
+            for row in rows
+            for series in every
+        }
         _write_report(store, shlex.join(("python", "-m", "pipelines", *command)), _one_row(job))
     return record
+
+
+def _seeds(job: ReproduceJob) -> list[tuple[int, str]]:
+    """Each seed, and what ends the names of its networks: nothing for the first."""
+    seeds = range(job.seed, job.seed + job.n_seeds)
+    return [(seed, f"{SEED_MARK}{seed}" if seed > job.seed else "") for seed in seeds]
 
 
 def chosen_rows(job: ReproduceJob) -> list[Row]:
@@ -83,63 +115,69 @@ def _needs_start(row: Row) -> bool:
     return any(not EXTRACTORS[name].trained for name in row.extractors)
 
 
-def _train(
-    job: ReproduceJob,
-    setting: Setting,
-    rows: list[Row],
-    extractors: Extractors,
-    command: list[str],
-) -> None:
-    """Train every network that the rows need."""
-    every = tuple(spec for specs in extractors.values() for spec in specs)
-    finetune.run(FinetuneJob(work=job.work, extractors=every, resources=job.resources), command)
-    embeddable = {
-        name: tuple(spec.name for spec in specs)
-        for name, specs in extractors.items()
-        if not EXTRACTORS[name].baseline
+def _train_extractors(job: ReproduceJob, every: list[_Series], command: list[str]) -> None:
+    """Train the extractors that the rows need, and embed by those that heads stand upon."""
+    specs = {
+        name: [spec for series in every for spec in series.extractors[name]]
+        for name in every[0].extractors
     }
-    if embeddable:
-        upon = tuple(chain.from_iterable(embeddable.values()))
-        embed.run(EmbedJob(work=job.work, extractors=upon), command)
-    for trained in (True, False):  # the original VGGish gets the heads of its own row alone
-        names = [name for name in embeddable if EXTRACTORS[name].trained is trained]
-        upon = tuple(chain.from_iterable(embeddable[name] for name in names))
+    tasks = tuple(chain.from_iterable(specs.values()))
+    finetune.run(FinetuneJob(work=job.work, extractors=tasks, resources=job.resources), command)
+    upon = [spec.name for name in specs if not EXTRACTORS[name].baseline for spec in specs[name]]
+    if upon:
+        embed.run(EmbedJob(work=job.work, extractors=tuple(upon)), command)
+
+
+def _fit_heads(
+    job: ReproduceJob, setting: Setting, rows: list[Row], series: _Series, command: list[str]
+) -> None:
+    """Train the heads that the rows need; the original VGGish gets those of its own row alone."""
+    for trained in (True, False):
+        names = [
+            name
+            for name in series.extractors
+            if EXTRACTORS[name].trained is trained and not EXTRACTORS[name].baseline
+        ]
+        upon = tuple(spec.name for name in names for spec in series.extractors[name])
         heads = [head for row in rows for head in row.heads if set(row.extractors) & set(names)]
-        if specs := setting.heads(heads, job.seed):
+        if specs := setting.heads(heads, series.seed):
             fit.run(
                 FitJob(work=job.work, extractors=upon, heads=specs, resources=job.resources),
                 command,
             )
 
 
-def _evaluate(
-    job: ReproduceJob, row: Row, extractors: Extractors, command: list[str]
-) -> dict[str, Any]:
-    """Figures of one row."""
+def _evaluate(job: ReproduceJob, row: Row, series: _Series, command: list[str]) -> dict[str, Any]:
+    """Figures of one row with one seed."""
     members = tuple(
         (head, spec.name)
         for head in row.heads
         for name in row.extractors
-        for spec in extractors[name]
+        for spec in series.extractors[name]
     )
-    record = evaluate.run(EvaluateJob(work=job.work, name=row.key, members=members), command)
-    return record.metrics
+    name = f"{row.key}{series.suffix}"
+    return evaluate.run(EvaluateJob(work=job.work, name=name, members=members), command).metrics
 
 
 def _write_report(store: Store, made_by: str, one_row: str) -> None:
     """The report of all rows that the work folder holds, those of earlier commands too."""
-    done = set(store.list("evaluations"))
-    paths = {row.key: f"evaluations/{row.key}/{METRICS}" for row in ROWS}
-    figures = {key: json.loads(store.read(path)) for key, path in paths.items() if path in done}
+    figures = {row.key: found for row in ROWS if (found := _figures(store, row.key))}
     rows = [row for row in ROWS if row.key in figures]
     trained = report.networks(store)
     text = report.markdown(rows, figures, trained, _costs(store), made_by, one_row)
     store.write("report/report.md", text.encode())
     store.write("report/report.json", json.dumps(figures, indent=2, allow_nan=False).encode())
-    histories = {
-        kind: [record["history"] for record in records] for kind, records in trained.items()
+    store.write("report/curves.png", pictures.curves(trained))
+
+
+def _figures(store: Store, key: str) -> dict[str, Any]:
+    """What a row came to, by seed: ``first``, then ``s1`` and so on."""
+    pattern = re.compile(rf"evaluations/{re.escape(key)}(?:-s(\d+))?/{re.escape(METRICS)}")
+    found = filter(None, map(pattern.fullmatch, store.list("evaluations")))
+    return {
+        f"s{match[1]}" if match[1] else report.FIRST: json.loads(store.read(match[0]))
+        for match in sorted(found, key=lambda match: int(match[1] or -1))
     }
-    store.write("report/curves.png", pictures.curves(histories))
 
 
 def _costs(store: Store) -> list[tuple[str, float]]:
@@ -156,5 +194,6 @@ def _one_row(job: ReproduceJob) -> str:
     """The command of one row, up to its key."""
     words = ["python", "-m", "pipelines", "reproduce", job.data, "--work", job.work]
     words += ["--layout", job.layout] if job.layout else []
-    words += ["--setting", job.setting, "--start", job.start, "--seed", str(job.seed), "--rows"]
-    return shlex.join(words)
+    words += ["--setting", job.setting, "--start", job.start, "--seed", str(job.seed)]
+    words += ["--seeds", str(job.n_seeds)] if job.n_seeds > 1 else []
+    return shlex.join([*words, "--rows"])

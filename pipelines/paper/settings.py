@@ -106,11 +106,21 @@ class Setting:
         )
 
     def extractors(
-        self, names: Iterable[str], dataset: Dataset, start: Start, seed: int
+        self, names: Iterable[str], dataset: Dataset, start: Start, seed: int, suffix: str = ""
     ) -> dict[str, list[ExtractorSpec]]:
-        """The extractors of these names, each for every set of test clips."""
+        """The extractors of these names, each for every set of test clips.
+
+        Parameters
+        ----------
+        suffix : of their names in the work folder
+        """
         return {
-            name: [self._extractor(name, division, start, seed) for division in divisions(dataset)]
+            name: [
+                replace(made, name=f"{made.name}{suffix}")
+                for made in (
+                    self._extractor(name, division, start, seed) for division in divisions(dataset)
+                )
+            ]
             for name in dict.fromkeys(names)
         }
 
@@ -154,7 +164,10 @@ SETTINGS: Final = {
             epochs=20, patience=8, batches="balanced", batch_size=10, weight_decay=1e-4
         ),
         baseline=TrainingConfig(epochs=2, patience=None, batches="examples", batch_size=64),
-        head=TrainingConfig(epochs=30, patience=6, batches="examples", batch_size=128),
+        head=TrainingConfig(
+            epochs=75, steps_per_epoch=20, patience=50, batch_size=32, learning_rate=3e-3
+        ),
+        hidden=300,
     ),
 }
 """The paper's own, and one for data sets of some hundred clips on machines without a GPU."""

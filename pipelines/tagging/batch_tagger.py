@@ -71,7 +71,8 @@ def carry_out(plan: Plan, model: ModelFiles) -> Iterator[Receipt]:
 
 def clip_tagger(plan: Plan, model: ModelFiles) -> ClipTagger:
     """The stage that has the model, on the device that there is."""
-    from tagger.tagging import Tagger, pick_device, pick_precision
+    from tagger.devices import pick_device, pick_precision
+    from tagger.tagging import Tagger
 
     device = pick_device()
     precision = pick_precision(device, plan.precision)

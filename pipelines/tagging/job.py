@@ -8,6 +8,7 @@ from pipelines.inputs.access import InputLimits
 from pipelines.runtime.limits import Limits, Resources
 from pipelines.storage.retry import PATIENCE_S
 from pipelines.storage.uris import refuse_credentials
+from tagger.calibration import CARD, Threshold
 from tagger.card import BUNDLED
 from tagger.configs import require_positive
 from tagger.errors import OptionError
@@ -34,8 +35,10 @@ class TagJob:
     top_k: int = 3
     """Tags that a clip gets, at most: those with the highest scores."""
 
-    threshold: float = 0.0
-    """Least score, from 0 to 1, of a tag that is written."""
+    threshold: Threshold | None = None
+    """Least score, from 0 to 1, of a tag that is written, or card: for each label the threshold on
+    the model's card, tuned when the model was made. A clip may then have no tag at all. Left out:
+    as the output was begun; a new one with card, or with 0 where the card has no thresholds."""
 
     embeddings: bool = True
     """Whether to write the embeddings, the largest of the tables: 128 numbers for every 0.96 s of
@@ -50,9 +53,9 @@ class TagJob:
     the other, with the weights of the attention. Left out: of clips of two bags and more, with the
     bundled model those of more than 5.8 s."""
 
-    event_threshold: float = 0.5
-    """Least score, from 0 to 1, of a bag of segments in which a tag is heard. Such bags in a row
-    are one row of the table events."""
+    event_threshold: Threshold | None = None
+    """Least score, from 0 to 1, of a bag of segments in which a tag is heard, or card. Such bags in
+    a row are one row of the table events. Left out: as with --threshold, but 0.5 for 0."""
 
     event_gap_s: float = 6.0
     """Longest gap in an event, in which its tag is not heard."""
@@ -114,7 +117,7 @@ class TagJob:
         for name in ("top_k", "store_patience_s"):
             require_positive(name, getattr(self, name))
         for name in ("threshold", "max_failed", "event_threshold"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
+            if not _is_share(getattr(self, name)):
                 raise OptionError(name, "must be from 0 to 1")
         _require_pattern(self.recorded_at)
         _require_track(self.track)
@@ -123,6 +126,11 @@ class TagJob:
         for name in ("limit", "price_per_hour", "price_per_gpu_hour"):
             if getattr(self, name) is not None:
                 require_positive(name, getattr(self, name))
+
+
+def _is_share(value: Threshold | None) -> bool:
+    """Whether it is from 0 to 1, or no number that would have to be."""
+    return value is None or value == CARD or 0.0 <= value <= 1.0
 
 
 def _require_pattern(pattern: str | None) -> None:

@@ -19,7 +19,7 @@ from pipelines.tagging.job import TagJob
 from pipelines.tagging.model import checked_model
 from pipelines.tagging.place import warn_of_place
 from pipelines.tagging.selection import listed, pending
-from pipelines.tagging.staged_rows import output_settings
+from pipelines.tagging.staged_rows import left_out, output_settings
 from tagger.errors import CommandError
 
 
@@ -50,6 +50,7 @@ def preview(job: TagJob) -> Preview:
     """What ``tag`` would do; CommandError and NoAudioError as ``tag`` raises them."""
     card = checked_model(job).card
     model_id = card.model_id
+    settings = output_settings(job, card)
     clips, skipped, _ = listed(job)
     store = open_store(job.out, job.store_patience_s)
     try:
@@ -59,7 +60,7 @@ def preview(job: TagJob) -> Preview:
     warn_of_place(job, store)
     commit_log = None
     if begun:
-        check_settings(store, output_settings(job))
+        check_settings(store, settings, left_out(job))
         commit_log = CommitLog(store, model_id)
         require_log(commit_log)
         require_tables(commit_log)

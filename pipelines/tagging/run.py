@@ -47,7 +47,7 @@ from pipelines.tagging.place import warn_of_place
 from pipelines.tagging.plan import Plan, Receipt, receipts
 from pipelines.tagging.recorded_run import recorded
 from pipelines.tagging.selection import input_access, listed, pending
-from pipelines.tagging.staged_rows import RowSettings, output_settings
+from pipelines.tagging.staged_rows import RowSettings, left_out, output_settings, thresholds
 from pipelines.tagging.watch import Watch
 from tagger.card import ModelFiles
 from tagger.errors import CommandError
@@ -66,15 +66,17 @@ def tag(job: TagJob, command: list[str]) -> RunRecord:
     """
     retries = RetryCount()
     model = checked_model(job)
+    settings = output_settings(job, model.card)
     clips, skipped, extras = listed(job)
     store = open_store(job.out, job.store_patience_s)
-    open_output(store, output_settings(job))
+    open_output(store, settings, left_out(job))
     warn_of_place(job, store)
     record = RunRecord(
         new_run_id(),
         command,
-        asdict(job),
+        asdict(job) | thresholds(read_settings(store)),
         model.card.model_id,
+        model.card.labelling,
         n_listed=len(clips),
         skipped=skipped,
         versions=package_versions(),

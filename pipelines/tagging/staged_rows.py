@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +14,12 @@ from pipelines.output.settings import Settings
 from pipelines.tagging.job import TagJob
 from tagger.arrays import FloatArray
 from tagger.audio import Signal
-from tagger.errors import ClipError
+from tagger.calibration import CARD, Threshold
+from tagger.card import Card
+from tagger.errors import ClipError, OptionError
+from tagger.events import EVENT_THRESHOLD
 from tagger.logmel import FRONT_END
-from tagger.readout import Readout
+from tagger.readout import THRESHOLD, Readout
 from tagger.recorded_at import by_pattern, from_name
 from tagger.schema import EMBEDDING_SIZE, staged, tables
 from tagger.segments import segment_times
@@ -37,21 +40,61 @@ class RowSettings:
 
     @classmethod
     def of(cls, job: TagJob, model_id: str, run_id: str) -> Self:
-        """For a new output."""
-        return cls(output_settings(job), model_id, run_id, job.recorded_at)
+        """For rows that go to no output."""
+        return cls(asked_settings(job), model_id, run_id, job.recorded_at)
 
 
-def output_settings(job: TagJob) -> Settings:
-    """What a job asks of its output, in the words in which the output keeps it."""
+THRESHOLDS: Final[dict[str, Any]] = {
+    "threshold": THRESHOLD,
+    "event_threshold": EVENT_THRESHOLD,
+}
+"""Settings that a job may leave to the card, and what they are for a card without thresholds."""
+
+
+def left_out(job: TagJob) -> list[str]:
+    """The settings that a job leaves to an output that has been begun."""
+    return [name for name in THRESHOLDS if getattr(job, name) is None]
+
+
+def thresholds(settings: Settings) -> dict[str, Threshold]:
+    """The thresholds that hold for an output, whether a job has asked for them or left them out."""
+    return {name: getattr(settings, name) for name in THRESHOLDS}
+
+
+def output_settings(job: TagJob, card: Card) -> Settings:
+    """What a job begins its output with, in the words in which the output keeps it.
+
+    Raises
+    ------
+    OptionError : as ``require_thresholds``
+    """
+    require_thresholds(job, card)
+    asked = asked_settings(job)
+    if card.calibration:
+        return asked
+    return replace(asked, **{name: THRESHOLDS[name] for name in left_out(job)})
+
+
+def require_thresholds(job: TagJob, card: Card) -> None:
+    """OptionError where a job asks for the thresholds of a card that has none."""
+    for name in THRESHOLDS:
+        if getattr(job, name) == CARD and not card.calibration:
+            raise OptionError(
+                name, f"cannot be card: that of {card.name} has no thresholds; give a number"
+            )
+
+
+def asked_settings(job: TagJob) -> Settings:
+    """What a job asks of its output; what it leaves out are the thresholds of the card."""
     names = tables(job.embedding_dtype)
     return Settings(
         tables=tuple(name for name in names if job.embeddings or name != "embeddings"),
         top_k=job.top_k,
-        threshold=job.threshold,
+        threshold=CARD if job.threshold is None else job.threshold,
         embedding_dtype=job.embedding_dtype,
         front_end=json.dumps(FRONT_END),
         least_bags=1 if job.timeline else 2,
-        event_threshold=job.event_threshold,
+        event_threshold=CARD if job.event_threshold is None else job.event_threshold,
         event_gap_s=job.event_gap_s,
         track=job.track,
         precision="bfloat16" if job.resources.precision == "bfloat16" else "default",
@@ -60,11 +103,19 @@ def output_settings(job: TagJob) -> Settings:
 
 @dataclass(frozen=True)
 class TaggedClip:
-    """A clip that was tagged; ``embeddings`` is (n_extractors, n_segments, 128) float32."""
+    """A clip that was tagged.
+
+    Attributes
+    ----------
+    embeddings : (n_extractors, n_segments, 128) float32
+    novelty, none_of_these : as of ``tagger.results.Result``
+    """
 
     signal: Signal
     embeddings: FloatArray
     prediction: "Prediction"
+    novelty: float | None = None
+    none_of_these: bool | None = None
 
 
 def staged_rows(
@@ -122,8 +173,8 @@ def _row(
     signal = outcome.signal
     n_segments = outcome.embeddings.shape[1]
     output = settings.output
-    readout = Readout(
-        tagger.card.labels,
+    readout = Readout.of(
+        tagger.card,
         output.top_k,
         output.threshold,
         output.event_threshold,
@@ -137,6 +188,8 @@ def _row(
     return {
         **asdict(signal),
         "n_segments": n_segments,
+        "novelty": outcome.novelty,
+        "none_of_these": outcome.none_of_these,
         "tags": [vars(tag) for tag in readout.tags(*read)],
         "timeline": [vars(moment) for moment in readout.timeline(*read)] if over_time else [],
         "events": [vars(event) for event in readout.events(*read)],

@@ -27,7 +27,7 @@ def figures(dataset: Dataset, scored: Sequence[Scored]) -> dict[str, Any]:
     clips = np.concatenate([test.clips for test in scored])
     ranking = np.concatenate([test.ranking for test in scored])
     scores = np.concatenate([test.ensemble for test in scored])
-    sets = label_metrics.one_hot(truth[clips], len(dataset.labels))
+    sets = dataset.label_sets()[clips]
     usage = dataset.clips["usage"].fillna("").to_numpy()[clips]
     tests: dict[str, dict[str, Any]] = {
         test.test_name: {
@@ -44,6 +44,7 @@ def figures(dataset: Dataset, scored: Sequence[Scored]) -> dict[str, Any]:
         "balanced_accuracy": round(metrics.balanced_accuracy(ranking, truth[clips]), 4),
         "chance": chance(truth[clips]),
         "over_labels": over_labels(scores, sets),
+        "average_precision": average_precision(scores, sets, dataset.labels.names),
         "usages": {
             name: _measured(ranking[usage == name], truth[clips][usage == name])
             for name in ("Public", "Private")
@@ -55,11 +56,18 @@ def figures(dataset: Dataset, scored: Sequence[Scored]) -> dict[str, Any]:
         "single_member_mean": _over(
             [member for test in tests.values() for member in test["members"].values()], np.mean
         ),
-        "per_class": _plain(
-            metrics.per_class(ranking, truth[clips], dataset.labels.names).assign(
-                average_precision=label_metrics.label_average_precision(scores, sets)
-            )
-        ),
+        "per_class": _plain(metrics.per_class(ranking, truth[clips], dataset.labels.names)),
+    }
+
+
+def average_precision(
+    scores: RealArray, truth: label_metrics.Truth, names: Sequence[str]
+) -> dict[str, float | None]:
+    """Average precision of each label by its name, None for one without test clips."""
+    each = label_metrics.label_average_precision(scores, truth)
+    return {
+        name: None if math.isnan(value) else round(float(value), 4)
+        for name, value in zip(names, each, strict=True)
     }
 
 
@@ -161,7 +169,8 @@ def markdown(name: str, found: dict[str, Any], mistakes: pd.DataFrame) -> str:
     lines += ["", told_over_labels(found["over_labels"])]
     lines += ["", "| class | clips | MAP@3 | AP | recall | precision |", "|---" * 6 + "|"]
     for row in found["per_class"]:
-        shares = [row[key] for key in ("map_at_3", "average_precision", "recall", "precision")]
+        shares = [row[key] for key in ("map_at_3", "recall", "precision")]
+        shares.insert(1, found["average_precision"][row["label"]])
         values = " | ".join("" if share is None else f"{share:.3f}" for share in shares)
         lines.append(f"| {row['label']} | {row['n_clips']} | {values} |")
     lines += ["", "![confusion matrix](confusion.png)", "", "![learning curves](curves.png)"]

@@ -80,7 +80,8 @@ class ExtractorTask:
             self.wanted.copies,
         )
         network = self._initial(train)
-        return Trainer(network, train, validation, self.wanted.training, group, device)
+        spec = self.wanted
+        return Trainer(network, train, validation, spec.training, group, device, spec.shift)
 
     def result(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         if not self.wanted.normalise:
@@ -100,15 +101,16 @@ class ExtractorTask:
             if not isinstance(network, VGGishClassifier):
                 initialise(network)
             elif spec.start == SCRATCH:
-                every = max(1, len(train) // INITIAL_PATCHES)
-                sample = train.inputs(np.arange(0, len(train), every))
-                initialise_from_data(network, torch.from_numpy(sample))
+                initialise_from_data(network, _sample(train))
             else:
                 initialise(network.classifier)
                 network.extractor.load_state_dict(self._start_weights())
-        if spec.normalise and isinstance(network, VGGishClassifier):
-            return NormalisedClassifier(network)
-        return network
+        if not spec.normalise or not isinstance(network, VGGishClassifier):
+            return network
+        normalised = NormalisedClassifier(network)
+        if spec.start != SCRATCH:
+            normalised.keep_function(_sample(train))
+        return normalised
 
     def _start_weights(self) -> dict[str, Tensor]:
         start = _start_of(self.wanted)
@@ -118,6 +120,12 @@ class ExtractorTask:
                 f"{start.model_id}"
             )
         return start.extractor.state_dict()
+
+
+def _sample(train: Examples) -> Tensor:
+    """Some hundred patches (n, 96, 64) float32, from all over the training clips."""
+    every = max(1, len(train) // INITIAL_PATCHES)
+    return torch.from_numpy(train.inputs(np.arange(0, len(train), every)))
 
 
 def run(job: FinetuneJob, command: list[str]) -> StepRecord:

@@ -146,7 +146,8 @@ class PublishJob:
     """The model's name on its card."""
 
     extractors: tuple[str, ...] = ()
-    """Extractors whose members to publish; empty: all that were evaluated."""
+    """Extractors whose members to publish; empty: those of the split all where there are any, else
+    all that were evaluated."""
 
     float16: bool = False
     """Store the weights in float16."""
@@ -181,12 +182,19 @@ class EvaluateJob(InWorkFolder):
     )
     """Members of the ensemble: heads upon extractors of the work folder, such as F:mine B:mine.
     Those that were trained for the same test clips form one ensemble. The head named classifier is
-    the extractor's own."""
+    the extractor's own. Of members of folds and of all clips together the former measure and
+    calibrate the latter, which are published."""
+
+    precision: float | None = None
+    """Share of the tags of each label, from 0 to 1, that shall be right: its threshold is the
+    lowest that reaches this. Labels that do not are named, and never tags. Left out: best F1."""
 
     publish: PublishJob | None = None
     """The model to write, if any."""
 
     def __post_init__(self) -> None:
+        if self.precision is not None and not 0 < self.precision <= 1:
+            raise OptionError("precision", "must be above 0, and 1 at most")
         check_name(self.name)
         if not self.members:
             raise OptionError("members", "must name at least one")

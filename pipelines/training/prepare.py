@@ -75,7 +75,8 @@ def run(job: PrepareJob, command: list[str], tell: Callable[[str], None] = _log.
 
     Parameters
     ----------
-    tell : is given how many clips each class has in each part, and what that is too little for
+    tell : is given how many clips each class has in each part, line by line, and what that is too
+        little for
 
     Raises
     ------
@@ -87,7 +88,8 @@ def run(job: PrepareJob, command: list[str], tell: Callable[[str], None] = _log.
     store = open_store(job.work)
     with recorded(store, "prepare", command, job, data.fingerprint()) as record:
         table = class_table(data)
-        for line in (*data.notes, table.to_string(), *of_sets(data), *too_small(table)):
+        counts = table.to_string().split("\n")
+        for line in (*data.notes, *counts, *of_sets(data), *too_small(table)):
             tell(line)
         plan = plan_shards(data, job, store)
         done = set(store.list(FOLDER))

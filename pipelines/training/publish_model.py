@@ -11,15 +11,19 @@ import torch
 
 from pipelines.runtime.packages import package_versions
 from pipelines.storage.uris import local_path
+from pipelines.training import novelty
+from pipelines.training.calibrating import Calibrated
 from pipelines.training.jobs import PublishJob
+from pipelines.training.scores import Member
 from pipelines.training.specs import CLASSIFIER
-from pipelines.training.splits import parts
+from pipelines.training.splits import EVERYTHING, parts
 from pipelines.training.workfolder import extractors, heads
 from pipelines.training.workfolder.patches import Prepared
 from tagger import checkpoint
 from tagger.attention import MultiLevelAttention
 from tagger.errors import CommandError
 from tagger.labels import LabelSet
+from tagger.novelty import Novelty
 from tagger.vggish import VGGish, VGGishClassifier
 
 SCORES_OF_SETS: Final = (
@@ -49,18 +53,29 @@ class _Member:
     training: dict[str, Any]
 
 
-def assemble(prepared: Prepared, members: Sequence[tuple[str, str]], job: PublishJob) -> Model:
-    """Put the model together.
+def published(
+    prepared: Prepared, members: Sequence[Member], job: PublishJob | None
+) -> list[Member]:
+    """The members that a model is made of, of those that are evaluated.
+
+    They are those upon the extractors that the job names. Without names they are those trained on
+    all clips, where there are any: the others, of folds, are there to measure and calibrate them.
+    """
+    if job and job.extractors:
+        return [(head, name) for head, name in members if name in job.extractors]
+    specs = {name: extractors.read_spec(prepared.store, name) for _, name in members}
+    on_all = [(head, name) for head, name in members if specs[name].split == EVERYTHING]
+    return on_all or list(members)
+
+
+def assemble(prepared: Prepared, members: Sequence[Member], job: PublishJob) -> Model:
+    """Put the model together of ``published`` members.
 
     Raises
     ------
     CommandError : a member that is no attention head upon an extractor
     """
-    chosen = {
-        (head, name): _load(prepared, head, name)
-        for head, name in members
-        if not job.extractors or name in job.extractors
-    }
+    chosen = {(head, name): _load(prepared, head, name) for head, name in members}
     training = {f"{head} upon {name}": part.training for (head, name), part in chosen.items()}
     about = {
         "command": shlex.join(("python", "-m", "pipelines", *job.command)),
@@ -94,9 +109,17 @@ def _load(prepared: Prepared, head_name: str, name: str) -> _Member:
     return _Member(network.extractor, head, spec.split, training)
 
 
-def write(model: Model, figures: dict[str, Any]) -> None:
+def write(
+    model: Model,
+    figures: dict[str, Any],
+    calibrated: Calibrated | None,
+    strange: Novelty | None,
+) -> None:
     """Write the model to its folder; ``figures`` are empty where no clip was left to test on."""
+    calibration = calibrated.about(model.labels.names) if calibrated else {}
     measured = {
+        "calibration": calibration,
+        "novelty": novelty.about(strange),
         "metrics": {key: value for key, value in figures.items() if key != "per_class"},
         "per_class": figures.get("per_class", []),
     }
@@ -108,6 +131,8 @@ def write(model: Model, figures: dict[str, Any]) -> None:
         model.heads,
         model.about | measured,
         torch.float16 if model.job.float16 else torch.float32,
+        calibration=calibrated.calibration if calibrated else None,
+        novelty=strange,
     )
 
 

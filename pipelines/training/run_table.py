@@ -20,6 +20,8 @@ _FIGURES: Final = {
         "balanced_accuracy",
         "spread.map_at_3",
         "over_labels.map",
+        "calibration.ece_before",
+        "calibration.ece_after",
     ),
 }
 """Of a step's metrics, by verb."""

@@ -8,6 +8,7 @@ have not seen it.
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,37 +62,67 @@ class Scored:
         return _ranking(self.members[member], self.members[member : member + 1])
 
 
-def score(prepared: Prepared, members: tuple[Member, ...]) -> list[Scored]:
+def score(prepared: Prepared, members: Sequence[Member]) -> list[Scored]:
     """Each ensemble's test clips, scored; members that test nothing are left out."""
-    tests: dict[str, Parts] = {}
-    groups: dict[str, list[Member]] = defaultdict(list)
-    for head, extractor in members:
-        split = parts(prepared.dataset, extractors.read_spec(prepared.store, extractor).split)
-        if len(split.test):
-            tests[split.test_name] = split
-            groups[split.test_name].append((head, extractor))
-    if not tests:
+    splits = _splits(prepared, members)
+    return _scored(prepared, [(one, split.test_name, split.test) for one, split in splits])
+
+
+def score_validation(prepared: Prepared, members: Sequence[Member]) -> list[Scored]:
+    """Validation clips, scored by all those members that have them as such; as ``score``."""
+    splits = _splits(prepared, members)
+    return _scored(prepared, [(one, "validation", split.validation) for one, split in splits])
+
+
+def _splits(prepared: Prepared, members: Sequence[Member]) -> list[tuple[Member, Parts]]:
+    names = {name: extractors.read_spec(prepared.store, name).split for _, name in members}
+    return [(member, parts(prepared.dataset, names[member[1]])) for member in members]
+
+
+def _scored(prepared: Prepared, wanted: Sequence[tuple[Member, str, IndexArray]]) -> list[Scored]:
+    """Clips scored by ensembles: those members form one whose clips are the same.
+
+    Parameters
+    ----------
+    wanted : a member, the name of what it scores, and the clips
+    """
+    groups: dict[tuple[str, bytes], list[Member]] = defaultdict(list)
+    clips_of: dict[Member, IndexArray] = {}
+    for member, name, clips in wanted:
+        if len(clips):
+            groups[name, clips.tobytes()].append(member)
+            clips_of[member] = clips
+    if not groups:
         return []
-    clips = np.unique(np.concatenate([split.test for split in tests.values()]))
-    reads = SharedReads(prepared, clips, copies=0)
-    by_extractor = sorted(
-        ((name, member) for name, group in groups.items() for member in group),
-        key=lambda pair: pair[1][1],
-    )
+    reads = SharedReads(prepared, np.unique(np.concatenate([*clips_of.values()])), copies=0)
     scores = {
-        member: member_scores(reads, member, tests[name].test) for name, member in by_extractor
+        member: member_scores(reads, member, clips_of[member])
+        for member in sorted(clips_of, key=lambda member: member[1])
     }
     labelling = prepared.dataset.labelling
     return [
         Scored(
-            name, tuple(group), tests[name].test, np.stack([scores[m] for m in group]), labelling
+            name,
+            tuple(group),
+            clips_of[group[0]],
+            np.stack([scores[each] for each in group]),
+            labelling,
         )
-        for name, group in sorted(groups.items())
+        for (name, _), group in sorted(groups.items())
     ]
 
 
 def member_scores(reads: SharedReads, member: Member, clips: IndexArray) -> Scores:
     """Scores (n_clips, K) of one member; a clip that could not be prepared scores 0 everywhere."""
+    scores = np.zeros((len(clips), len(reads.prepared.dataset.labels)), np.float32)
+    place_of = {int(clip): place for place, clip in enumerate(clips)}
+    for clip, bags in member_bags(reads, member, clips).items():
+        scores[place_of[clip]] = ensemble.clip_mean(bags)
+    return scores
+
+
+def member_bags(reads: SharedReads, member: Member, clips: IndexArray) -> dict[int, Scores]:
+    """Probabilities (n_bags, K) by one member of each clip that could be prepared."""
     head, extractor = member
     store, dataset = reads.prepared.store, reads.prepared.dataset
     n_classes = len(dataset.labels)
@@ -105,12 +136,9 @@ def member_scores(reads: SharedReads, member: Member, clips: IndexArray) -> Scor
         every = heads.examples(head_spec, loaded.takes)
     examples = loaded.select(every, clips, copies=0)
     probabilities, _ = predict(network, examples, np.arange(len(examples)))
-    scores = np.zeros((len(clips), n_classes), np.float32)
-    place_of = {int(clip): place for place, clip in enumerate(clips)}
-    for take in np.unique(examples.takes):
-        rows = slice(*np.searchsorted(examples.takes, [take, take + 1]))
-        scores[place_of[int(loaded.clips[take])]] = ensemble.clip_mean(probabilities[rows])
-    return scores
+    takes, first = np.unique(examples.takes, return_index=True)
+    bags = np.split(probabilities, first[1:])
+    return dict(zip(loaded.clips[takes].tolist(), bags, strict=True))
 
 
 def _ranking(scores: Scores, members: Scores) -> IndexArray:

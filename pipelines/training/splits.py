@@ -25,6 +25,8 @@ from tagger.dataset import Dataset
 from tagger.errors import CommandError, OptionError
 
 N_FOLDS: Final = 5
+EVERYTHING: Final = "all"
+TEST: Final = "test"  # the name of the test that the data set has itself
 
 
 @dataclass(frozen=True)
@@ -51,13 +53,13 @@ def parts(dataset: Dataset, name: str) -> Parts:
         split = make(dataset, int(match[2]))
     elif name == "column":
         split = splits.by_column(dataset)
-    elif name == "all":
+    elif name == EVERYTHING:
         split = splits.everything(dataset)
     else:
         raise CommandError(
             f"no split {name!r}: first-N, last-N, column, all, fold-K, fold-K-first, fold-K-last"
         )
-    return Parts(split.train, split.validation, dataset.test(), "test")
+    return Parts(split.train, split.validation, dataset.test(), TEST)
 
 
 def has_folds(dataset: Dataset) -> bool:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tagger.calibration import Calibration
 from tagger.card import Card, read_model, to_json
 from tagger.card_parts import ExtractorCard, MemberCard
 from tagger.errors import CommandError
@@ -129,6 +131,39 @@ def test_a_card_of_several_labels_a_clip_has_format_2(folder):
     (folder / "card.json").write_text(json.dumps(content))
     assert read_model(folder).card == card
     assert card.model_id != a_card().model_id
+
+
+def test_a_calibrated_card_reads_as_it_was_written(folder):
+    card = a_card(calibration=Calibration(1.5, (0.3, None), precision=0.9))
+    content = to_json(card)
+    assert content["format"] == 2
+    assert content["calibration"] == {
+        "temperature": 1.5,
+        "thresholds": (0.3, None),
+        "precision": 0.9,
+    }
+    (folder / "card.json").write_text(json.dumps(content))
+    found = read_model(folder).card
+    assert found == card
+    assert (found.temperature, list(found.least_scores(0.5))) == (1.5, [0.3, math.inf])
+    assert len({card.model_id, a_card(calibration=Calibration(1.4, (0.3, None))).model_id}) == 2
+    assert (a_card().temperature, a_card().least_scores(0.5)) == (1.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("calibration", "what"),
+    [
+        ({"temperature": 1.0, "thresholds": [0.5]}, "not as many thresholds as labels"),
+        ({"temperature": 0, "thresholds": [0.5, 0.5]}, "its temperature is not from 0.1 to 10"),
+        ({"temperature": 1.0, "thresholds": [0.5, 7]}, "a threshold that is not from 0 to 1"),
+        ({"temperature": 1.0}, "not a model card"),
+        ({"temperature": 1.0, "thresholds": [0.5, "x"]}, "not a model card"),
+        (3, "not a model card"),
+    ],
+)
+def test_a_calibration_that_is_none(folder, calibration, what):
+    edit(folder, lambda card: card.update(format=2, calibration=calibration))
+    assert what in complaint(folder)
 
 
 @pytest.mark.parametrize(

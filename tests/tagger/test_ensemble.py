@@ -87,3 +87,14 @@ def test_top_k_ranks_equal_scores_in_class_order():
     assert ensemble.top_k(scores, 9).tolist() == [1, 3, 0, 2]
     assert ensemble.top_k(scores, 3, threshold=0.25).tolist() == [1, 3]
     assert ensemble.top_k(scores, 3, threshold=0.5).tolist() == []
+    assert ensemble.top_k(scores, 2, np.array([0.2, 0.4, 0.2, 0.3])).tolist() == [3, 0]
+
+
+@pytest.mark.parametrize("labelling", ["one", "several"])
+def test_the_temperature_acts_on_what_members_agree_on(labelling):
+    members = np.array([[0.7, 0.2, 0.1], [0.1, 0.5, 0.4]], np.float32)
+    found = ensemble.combined(members, labelling, 2.5)
+    expected = ensemble.at_temperature(ensemble.combined(members, labelling), 2.5, labelling)
+    np.testing.assert_array_equal(found, expected)
+    as_it_was = ensemble.combined(members, labelling)
+    np.testing.assert_array_equal(ensemble.combined(members, labelling, 1.0), as_it_was)

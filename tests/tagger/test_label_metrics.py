@@ -131,10 +131,3 @@ def test_a_mean_of_nothing_is_no_score():
 def test_arrays_of_other_shapes_are_refused(scores, truth):
     with pytest.raises(ValueError, match="scores"):
         metrics.label_average_precision(scores, truth)
-
-
-def test_one_hot():
-    assert metrics.one_hot(np.array([1, 0]), 3).tolist() == [
-        [False, True, False],
-        [True] + [False] * 2,
-    ]

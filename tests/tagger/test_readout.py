@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 
 from tagger import segments
+from tagger.calibration import Calibration
+from tagger.card import Card
+from tagger.card_parts import ExtractorCard, MemberCard
 from tagger.labels import Label
 from tagger.readout import Readout
 from tagger.results import Event, Prediction
@@ -30,6 +33,35 @@ def test_top_k_and_threshold_choose_tags():
     assert names() == ["Dog", "Saw", "Rain"]
     assert names(top_k=9, threshold=0.2) == ["Dog", "Saw"]
     assert names(threshold=0.7) == []
+
+
+def test_each_label_has_a_threshold_of_its_own():
+    """The best of the labels that reach theirs: a third may come before a second that does not."""
+    least = np.array([0.05, 0.7, 0.0, 0.25])
+    readout = Readout(LABELS, top_k=2, threshold=least, event_threshold=least)
+    found = prediction([0.1, 0.6, 0.05, 0.25], [[0.04, 0.9, 0, 0], [0.06, 0.6, 0, 0.25]])
+    tags = readout.tags(found, times(4))
+    assert [(tag.rank, tag.tag) for tag in tags] == [(1, "Saw"), (2, "Rain")]
+    assert [tag.heard_s for tag in tags] == [pytest.approx(1.92)] * 2  # in the second bag
+    moments = readout.timeline(found, times(4))
+    assert [(at.bag, at.tag) for at in moments] == [(0, "Dog"), (0, "Cat"), (1, "Saw"), (1, "Rain")]
+    heard = {(event.tag, event.start_s) for event in readout.events(found, times(4))}
+    assert heard == {("Dog", 0.0), ("Cat", 0.0), ("Rain", 1.92), ("Saw", 1.92)}
+
+
+def a_card(calibration):
+    extractor = ExtractorCard("a", {}, "a.safetensors", "0" * 64)
+    member = MemberCard("a", "attention", {}, "b.safetensors", "0" * 64)
+    return Card("m", tuple(LABELS), (extractor,), (member,), calibration=calibration)
+
+
+def test_thresholds_are_those_of_the_card_where_none_are_told():
+    found = Readout.of(a_card(Calibration(1.0, (0.1, 0.2, None, 0.4))))
+    for least in (found.threshold, found.event_threshold):
+        assert list(least) == [0.1, 0.2, np.inf, 0.4]
+    told = Readout.of(a_card(Calibration(1.0, (0.1, 0.2, None, 0.4))), 3, 0.0, 0.6)
+    assert (told.threshold, told.event_threshold) == (0.0, 0.6)
+    assert Readout.of(a_card(None)) == Readout(tuple(LABELS), 3, 0.0, 0.5)
 
 
 def test_a_tag_tells_its_best_bag_and_how_long_it_was_heard():

@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tagger import audio, checkpoint, logmel, segments
+from tagger.calibration import Calibration
 from tagger.card import read_model
 from tagger.configs import AttentionConfig, VGGishConfig
+from tagger.ensemble import at_temperature
 from tagger.errors import ClipError, CommandError, Reason
 from tagger.labels import Label
 from tagger.readout import Readout
@@ -22,8 +24,6 @@ from tagger.tagging import (
     EXTRACTOR_BATCH,
     HEAD_BATCH,
     Tagger,
-    bfloat16_pays,
-    pick_precision,
 )
 
 LABELS = [Label("Rain", "/m/06mb1"), Label("Dog"), Label("Bell"), Label("Saw", "/m/01b82r")]
@@ -40,12 +40,16 @@ def build(make_extractor, make_head, tmp_path_factory) -> Callable[..., Tagger]:
     """
 
     def _build(
-        *heads: AttentionConfig, precision: str = "float32", labelling: str = "one"
+        *heads: AttentionConfig,
+        precision: str = "float32",
+        labelling: str = "one",
+        calibration: Calibration | None = None,
     ) -> Tagger:
         folder = tmp_path_factory.mktemp("model")
         extractors = {name: make_extractor(EXTRACTOR, i) for i, name in enumerate("ab")}
         members = [("ba"[i % 2], make_head(4, head, i, labelling)) for i, head in enumerate(heads)]
-        checkpoint.save(folder, "small", LABELS, extractors, members, {})
+        how = {"calibration": calibration}
+        checkpoint.save(folder, "small", LABELS, extractors, members, {}, **how)
         return Tagger.load(folder, precision=precision)
 
     return _build
@@ -70,6 +74,26 @@ def random_embeddings(n: int, seed: int = 0) -> np.ndarray:
 def softmax(x: np.ndarray) -> np.ndarray:
     e = np.exp(x - x.max())
     return e / e.sum()
+
+
+@pytest.mark.parametrize("labelling", ["one", "several"])
+def test_a_calibrated_model_s_scores_are_tempered_and_its_tags_reach_their_thresholds(
+    build, encode, labelling
+):
+    """Bags and clips alike, where members have bags of one size; the first label is never a tag."""
+    data = encode(noise(6.1), RATE)
+    plain = build(HEAD, HEAD, labelling=labelling).tag(data, top_k=4)
+    least = (None, 0.0, 0.999, 0.1)
+    calibrated = build(HEAD, HEAD, labelling=labelling, calibration=Calibration(0.5, least))
+    found = calibrated.tag(data, top_k=4)
+    for name in ("scores", "bag_scores"):
+        before, after = (getattr(result.prediction, name) for result in (plain, found))
+        np.testing.assert_array_equal(after, at_temperature(before, 0.5, labelling))
+    scores = dict(zip((label.name for label in LABELS), found.prediction.scores, strict=True))
+    limits = dict(zip(scores, (np.inf, *least[1:]), strict=True))
+    assert {tag.tag for tag in found.tags} == {k for k in scores if scores[k] >= limits[k]}
+    assert {event.tag for event in found.events} <= {"Dog", "Bell", "Saw"}
+    assert len(calibrated.tag(data, top_k=4, threshold=0.0).tags) == 4
 
 
 @torch.inference_mode()
@@ -340,12 +364,3 @@ def test_every_level_and_bag_size_tags(build):
     for levels, n_segments in product([(1,), (2, 3)], [1, 6]):
         tagger = build(AttentionConfig(n_segments, levels, hidden=7))
         assert len(tagger.tag_waveform(noise(2), RATE).tags) == 3
-
-
-def test_cpus_compute_in_float32_unless_asked_and_able():
-    """So embeddings of an archive do not depend on which of them made them."""
-    assert pick_precision("cpu") == pick_precision("cpu", "float32") == "float32"
-    flags = {*Path("/proc/cpuinfo").read_text().split()}
-    able = bool({"avx512_bf16", "amx_bf16"} & flags)
-    assert pick_precision("cpu", "bfloat16") in ({"float32", "bfloat16"} if able else {"float32"})
-    assert able or not bfloat16_pays()

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from tagger import vggish
 from tagger.configs import VGGishConfig
 from tagger.vggish import (
     NormalisedClassifier,
@@ -155,3 +156,38 @@ def test_folded_normalisation_changes_nothing_but_the_layers(patches):
     folded = normalised.folded().eval()
     with torch.inference_mode():
         torch.testing.assert_close(folded(patches), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_pooling_early_changes_no_bit_of_outputs_and_gradients(patches, monkeypatch):
+    def trained() -> list[torch.Tensor]:
+        torch.manual_seed(6)
+        network = VGGishClassifier(VGGish(NARROW), 5)
+        initialise(network)
+        normalised = NormalisedClassifier(network).to(memory_format=torch.channels_last)
+        logits = normalised(patches)
+        logits.square().sum().backward()
+        return [logits, *(p.grad for p in normalised.parameters())]
+
+    early = trained()
+    monkeypatch.setattr(vggish, "_pooled_early", list)  # in the order of Table 1
+    assert all(map(torch.equal, early, trained()))
+
+
+def test_normalisation_is_put_around_trained_weights_without_changing_what_they_compute(patches):
+    """Of any patches in evaluation mode, and in training mode of those that it was set by."""
+    torch.manual_seed(3)
+    network = VGGishClassifier(VGGish(NARROW), 3)
+    initialise_from_data(network, patches)
+    for layer in network.extractor.features:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.normal_(layer.bias)
+    others = torch.rand(5, 96, 64)
+    with torch.inference_mode():
+        expected, of_others = network(patches), network(others)
+    normalised = NormalisedClassifier(network)
+    normalised.keep_function(patches)
+    with torch.inference_mode():
+        torch.testing.assert_close(normalised(patches), expected, rtol=0.1, atol=0.05)
+        normalised.keep_function(patches)  # the pass above has moved the running statistics
+        normalised.eval()
+        torch.testing.assert_close(normalised(others), of_others, rtol=1e-4, atol=1e-4)

@@ -26,14 +26,6 @@ def read_record(store: Store, folder: str) -> dict[str, Any] | None:
     return record
 
 
-def read_history(store: Store, folder: str) -> list[dict[str, Any]]:
-    """The epochs of a finished network's training, each as ``EpochMetrics`` has them."""
-    record = read_record(store, folder)
-    assert record is not None
-    history: list[dict[str, Any]] = record["history"]
-    return history
-
-
 def write_network(
     store: Store,
     folder: str,

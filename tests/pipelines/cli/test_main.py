@@ -229,7 +229,8 @@ def local_output(tmp_path: Path, sound: str, tiny_model: Path) -> Store:
     from pipelines.storage.store import open_store
     from pipelines.tagging.job import TagJob
     from pipelines.tagging.staged_rows import output_settings
+    from tagger.card import read_model
 
     store = open_store(str(tmp_path / "out"))
-    open_output(store, output_settings(TagJob(inputs=(), out=store.root)))
+    open_output(store, output_settings(TagJob(inputs=(), out=store.root), read_model().card))
     return store

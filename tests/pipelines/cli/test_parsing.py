@@ -63,6 +63,8 @@ def sample(option):
         return ["a:b", "c:d"], (("a", "b"), ("c", "d"))
     if option.choices:
         return [option.choices[-1]], option.choices[-1]
+    if option.words:
+        return [option.words[0]], option.words[0]
     kind = get_args(option.type)[0] if option.is_tuple else option.type
     value = {int: 7, float: 0.25, str: "some words"}[kind]
     if option.is_tuple:
@@ -112,7 +114,8 @@ jobs = st.builds(
     out=names,
     model=names,
     top_k=counts,
-    threshold=st.floats(0, 1),
+    threshold=st.none() | st.just("card") | st.floats(0, 1),
+    event_threshold=st.none() | st.just("card") | st.floats(0, 1),
     embeddings=st.booleans(),
     embedding_dtype=st.sampled_from(["float32", "float16"]),
     timeline=st.booleans(),
@@ -150,7 +153,7 @@ def test_what_is_not_given_has_the_default():
         ("a --out t --top-k", "top_k takes a whole number"),
         ("a --out t --top-k many", "top_k takes a whole number"),
         ("a --out t --top-k 1.5", "top_k takes a whole number"),
-        ("a --out t --threshold high", "threshold takes a number"),
+        ("a --out t --threshold high", "threshold takes a number or card"),
         ("a --out t --embedding-dtype f", "embedding_dtype takes one of float32, float16"),
         ("a --out t --topk 3", "no option --topk; did you mean --top-k?"),
         ("a --out t --topk=3", "no option --topk; did you mean --top-k?"),

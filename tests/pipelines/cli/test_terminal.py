@@ -36,6 +36,15 @@ def test_the_summary_says_what_came_of_the_run(capsys: pytest.CaptureFixture[str
     ]
 
 
+def test_the_summary_says_what_scores_mean_where_clips_have_several_labels(capsys) -> None:
+    made = record()
+    made.labelling = "several"
+    report.show_summary(made, (), as_json=False)
+    assert "scores    of each label by itself: those of a clip do not sum to 1" in (
+        capsys.readouterr().out
+    )
+
+
 def test_the_summary_as_json_is_the_record_and_who_failed(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -226,6 +226,15 @@ def test_settings_come_back_from_the_record_of_a_run(
     assert rebuild_settings(store) is None
 
 
+def test_thresholds_of_the_card_come_back_from_a_record(store: Store) -> None:
+    config = {"top_k": 5, "threshold": "card", "embedding_dtype": "float32", "timeline": True}
+    RunRecord("r1", ["tag"], config | {"event_threshold": "card"}, MODEL).write(store)
+    store.remove(["_output.json"])
+    assert "_runs/r1.json" in (rebuild_settings(store) or "")
+    found = read_settings(store)
+    assert (found.threshold, found.event_threshold) == ("card", "card")
+
+
 def test_settings_come_back_as_far_as_the_tables_tell(store: Store) -> None:
     before = read_settings(store)
     store.remove(["_output.json"])

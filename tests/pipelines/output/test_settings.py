@@ -9,6 +9,7 @@ import pytest
 from pipelines.output.damage import unseal
 from pipelines.output.settings import Settings, open_output, read_settings
 from pipelines.storage.store import LocalStore, open_store
+from tagger.calibration import Threshold
 from tagger.errors import CommandError
 from tagger.schema import SCHEMA_VERSION
 
@@ -42,6 +43,24 @@ def test_all_settings_that_differ_are_told_as_flags(tmp_path: Path, settings: Se
         "float16, not --timeline, --top-k 3, --threshold 0.25); give those it was begun with, or "
         "another --out"
     )
+
+
+@pytest.mark.parametrize("begun", [0.25, "card"])
+def test_an_output_keeps_thresholds_that_nobody_asks_for(
+    tmp_path: Path, settings: Settings, begun: Threshold
+) -> None:
+    store = open_store(str(tmp_path))
+    pinned = replace(settings, threshold=begun, event_threshold=begun)
+    open_output(store, pinned)
+    for now in (0.5, "card"):
+        asked = replace(settings, threshold=now, event_threshold=now)
+        open_output(store, asked, left_out=["threshold", "event_threshold"])
+        assert read_settings(store) == pinned
+        if now != begun:
+            with pytest.raises(CommandError, match=f"--threshold {begun} .now: --threshold {now}"):
+                open_output(store, asked, left_out=["event_threshold"])
+    with pytest.raises(CommandError, match=f"settings: --event-threshold {begun} .now: --event"):
+        open_output(store, replace(pinned, event_threshold=0.5))
 
 
 def test_refuses_an_output_of_a_newer_version(tmp_path: Path, settings: Settings) -> None:

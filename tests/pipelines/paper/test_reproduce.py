@@ -101,8 +101,8 @@ def test_the_report_has_every_row_beside_the_paper(job, prepared):
     assert "| vggish | 4 | 2.0 | " in report
     assert "| head B | 4 | 2.0 | " in report
     figures = json.loads(prepared.store.read("report/report.json"))
-    assert figures["3-F"]["usages"]["Public"]["n_clips"] == 3
-    assert figures["3-F"]["all"]["n_clips"] == 6
+    assert figures["3-F"]["first"]["usages"]["Public"]["n_clips"] == 3
+    assert figures["3-F"]["first"]["all"]["n_clips"] == 6
     assert prepared.store.read("report/curves.png").startswith(b"\x89PNG")
     assert prepared.store.read("evaluations/3-F/confusion.png").startswith(b"\x89PNG")
 

@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 
 from pipelines.paper.settings import SETTINGS, Start
-from pipelines.storage.store import open_store
+from pipelines.storage.store import Store, open_store
 from pipelines.training.finetune import ExtractorTask
 from pipelines.training.fit import HeadTask
+from pipelines.training.train_worker import Task
 from pipelines.training.workfolder import extractors
-from pipelines.training.workfolder.networks import read_history
+from pipelines.training.workfolder.networks import read_record
 from tagger.configs import VGGishConfig
 from tests.support.small_data import embed_here, prepare_here, train_here, write_folds
 
@@ -22,6 +23,13 @@ LOSSES = {
     "F": [1.494076622856988, 1.3844000498453777],
 }
 """Training loss of each epoch, before training by steps was built."""
+
+
+def losses(store: Store, task: Task) -> list[float]:
+    """The training loss of each epoch of a finished network."""
+    record = read_record(store, task.folder)
+    assert record is not None
+    return [epoch["train_loss"] for epoch in record["history"]]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +45,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[float]]:
     for name, (spec, *_) in specs.items():
         task = ExtractorTask(replace(spec, training=replace(spec.training, epochs=2)))
         train_here([task], store)
-        found[name] = [epoch["train_loss"] for epoch in read_history(store, task.folder)]
+        found[name] = losses(store, task)
     (upon, *_), _ = specs.values()
     embed_here(prepared, upon.name, copies=1)
     weights = extractors.weights_id(store, upon.name)
@@ -50,7 +58,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[float]]:
             weights,
         )
         train_here([task], store)
-        found[head.name] = [epoch["train_loss"] for epoch in read_history(store, task.folder)]
+        found[head.name] = losses(store, task)
     return found
 
 

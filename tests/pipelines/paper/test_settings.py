@@ -81,6 +81,14 @@ def test_heads_are_what_the_paper_says():
     assert [heads[name].copies > 0 for name in "ABCD"] == [False] * 3 + [True]
 
 
+def test_heads_upon_few_clips_get_a_thousand_steps_at_least():
+    """Early stopping counts from the first validation on, and waits for 1,000 steps."""
+    for head in SETTINGS["reduced"].heads([*HEADS], 0):
+        training = head.training
+        assert training.patience * training.steps_per_epoch >= 1000
+        assert training.epochs * training.steps_per_epoch >= 1500
+
+
 def test_the_four_extractors_of_section_2_2():
     made = SETTINGS["paper"].extractors(EXTRACTORS, PARTS, Start(), 0)
     (first,), (last,) = made["balanced-first"], made["balanced-last"]

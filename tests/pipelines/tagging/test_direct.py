@@ -7,7 +7,7 @@ import soundfile
 from pipelines.tagging.direct import tagged_rows
 from pipelines.tagging.job import TagJob
 from tagger import Tagger
-from tagger.errors import NoAudioError
+from tagger.errors import NoAudioError, OptionError
 
 
 def test_each_clip_has_the_tags_that_the_library_gives_or_a_reason(tmp_path, tiny_model):
@@ -21,6 +21,12 @@ def test_each_clip_has_the_tags_that_the_library_gives_or_a_reason(tmp_path, tin
     expected = Tagger.load(tiny_model).tag(tmp_path / "b.wav").tags
     scores = {tag["tag"]: tag["score"] for tag in tagged["tags"]}
     assert scores == pytest.approx({tag.tag: tag.score for tag in expected[:2]}, rel=1e-5)
+
+
+def test_thresholds_of_a_card_that_has_none_are_refused(tmp_path, tiny_model):
+    job = TagJob(inputs=(str(tmp_path),), out="", model=str(tiny_model), event_threshold="card")
+    with pytest.raises(OptionError, match="has no thresholds; give a number"):
+        next(tagged_rows(job))
 
 
 def test_a_limit_and_no_audio(tmp_path, tiny_model):

@@ -10,11 +10,21 @@ import pyarrow as pa
 import pytest
 
 from pipelines.tagging.job import TagJob
-from pipelines.tagging.staged_rows import RowSettings, TaggedClip, _lists, staged_rows
+from pipelines.tagging.staged_rows import (
+    RowSettings,
+    TaggedClip,
+    _lists,
+    left_out,
+    output_settings,
+    staged_rows,
+)
 from tagger import schema
 from tagger.audio import Signal
-from tagger.errors import ClipError, Reason, Stage
+from tagger.calibration import Calibration
+from tagger.card import read_model
+from tagger.errors import ClipError, OptionError, Reason, Stage
 from tagger.tagging import Tagger
+from tests.support.tiny_model import save_tiny_model
 
 SIGNAL = Signal(10.0, 44_100, 2, 1.5, 8.7, 0.25, "cut off")
 
@@ -129,3 +139,33 @@ def test_top_k_and_threshold_choose_the_tags(tagger: Tagger) -> None:
     assert len(one["tags"]) == 1
     (none,) = rows_of(tagger, [clip], threshold=1.0).to_pylist()
     assert none["tags"] == []
+
+
+def test_thresholds_are_of_the_card_where_it_has_any(tmp_path: Path) -> None:
+    calibration = Calibration(1.0, (0.5, None, 0.25))
+    with_, without = (
+        read_model(save_tiny_model(tmp_path / name, calibration=found)).card
+        for name, found in (("with", calibration), ("without", None))
+    )
+    said, unsaid, card = (
+        TagJob(inputs=(), out="", threshold=value) for value in (0.125, None, "card")
+    )
+    assert output_settings(said, with_).threshold == 0.125
+    assert output_settings(unsaid, with_).threshold == output_settings(card, with_).threshold
+    assert output_settings(unsaid, with_).event_threshold == "card"
+    numbers = output_settings(unsaid, without)
+    assert (numbers.threshold, numbers.event_threshold) == (0.0, 0.5)
+    with pytest.raises(OptionError, match="tiny has no thresholds; give a number") as caught:
+        output_settings(card, without)
+    assert caught.value.option == "threshold"
+    assert left_out(card) == ["event_threshold"]
+
+
+def test_a_clip_may_have_no_tag_at_all(tmp_path: Path) -> None:
+    model = save_tiny_model(tmp_path / "model", calibration=Calibration(1.0, (None, None, 1.0)))
+    never = Tagger.load(model)
+    (row,) = rows_of(never, [tagged(never, 13)]).to_pylist()
+    assert row["tags"] == row["events"] == row["timeline"] == []
+    assert (row["n_segments"], row["reason"]) == (13, None)
+    (row,) = rows_of(never, [tagged(never, 13)], threshold=0.0).to_pylist()
+    assert len(row["tags"]) == 3

@@ -120,6 +120,27 @@ def test_one_extractor_of_several_is_started_from_by_its_name(prepared, start):
         replace(SPEC, start_extractor="b")
 
 
+def test_normalisation_leaves_what_it_goes_on_with_as_it_is(prepared, start):
+    spec = replace(
+        SPEC,
+        name="n",
+        start=str(start),
+        vggish=TINY_VGGISH,
+        normalise=True,
+        training=replace(TRAINING, epochs=0),
+    )
+    run(prepared, spec)
+    _, network = extractors.load(prepared.store, "n", 3)
+    patches = torch.rand(5, 96, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            network.extractor(patches),
+            read_start_model(str(start), None).extractor(patches),
+            rtol=1e-3,
+            atol=1e-4,
+        )
+
+
 def test_no_epochs_take_an_extractor_over_without_a_cluster(prepared, start, monkeypatch):
     """A split without validation clips suits, for there is nothing to stop early."""
     monkeypatch.setattr(ray_train, "connect", None)
@@ -185,6 +206,12 @@ def test_normalisation_is_folded_into_what_is_kept(prepared):
     patches = torch.rand(5, 96, 64)
     with torch.inference_mode():
         torch.testing.assert_close(network(patches), normalised(patches), atol=1e-4, rtol=1e-3)
+
+
+def test_shifted_patches_are_others(prepared):
+    shifted = replace(SPEC, shift=True)
+    losses = [trainer(ExtractorTask(spec), prepared).epoch().train_loss for spec in (SPEC, shifted)]
+    assert losses[0] != losses[1]
 
 
 def test_the_baseline_learns_from_windows_of_the_same_patches(prepared):
