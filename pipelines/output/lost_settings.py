@@ -12,7 +12,7 @@ from pipelines.output import layout
 from pipelines.output.damage import DamagedFile, set_aside
 from pipelines.output.parquet_files import UnreadableError, decode, decode_with_metadata
 from pipelines.output.run_records import read_record
-from pipelines.output.settings import Settings, read_settings
+from pipelines.output.settings import Settings, precision_kept, read_settings
 from pipelines.storage.store import Store
 from tagger import schema
 from tagger.calibration import CARD, Threshold
@@ -63,6 +63,7 @@ def _of_records(store: Store) -> tuple[Settings, str] | None:
                 track=str(told.get("track", Settings.track)),
                 event_threshold=_threshold(told.get("event_threshold", Settings.event_threshold)),
                 event_gap_s=float(told.get("event_gap_s", Settings.event_gap_s)),
+                precision=precision_kept(told["resources"]["precision"]),
             )
             return settings, f"from {path}"
     return None

@@ -108,6 +108,11 @@ def open_output(store: Store, settings: Settings, left_out: Collection[str] = ()
     store.sweep()
 
 
+def precision_kept(asked: str | None) -> str:
+    """What an output keeps of the precision that was asked for."""
+    return "bfloat16" if asked == "bfloat16" else "default"
+
+
 def mark_version(store: Store) -> None:
     """Have earlier versions refuse an output that files of this schema come into.
 
