@@ -20,7 +20,7 @@ import soxr
 from tagger.arrays import FloatArray
 from tagger.decoding import audio_tracks, decode_blocks
 from tagger.errors import ClipError, Reason, Stage
-from tagger.excerpt import Stretch, excerpt
+from tagger.excerpt import Stretch, decode_stretch
 from tagger.levels import NOTHING_BELOW_8_KHZ, Resampled, joined
 from tagger.logmel import SAMPLE_RATE_HZ
 from tagger.recorded_at import from_header
@@ -210,8 +210,9 @@ def _normalised(
     """The recording, its content with a peak of 1 at its own rate, and that one's mean square."""
 
     def decode(mix: Mix) -> Decoded:
-        recording = decode_blocks(source, mix, track)
-        return excerpt(recording, stretch) if stretch else recording
+        if stretch:
+            return decode_stretch(source, mix, track, stretch)
+        return decode_blocks(source, mix, track)
 
     found = yield from survey(decode, max_hours)
     if found.is_silent:

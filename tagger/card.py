@@ -17,7 +17,7 @@ import fsspec
 
 from tagger.arrays import DoubleArray
 from tagger.calibration import Calibration
-from tagger.card_parts import ExtractorCard, MemberCard, check_name
+from tagger.card_parts import ExtractorCard, MemberCard, NoveltyCard, check_name
 from tagger.errors import CommandError
 from tagger.labels import Label, Labelling, LabelSet
 from tagger.logmel import FRONT_END
@@ -46,6 +46,7 @@ class Card:
     front_end : the constants of ``tagger.logmel`` that the model was trained with
     labelling : whether its scores are those of one label a clip, or of several
     calibration : what makes its scores mean what they say, and from which on they are tags
+    novelty : what tells that a clip is unlike all it was trained on; None: it cannot tell
     about : how it was made and how well it does: training data, split, metrics, versions
 
     Raises
@@ -60,6 +61,7 @@ class Card:
     front_end: Mapping[str, Any] = field(default_factory=lambda: dict(FRONT_END))
     labelling: Labelling = "one"
     calibration: Calibration | None = None
+    novelty: NoveltyCard | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -95,6 +97,12 @@ class Card:
         """The least score of a tag, per label (K,); a model without thresholds has none."""
         return self.calibration.least_scores if self.calibration else otherwise
 
+    def none_of_these(self, novelty: float | None) -> bool | None:
+        """Whether a clip is too strange for the labels, where its novelty is known."""
+        if self.novelty is None or novelty is None:
+            return None
+        return novelty > self.novelty.limit
+
     def require_members(self) -> None:
         """Refuse a model that cannot tag.
 
@@ -109,9 +117,10 @@ class Card:
             )
 
     @property
-    def parts(self) -> "tuple[ExtractorCard | MemberCard, ...]":
+    def parts(self) -> "tuple[ExtractorCard | MemberCard | NoveltyCard, ...]":
         """Everything that has weights."""
-        return (*self.extractors, *self.members)
+        novelty = (self.novelty,) if self.novelty else ()
+        return (*self.extractors, *self.members, *novelty)
 
     @cached_property
     def model_id(self) -> str:
@@ -129,7 +138,7 @@ class ModelFiles:
     weights: Mapping[str, bytes]
 
 
-OF_FORMAT_2: Final = {"labelling": "one", "calibration": None}
+OF_FORMAT_2: Final = {"labelling": "one", "calibration": None, "novelty": None}
 """What cards of format 1 lack, with what they say so. A card of format 2 has at least one that says
 otherwise, and no other; so a model of format 1 keeps its ``model_id``."""
 
@@ -139,6 +148,7 @@ def to_json(card: Card) -> dict[str, Any]:
     added = {
         "labelling": card.labelling,
         "calibration": card.calibration and asdict(card.calibration),
+        "novelty": card.novelty and asdict(card.novelty),
     }
     added = {name: value for name, value in added.items() if value != OF_FORMAT_2[name]}
     return {
@@ -232,6 +242,7 @@ def _card(
     members: Any,
     about: Any,
     calibration: Any = None,
+    novelty: Any = None,
     **rest: Any,
 ) -> Card:
     """The card that a JSON object describes; raises whatever happens where it describes none."""
@@ -240,6 +251,7 @@ def _card(
         extractors=tuple(_part(ExtractorCard, **part) for part in extractors),
         members=tuple(_part(MemberCard, **part) for part in members),
         calibration=None if calibration is None else _calibration(**calibration),
+        novelty=None if novelty is None else NoveltyCard(**novelty),
         about=dict(about),
         **rest,
     )

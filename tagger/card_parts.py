@@ -79,3 +79,27 @@ class MemberCard:
         if self.kind not in get_args(HeadKind):
             raise CommandError(f"this tagger knows no head of the kind {self.kind!r}")
         check_weights(self.weights, self.sha256)
+
+
+@dataclass(frozen=True)
+class NoveltyCard:
+    """How to tell that a clip is unlike all that the model was trained on (``tagger.novelty``).
+
+    Attributes
+    ----------
+    weights, sha256 : name of the file beside the card, and that file's hash
+    limit : greatest novelty of a clip that its tags are said of, in [0, 1]
+
+    Raises
+    ------
+    CommandError : on construction, where the limit is none or a name or a hash is malformed
+    """
+
+    weights: str
+    sha256: str
+    limit: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.limit <= 1:
+            raise CommandError(f"a limit of novelty is a number from 0 to 1, not {self.limit!r}")
+        check_weights(self.weights, self.sha256)

@@ -21,10 +21,11 @@ from torch import nn
 from tagger.attention import MultiLevelAttention
 from tagger.calibration import Calibration
 from tagger.card import CARD_FILE, Card, ModelFiles, to_json
-from tagger.card_parts import ExtractorCard, MemberCard
+from tagger.card_parts import ExtractorCard, MemberCard, NoveltyCard
 from tagger.configs import AttentionConfig, VGGishConfig
 from tagger.errors import CommandError
 from tagger.labels import Label, Labelling
+from tagger.novelty import LIMIT, Novelty
 from tagger.vggish import VGGish
 
 _Network = TypeVar("_Network", bound=nn.Module)
@@ -38,10 +39,12 @@ class Ensemble:
     ----------
     extractors : by name
     heads : one per member
+    novelty : what tells strange clips; None: the model cannot tell
     """
 
     extractors: Mapping[str, VGGish]
     heads: Sequence[MultiLevelAttention]
+    novelty: Novelty | None
 
 
 def build(files: ModelFiles) -> Ensemble:
@@ -50,13 +53,14 @@ def build(files: ModelFiles) -> Ensemble:
     Raises
     ------
     CommandError : weights that do not fit the card or are not finite, labels that do not fit the
-        heads
+        heads, a file of novelty that is of another model
     """
     card = files.card
     n_classes = len(card.labels)
     return Ensemble(
         {part.name: _built(_extractor, part, files) for part in card.extractors},
         [_built(partial(_head, n_classes, card.labelling), part, files) for part in card.members],
+        _novelty(files),
     )
 
 
@@ -69,8 +73,9 @@ def save(
     about: Mapping[str, Any],
     dtype: torch.dtype = torch.float32,
     calibration: Calibration | None = None,
+    novelty: Novelty | None = None,
 ) -> Card:
-    """Write a model: one safetensors file per network, then ``card.json``.
+    """Write a model: one safetensors file per network and for novelty, then ``card.json``.
 
     Parameters
     ----------
@@ -80,22 +85,20 @@ def save(
     heads : per member the name of its extractor and its head; all of one labelling, the model's
     dtype : how weight matrices are stored; float16 halves the files (loading gives float32 either
         way). Biases and statistics, which may leave float16's range, stay as they are.
+    novelty : what tells strange clips, with the usual limit
 
     Raises
     ------
     CommandError : they make no valid card
     """
     folder.mkdir(parents=True, exist_ok=True)
+    write = partial(_write, folder, dtype)
     extractor_cards = [
-        ExtractorCard(
-            key, _plain(network.config), *_write(folder, f"extractor-{key}", network, dtype)
-        )
+        ExtractorCard(key, _plain(network.config), *write(f"extractor-{key}", network))
         for key, network in extractors.items()
     ]
     member_cards = [
-        MemberCard(
-            key, "attention", _plain(head.config), *_write(folder, f"head-{i}-{key}", head, dtype)
-        )
+        MemberCard(key, "attention", _plain(head.config), *write(f"head-{i}-{key}", head))
         for i, (key, head) in enumerate(heads)
     ]
     card = Card(
@@ -105,6 +108,7 @@ def save(
         tuple(member_cards),
         labelling=heads[0][1].labelling if heads else "one",
         calibration=calibration,
+        novelty=_write_novelty(folder, novelty) if novelty else None,
         about=about,
     )
     text = json.dumps(to_json(card), indent=2, ensure_ascii=False)
@@ -118,6 +122,16 @@ def _extractor(config: Mapping[str, Any]) -> VGGish:
 
 def _head(n_classes: int, labelling: Labelling, config: Mapping[str, Any]) -> MultiLevelAttention:
     return MultiLevelAttention(n_classes, AttentionConfig(**config), labelling)
+
+
+def _novelty(files: ModelFiles) -> Novelty | None:
+    card = files.card
+    if card.novelty is None:
+        return None
+    try:
+        return Novelty.from_bytes(files.weights[card.novelty.weights], len(card.extractors))
+    except CommandError as error:
+        raise CommandError(f"model {card.name}: {card.novelty.weights}: {error}") from error
 
 
 def _built(
@@ -150,13 +164,21 @@ def _built(
     return network.eval()
 
 
-def _write(folder: Path, stem: str, network: nn.Module, dtype: torch.dtype) -> tuple[str, str]:
+def _write(folder: Path, dtype: torch.dtype, stem: str, network: nn.Module) -> tuple[str, str]:
     """File name and sha256 of a network's weights, written to the folder."""
     tensors = {
         key: (value.to(dtype) if value.ndim > 1 else value).detach().contiguous()
         for key, value in network.state_dict().items()
     }
-    data = save_safetensors(tensors)
+    return _written(folder, stem, save_safetensors(tensors))
+
+
+def _write_novelty(folder: Path, novelty: Novelty) -> NoveltyCard:
+    return NoveltyCard(*_written(folder, "novelty", novelty.to_bytes()), LIMIT)
+
+
+def _written(folder: Path, stem: str, data: bytes) -> tuple[str, str]:
+    """File name and sha256 of a safetensors file, written to the folder."""
     file = f"{stem}.safetensors"
     (folder / file).write_bytes(data)
     return file, hashlib.sha256(data).hexdigest()

@@ -203,7 +203,8 @@ def _refuse_rows(raw: pd.DataFrame, path: Path, labels: Labelling) -> None:
     _refuse(path, what, places[twice & differ])
     _refuse(path, "clips listed more than once", places[twice])
     unlabelled = (raw["label"] == "") & (raw["usage"] != IGNORED)
-    _refuse(path, "clips without a label", places[unlabelled])
+    hint = "" if labels == "one" else " (in JSON lists [] is a clip that has none)"
+    _refuse(path, f"clips without a label{hint}", places[unlabelled])
 
 
 def _occurring(raw: pd.DataFrame, path: Path, labels: Labelling) -> LabelSet:
@@ -230,6 +231,9 @@ def _corrected(
         for path in paths
     ]
     together = pd.concat(every, ignore_index=True)
+    for table in (raw, together):
+        if (table["start_s"] + table["end_s"]).any():
+            raise CommandError("corrections are of whole recordings, not of stretches")
     answers, left_out = labelled(together, ", ".join(map(str, files)), labels)
     raw, changed = corrected(raw, answers)
     return raw, (changed, *left_out)

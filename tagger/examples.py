@@ -56,6 +56,24 @@ class Examples:
         gathered[index == PADDING] = 0.0
         return gathered
 
+    def shifted(self, which: IndexArray, later: IndexArray) -> FloatArray:
+        """As ``inputs``, but cut later from values that follow each other without a gap.
+
+        Only for examples of one value each. The last of a take has none after it and stays.
+
+        Parameters
+        ----------
+        which : (n,) int64 numbers of the examples
+        later : (n,) int64 by how many rows of a value, from 0 to less than it has
+        """
+        last = np.append(self.takes[1:] != self.takes[:-1], True)[which]
+        following = np.where(last, which, which + 1)
+        later = np.where(last, 0, later)
+        pairs = np.concatenate([self.inputs(which), self.inputs(following)], axis=1)
+        rows = later[:, None] + np.arange(self.values.shape[1])
+        cut: FloatArray = pairs[np.arange(len(which))[:, None], rows]
+        return cut
+
     def lengths(self, which: IndexArray) -> IndexArray:
         """How many rows of each of the examples ``which`` are no padding, (n,) int64."""
         lengths: IndexArray = (self.index[which] != PADDING).sum(-1)

@@ -1,4 +1,7 @@
-"""A stretch of a recording as if it were the recording: a clip of a longer one."""
+"""A stretch of a recording as if it were the recording: a clip of a longer one.
+
+Channels are mixed after the cut, so what sounds beside the stretch makes no difference.
+"""
 
 from collections.abc import Generator, Iterable
 from contextlib import closing
@@ -6,11 +9,18 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Final
 
+import numpy as np
+import soundfile
+
 from tagger.arrays import FloatArray
+from tagger.decoding import decode_blocks
 from tagger.errors import ClipError, Reason
-from tagger.recording import Decoded
+from tagger.recording import Decoded, Mix, Reader, Source, block_length
 
 _TOLERANCE_S: Final = 0.5  # by which a file of a stretch alone may be longer than the stretch
+_SEEK_FROM_S: Final = 10.0  # before it, decoding from the start is as fast
+_EXACT: Final = frozenset({"WAV", "WAVEX", "W64", "RF64", "AIFF", "FLAC"})
+"""The containers in which libsndfile finds a sample by its number."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +40,26 @@ class Stretch:
     may_be_cut: bool = False
 
 
+def decode_stretch(source: Source, mix: Mix, track: int | None, stretch: Stretch) -> Decoded:
+    """Decode a recording from ``start_s`` to ``end_s``; what lies behind is not decoded.
+
+    Parameters
+    ----------
+    source, mix, track : as of ``decode_blocks``
+
+    Raises
+    ------
+    ClipError : as of ``decode_blocks``; ``EMPTY`` where the recording ends before the stretch
+    OSError : the source itself cannot be read
+    """
+    cut = None if stretch.may_be_cut else _sought(source, track, stretch)
+    if cut is None:
+        cut = excerpt(decode_blocks(source, _all_channels, track), stretch)
+    return cut._replace(blocks=_mixed(cut.blocks, mix))
+
+
 def excerpt(recording: Decoded, stretch: Stretch) -> Decoded:
-    """The recording from ``start_s`` to ``end_s``; what lies behind is not decoded.
+    """The stretch of a recording that is decoded from its start.
 
     The blocks end with a ``ClipError`` for ``EMPTY`` where the recording ends before the stretch.
     """
@@ -39,6 +67,54 @@ def excerpt(recording: Decoded, stretch: Stretch) -> Decoded:
     if stretch.may_be_cut and stretch.end_s is not None:
         blocks = _unless_cut(recording, stretch, stretch.end_s - stretch.start_s)
     return recording._replace(blocks=blocks)
+
+
+def _sought(source: Source, track: int | None, stretch: Stretch) -> Decoded | None:
+    """The stretch read from where it begins; None where that may not give the very samples."""
+    if stretch.start_s < _SEEK_FROM_S or track is not None:
+        return None
+    reader = Reader(source)
+    try:
+        sound = soundfile.SoundFile(reader)
+        first = round(stretch.start_s * sound.samplerate)
+        last = _last(stretch, sound.samplerate, sound.frames)
+        exact = sound.format in _EXACT and first < last <= sound.frames
+        if exact and sound.seek(first) == first:
+            return Decoded(sound.samplerate, sound.channels, _read(sound, reader, last - first))
+    except soundfile.LibsndfileError:
+        pass
+    reader.check()
+    reader.close()
+    return None
+
+
+def _read(sound: soundfile.SoundFile, reader: Reader, n_left: int) -> Generator[FloatArray]:
+    length = block_length(sound.samplerate, sound.channels)
+    with closing(reader), sound:
+        while n_left > 0:
+            try:
+                block = sound.read(min(length, n_left), np.float32, always_2d=True)
+            except soundfile.LibsndfileError as error:
+                raise ClipError(Reason.DECODE_ERROR, " ".join(str(error).split())) from None
+            reader.check()
+            if not len(block):
+                raise ClipError(Reason.DECODE_ERROR, "the recording ends before its header says")
+            n_left -= len(block)
+            yield block
+
+
+def _last(stretch: Stretch, rate_hz: int, n_samples: int) -> int:
+    return n_samples if stretch.end_s is None else round(stretch.end_s * rate_hz)
+
+
+def _all_channels(samples: FloatArray) -> FloatArray:
+    return samples
+
+
+def _mixed(blocks: Generator[FloatArray], mix: Mix) -> Generator[FloatArray]:
+    with closing(blocks):
+        for block in blocks:
+            yield mix(block)
 
 
 def _from_to(recording: Decoded, stretch: Stretch) -> Generator[FloatArray]:

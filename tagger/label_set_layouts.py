@@ -71,11 +71,19 @@ def _fsd50k_part(root: Path, part: str) -> pd.DataFrame:
     table["source"] = freesound(table["fname"])
     table["name"] = table["fname"] + ".wav"
     table["uri"] = [uri_of(audio / name) for name in table["name"]]
-    about = root / "FSD50K.metadata" / f"{part}_clips_info_FSD50K.json"
-    clips = json.loads(about.read_text("utf-8")) if about.is_file() else {}
+    clips = _clips_info(root / "FSD50K.metadata" / f"{part}_clips_info_FSD50K.json")
     for column, field in (("license", "license"), ("author", "uploader")):
         table[column] = [clips.get(fname, {}).get(field) or "" for fname in table["fname"]]
     return raw_table(table)
+
+
+def _clips_info(path: Path) -> dict[str, dict[str, str]]:
+    """Licence and uploader of FSD50K's clips; nothing where the file is not there."""
+    try:
+        clips: dict[str, dict[str, str]] = json.loads(path.read_bytes()) if path.is_file() else {}
+    except ValueError as error:
+        raise CommandError(f"{path}: cannot be read as JSON: {error}") from error
+    return clips
 
 
 def _audioset(path: Path) -> Table:

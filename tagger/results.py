@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from tagger.arrays import DoubleArray, FloatArray
 from tagger.audio import Signal
+from tagger.schema import NONE_OF_THESE
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,9 @@ class Result:
     timeline : the tags of each bag
     events : when each tag was heard
     prediction : scores of all labels and raw attention weights
+    novelty : how unlike it is to all that the model was trained on, in [0, 1] (``tagger.novelty``);
+        None where the model cannot tell
+    none_of_these : whether that is beyond the model's limit, so that the tags are but the nearest
     """
 
     signal: Signal
@@ -118,8 +122,11 @@ class Result:
     timeline: tuple[Moment, ...]
     events: tuple[Event, ...]
     prediction: Prediction
+    novelty: float | None = None
+    none_of_these: bool | None = None
 
     def __repr__(self) -> str:
         tags = ", ".join(f"{tag.tag} {tag.score:.2f}" for tag in self.tags) or "no tag"
         lost = ", damaged" if self.signal.damage else ""
-        return f"<Result of {self.signal.duration_s:.2f} s{lost}: {tags}>"
+        strange = f"{NONE_OF_THESE}, nearest " if self.none_of_these else ""
+        return f"<Result of {self.signal.duration_s:.2f} s{lost}: {strange}{tags}>"

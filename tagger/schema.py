@@ -13,14 +13,16 @@ versions stay as they are, and ``conformed`` reads them.
     1  the first
     2  ``notes`` and ``recorded_at`` in clips and staged rows; ``max_score`` and ``heard_s`` of
        tags; ``events``
+    3  ``novelty`` and ``none_of_these`` in clips and staged rows
 """
 
 from typing import Final
 
 import pyarrow as pa
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 EMBEDDING_SIZE: Final = 128
+NONE_OF_THESE: Final = "none of these"  # what is said of a clip beyond its model's limit of novelty
 EMBEDDING_DTYPES: Final = {"float32": pa.float32(), "float16": pa.float16()}
 
 TIMESTAMP: Final = pa.timestamp("us", tz="UTC")
@@ -43,6 +45,11 @@ _SIGNAL = [
     pa.field("damage", pa.string()),  # what of the recording could not be decoded; null: nothing
     pa.field("notes", pa.string()),  # what readers of the tags should know; null: nothing
     pa.field("recorded_at", pa.timestamp("us")),  # by name or header, in whatever zone
+]
+
+_NOVELTY = [
+    pa.field("novelty", pa.float32()),  # in [0, 1]; null: the model tells none
+    pa.field("none_of_these", pa.bool_()),  # novelty beyond the model's limit; likewise null
 ]
 
 _TAG = [
@@ -122,6 +129,7 @@ def staged(embedding_dtype: str) -> pa.Schema:
             *_CLIP_KEY,
             pa.field("size_bytes", pa.int64()),
             *_SIGNAL,
+            *_NOVELTY,
             pa.field("extra", pa.string()),
             pa.field("processed_at", TIMESTAMP),
             pa.field("run_id", pa.string()),
@@ -161,6 +169,7 @@ def tables(embedding_dtype: str) -> dict[str, pa.Schema]:
                 *_CLIP_KEY,
                 pa.field("size_bytes", pa.int64()),
                 *_SIGNAL,
+                *_NOVELTY,
                 pa.field("extra", pa.string()),
                 pa.field("processed_at", TIMESTAMP),
                 pa.field("run_id", pa.string()),

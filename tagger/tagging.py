@@ -29,6 +29,7 @@ from tagger.card import BUNDLED, Card, ModelFiles, read_model
 from tagger.checkpoint import build
 from tagger.configs import Precision, require_positive
 from tagger.logmel import stream_patches
+from tagger.novelty import Heard, joined, texture
 from tagger.prediction import probabilities
 from tagger.readout import Readout
 from tagger.results import Prediction, Result
@@ -81,6 +82,7 @@ class Tagger:
     Attributes
     ----------
     card : the model's card
+    novelty : what it needs to tell strange clips; None: it cannot tell
 
     Raises
     ------
@@ -96,6 +98,7 @@ class Tagger:
     ) -> None:
         networks = build(files)
         self.card: Card = files.card
+        self.novelty = networks.novelty
         self.device = torch.device(device)
         self.batch = batch or EXTRACTOR_BATCH[self.device.type]
         self.dtype = getattr(torch, precision)
@@ -131,6 +134,18 @@ class Tagger:
             for network, result in zip(self.extractors, out, strict=True):
                 result[part] = network(batch).float().cpu().numpy()
         return out
+
+    def hear(self, patches: FloatArray) -> Heard:
+        """What there is to know of patches (n, 96, 64)."""
+        nothing = np.empty((len(patches), 0), np.float32)
+        return Heard(self.embed(patches), texture(patches) if self.novelty else nothing)
+
+    def novelty_of(self, clip: Heard, prediction: Prediction) -> float | None:
+        """How unlike a clip is to all that the model was trained on; None: it cannot tell."""
+        if self.novelty is None:
+            return None
+        by_bag = prediction.bag_scores
+        return self.novelty.of(clip, by_bag if len(by_bag) else prediction.scores[None])
 
     @torch.inference_mode()
     def predict(self, embeddings: Sequence[FloatArray]) -> list[Prediction]:
@@ -210,13 +225,15 @@ class Tagger:
         if track is not None:
             require_positive("track", track)
         _, blocks = audio.load(source, track=track)
-        embeddings = np.concatenate([self.embed(part) for part in stream_patches(blocks)], axis=1)
-        return self._result(blocks.signal, embeddings, top_k, threshold)
+        heard = joined([self.hear(part) for part in stream_patches(blocks)])
+        return self._result(blocks.signal, heard, top_k, threshold)
 
     def _result(
-        self, signal: audio.Signal, embeddings: FloatArray, top_k: int, threshold: float | None
+        self, signal: audio.Signal, heard: Heard, top_k: int, threshold: float | None
     ) -> Result:
+        embeddings = heard.embeddings
         (prediction,) = self.predict([embeddings])
+        novelty = self.novelty_of(heard, prediction)
         times = segments.segment_times(
             embeddings.shape[1], signal.content_start_s, signal.content_end_s
         )
@@ -229,6 +246,8 @@ class Tagger:
             readout.timeline(prediction, times),
             readout.events(prediction, times),
             prediction,
+            novelty,
+            self.card.none_of_these(novelty),
         )
 
 

@@ -19,13 +19,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tagger import metrics, mixup
+from tagger import metrics
 from tagger.arrays import IndexArray
 from tagger.configs import TrainingConfig
 from tagger.errors import CommandError
 from tagger.examples import Examples, batches
+from tagger.feed import Feed
 from tagger.optimisation import Group, Optimisation
-from tagger.prediction import inputs, predict, summed_loss
+from tagger.prediction import predict, summed_loss
 
 __all__ = ["EpochMetrics", "Group", "Trainer"]
 
@@ -64,6 +65,7 @@ class Trainer:
     config : how to train
     group : the workers that train it together, this one's place among them
     device : of torch
+    shift : whether patches are cut later than they lie, at places drawn anew
 
     Attributes
     ----------
@@ -83,15 +85,15 @@ class Trainer:
         config: TrainingConfig,
         group: Group = Group(),
         device: str = "cpu",
+        shift: bool = False,
     ) -> None:
         if config.patience is not None and validation is None:
             raise ValueError("early stopping needs validation examples")
-        if config.mixup and train.sequences:
-            raise ValueError("sequences of unequal length cannot be mixed")
         self.config = config
         self.history: list[EpochMetrics] = []
         self._device = torch.device(device)
         self._train, self._validation, self._group = train, validation, group
+        self._feed = Feed(train, config.mixup, shift, self._device)
         sizes = [len(batch) for batch in self._batches(0)]
         _check_shares(network, min(sizes, default=0), group.size)
         network = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -189,31 +191,12 @@ class Trainer:
     def _step(self, batch: IndexArray, rng: np.random.Generator) -> Tensor:
         """Learn from this worker's share of a batch; the share's summed loss."""
         mine = self._group.share(np.arange(len(batch)))
-        values, targets = self._mixed(batch, mine, rng)
+        values, targets = self._feed.step(batch, mine, rng)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self.config.bfloat16):
             logits = self._optimisation.network(*values)
         loss = summed_loss(logits.float(), targets, self._train.labelling)
         self._optimisation.step(loss / len(batch))
         return loss.detach().double()
-
-    def _mixed(
-        self, batch: IndexArray, mine: IndexArray, rng: np.random.Generator
-    ) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Inputs of the network and targets of the examples at ``mine`` of the batch."""
-        if not self.config.mixup:
-            return inputs(self._train, batch[mine], self._device), self._targets(batch[mine])
-        share, partners = mixup.draw(len(batch), self.config.mixup, rng)
-        # The pairs of this worker's share: its examples, then their partners.
-        both = np.concatenate([batch[mine], batch[partners[mine]]])
-        n = len(mine)
-        weights = torch.from_numpy(np.tile(share[mine], 2)).to(self._device)
-        swapped = torch.arange(2 * n, device=self._device).roll(n)
-        (values,) = inputs(self._train, both, self._device)
-        mixed = mixup.apply(values, weights, swapped)[:n]
-        return (mixed,), mixup.apply(self._targets(both), weights, swapped)[:n]
-
-    def _targets(self, which: IndexArray) -> Tensor:
-        return torch.from_numpy(self._train.targets(which)).to(self._device)
 
     def _measure(self, number: int) -> tuple[float | None, float | None]:
         """Validation loss per example; with one label a clip MAP@3, as ``EpochMetrics`` have it."""

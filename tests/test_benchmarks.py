@@ -5,7 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks import page
+import numpy as np
+import soundfile
+
+from benchmarks import page, two_labels
 
 ROOT = Path(__file__).parent.parent
 
@@ -54,3 +57,23 @@ def test_the_page_shows_the_figures_that_lie_beside_it() -> None:
     for content in found.values():
         n_lines = page.page({"embedding": content}).count("\n| ")
         assert n_lines == 2 + len(content["rows"])
+
+
+def test_two_sounds_are_of_different_kinds_and_each_clip_comes_as_often() -> None:
+    kinds = np.repeat(np.array(["dog", "rain", "saw"], object), 6)
+    drawn = np.array(list(two_labels.pairs(kinds, fold=1)))
+    assert (kinds[drawn[:, 0]] != kinds[drawn[:, 1]]).all()
+    assert np.bincount(drawn.ravel()).tolist() == [two_labels.MIXTURES] * len(kinds)
+    assert drawn.tolist() != [list(pair) for pair in two_labels.pairs(kinds, fold=2)]
+
+
+def test_two_sounds_are_mixed_with_equal_power(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    quiet, loud = 0.01 * rng.normal(size=48_000), 0.2 * rng.normal(size=32_000)
+    soundfile.write(tmp_path / "a.wav", quiet, 16_000, "FLOAT")
+    soundfile.write(tmp_path / "b.wav", loud, 16_000, "FLOAT")
+    one, other = (two_labels.at_unit_power(f"file://{tmp_path}/{n}.wav") for n in "ab")
+    mixture = two_labels.at_0_db(one, other)
+    factor = 1 / np.abs(one[:32_000] + other).max()
+    np.testing.assert_allclose(mixture[:32_000], factor * (one[:32_000] + other), rtol=1e-5)
+    np.testing.assert_allclose([np.square(one).mean(), np.square(other).mean()], 1, rtol=1e-5)

@@ -66,6 +66,7 @@ TORCH_RING = {
     "baselines",
     "checkpoint",
     "convert",
+    "feed",
     "optimisation",
     "prediction",
     "tagging",

@@ -20,6 +20,7 @@ from pipelines.tagging.preview import preview
 from pipelines.training import evaluate
 from pipelines.training.jobs import EvaluateJob
 from tagger import Tagger, levels
+from tagger.schema import SCHEMA_VERSION
 from tests.support.sounds import write_sounds
 
 VERSION_1 = Path(__file__).parent / "golden" / "version_1"
@@ -134,7 +135,7 @@ def test_an_output_is_gone_on_with(version_1, tmp_path, capsys):
         inputs = [str(audio / name) for name in names]
         assert main(["tag", *inputs, *command]) == 0, capsys.readouterr().err
         assert main(["status", str(out), "--verify"]) == 0
-    assert json.loads((out / "_output.json").read_bytes())["schema_version"] == 2
+    assert json.loads((out / "_output.json").read_bytes())["schema_version"] == SCHEMA_VERSION
     rows = _rows(out / "clips")
     assert {row["uri"] for row in rows} == old | {f"file://{audio}/{n}.wav" for n in range(3)}
     assert {row["uri"]: row.get("notes") for row in rows if row.get("notes")} == {

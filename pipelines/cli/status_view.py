@@ -17,6 +17,7 @@ from pipelines.runtime import standard_streams
 from pipelines.runtime.progress import duration
 from pipelines.runtime.signals import Interrupted, handled
 from pipelines.storage.store import Store
+from tagger.schema import NONE_OF_THESE
 
 WATCH_S: Final = 3.0
 
@@ -68,6 +69,8 @@ def _run_lines(run: Mapping[str, Any]) -> Iterator[str]:
         f"run {run['run_id']}  {run['state']:<12}{run['n_tagged']:>10,} tagged"
         f"{run['n_failed']:>8,} failed{run['audio_hours']:>10.2f} h  {run['model_id']}"
     )
+    if n := run.get("n_none_of_these"):  # not in earlier versions
+        yield f"    {n:,} of them {NONE_OF_THESE}"
     if run["state"] == RunState.RUNNING and run.get("heartbeat_at"):  # not in the first version
         yield f"    {', '.join(_how_far(run))}"
 

@@ -15,6 +15,7 @@ from pipelines.inputs.skipped import in_words
 from pipelines.runtime import standard_streams
 from pipelines.runtime.progress import duration
 from pipelines.runtime.visible import visible, visible_json
+from tagger.schema import NONE_OF_THESE
 
 if TYPE_CHECKING:  # a command that shows no results need not load what makes them
     from pipelines.exporting.export import Exported
@@ -63,6 +64,8 @@ def show_summary(record: "RunRecord", failed_clips: Sequence["FailedClip"], as_j
         f"  tagged    {found['n_tagged']:,} clips, {found['audio_hours']:.2f} h of audio "
         f"in {duration(found['wall_s'])}"
     )
+    if record.tally.n_none_of_these:
+        _print(f"  strange   {record.tally.n_none_of_these:,} of them: {NONE_OF_THESE}")
     if record.labelling == "several":
         _print("  scores    of each label by itself: those of a clip do not sum to 1")
     _print(f"  failed    {found['n_failed']:,}")
@@ -190,7 +193,7 @@ def show_tags(rows: Iterable[dict[str, Any]], as_json: bool) -> tuple[int, int]:
 
 def _show_tags_of(row: dict[str, Any]) -> bool:
     failure = f"failed: {row['reason']} ({row['detail']})"
-    return _print(row["uri"]) and _print(f"  {failure if row['reason'] else _tags(row['tags'])}")
+    return _print(row["uri"]) and _print(f"  {failure if row['reason'] else _said(row)}")
 
 
 def show_json(content: dict[str, Any] | list[Any]) -> None:
@@ -254,6 +257,13 @@ def show_reported(reported: "Reported", as_json: bool) -> None:
 def show_note(text: str) -> None:
     """What is told beside the results, on standard error."""
     standard_streams.tell(f"{visible(text)}\n")
+
+
+def _said(row: Mapping[str, Any]) -> str:
+    tags = _tags(row["tags"])
+    if not row["none_of_these"]:
+        return tags
+    return f"{NONE_OF_THESE} (novelty {row['novelty']:.2f}); nearest: {tags}"
 
 
 def _tags(tags: list[dict[str, Any]]) -> str:

@@ -70,7 +70,8 @@ def _questions() -> Iterator[tuple[str, str]]:
     yield (
         "Tags of each recording:",
         """SELECT regexp_extract(c.uri, '[^/]*$') AS recording, round(duration_s, 1) AS seconds,
-       string_agg(tag || ' ' || round(score, 2), ', ' ORDER BY rank) AS tags, damage
+       string_agg(tag || ' ' || round(score, 2), ', ' ORDER BY rank) AS tags,
+       round(novelty, 2) AS novelty, damage
 FROM current_clips c LEFT JOIN current_tags USING (clip_id) GROUP BY ALL ORDER BY 1""",
     )
     yield (

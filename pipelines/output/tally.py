@@ -29,6 +29,7 @@ class Tally:
         other work on the machine changes it little
     expected_s : seconds of audio that the clips were taken for before they were read
     n_recordings : how many of those listed were gone through
+    n_none_of_these : tagged clips that are unlike all that the model was trained on
     """
 
     n_tagged: int = 0
@@ -41,6 +42,7 @@ class Tally:
     cpu_seconds: dict[str, float] = field(default_factory=dict)
     expected_s: float = 0.0
     n_recordings: int = 0
+    n_none_of_these: int = 0
 
     @property
     def n_failed(self) -> int:
@@ -73,6 +75,7 @@ class Tally:
     def add(self, other: "Tally") -> None:
         """Add another batch."""
         self.n_tagged += other.n_tagged
+        self.n_none_of_these += other.n_none_of_these
         self.n_recordings += other.n_recordings
         self.audio_s += other.audio_s
         self.n_segments += other.n_segments
@@ -88,6 +91,7 @@ class Tally:
         left = self.plus(Tally())
         for name in (
             "n_tagged",
+            "n_none_of_these",
             "n_recordings",
             "audio_s",
             "n_segments",

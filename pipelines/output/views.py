@@ -55,9 +55,14 @@ SELECT timeline.* FROM timeline SEMI JOIN current_clips USING (clip_id, model_id
 SELECT events.* FROM events SEMI JOIN current_clips USING (clip_id, model_id)""",
     "current_embeddings": """
 SELECT embeddings.* FROM embeddings SEMI JOIN current_clips USING (clip_id, model_id)""",
-    # one row per current clip; tag is NULL where no tag reached the threshold
+    # one row per current clip; tag is NULL where no tag reached the threshold, and 'none of these'
+    # where the clip is unlike all that the model was trained on
     "top_tags": """
-SELECT c.clip_id, c.uri, c.model_id, t.tag, t.mid, t.score
+SELECT c.clip_id, c.uri, c.model_id,
+    CASE WHEN c.none_of_these THEN 'none of these' ELSE t.tag END AS tag,
+    CASE WHEN c.none_of_these THEN NULL ELSE t.mid END AS mid,
+    CASE WHEN c.none_of_these THEN NULL ELSE t.score END AS score,
+    t.tag AS nearest_tag, c.novelty
 FROM current_clips c
 LEFT JOIN tags t ON t.clip_id = c.clip_id AND t.model_id = c.model_id AND t.rank = 1""",
     # the last failure of each recording, unless it, or a later version of it, was tagged since

@@ -12,7 +12,8 @@ from tagger.configs import AttentionConfig, TrainingConfig, VGGishConfig
 EXTRACTOR_TRAINING: Final = TrainingConfig(
     epochs=2,
     patience=None,
-    batches="balanced",
+    batches="examples",
+    batch_size=64,
     learning_rate=2e-3,
     weight_decay=1e-4,
     one_cycle=True,
@@ -20,7 +21,7 @@ EXTRACTOR_TRAINING: Final = TrainingConfig(
     mixup=0.2,
 )
 HEAD_TRAINING: Final = TrainingConfig(
-    epochs=10, patience=None, batches="examples", batch_size=128, one_cycle=True, mixup=0.2
+    epochs=40, patience=None, batches="examples", batch_size=128, one_cycle=True, mixup=0.2
 )
 HEAD: Final = "attention"  # the name of its heads
 EVERYTHING: Final = "all"  # the split of those networks that are published
@@ -64,6 +65,7 @@ class BundledRecipe:
                 split=split,
                 vggish=self.vggish,
                 training=replace(self.extractor, seed=seed),
+                shift=True,
                 normalise=True,
                 copies=self.copies,
             )

@@ -36,7 +36,7 @@ from pipelines.storage.store import Store, open_store
 from pipelines.tagging.committer import Committer, DirectPublisher
 from pipelines.tagging.plan import Receipt
 from pipelines.tagging.recorded_run import recorded
-from pipelines.tagging.staged_rows import RowSettings
+from pipelines.tagging.staged_rows import RowSettings, thresholds
 from tagger import schema
 from tagger.errors import CommandError
 from tagger.tagging import Tagger
@@ -86,7 +86,8 @@ def retag(job: RetagJob, command: list[str]) -> Retagged:
             erase_pending(store, run)
             done = Retagged(new, new, upgrade(store, source, tagger, run), 0, notes)
     else:
-        config = asdict(job) | {"embedded_by": source.model_id, "notes": notes}
+        config = asdict(job) | thresholds(settings)
+        config |= {"embedded_by": source.model_id, "notes": notes}
         labelling = source.model.card.labelling
         versions = package_versions()
         record = RunRecord(run.run_id, command, config, new, labelling, versions=versions)

@@ -1,12 +1,14 @@
 """``tag --print``: tags of a few clips at once, in this process; no Ray, no tables."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from pipelines.storage.models import read_tagging_model
 from pipelines.tagging.job import TagJob
 from pipelines.tagging.selection import input_access, listed
 from pipelines.tagging.staged_rows import RowSettings, require_thresholds
+
+SHOWN: Final = ["uri", "duration_s", "tags", "novelty", "none_of_these", "reason", "detail"]
 
 
 def tagged_rows(job: TagJob) -> Iterator[dict[str, Any]]:
@@ -14,7 +16,7 @@ def tagged_rows(job: TagJob) -> Iterator[dict[str, Any]]:
 
     Yields
     ------
-    uri, duration_s and tags of a clip, or reason and detail of its failure
+    uri, duration_s, tags and novelty of a clip, or reason and detail of its failure
 
     Raises
     ------
@@ -35,6 +37,6 @@ def tagged_rows(job: TagJob) -> Iterator[dict[str, Any]]:
         for i in range(len(clips)):
             clip = clips.slice(i, 1)
             table, _ = tag(clip, preprocess(clip))
-            yield from table.select(["uri", "duration_s", "tags", "reason", "detail"]).to_pylist()
+            yield from table.select(SHOWN).to_pylist()
     finally:
         preprocess.close()

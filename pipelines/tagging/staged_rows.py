@@ -102,11 +102,19 @@ def asked_settings(job: TagJob) -> Settings:
 
 @dataclass(frozen=True)
 class TaggedClip:
-    """A clip that was tagged; ``embeddings`` is (n_extractors, n_segments, 128) float32."""
+    """A clip that was tagged.
+
+    Attributes
+    ----------
+    embeddings : (n_extractors, n_segments, 128) float32
+    novelty, none_of_these : as of ``tagger.results.Result``
+    """
 
     signal: Signal
     embeddings: FloatArray
     prediction: "Prediction"
+    novelty: float | None = None
+    none_of_these: bool | None = None
 
 
 def staged_rows(
@@ -179,6 +187,8 @@ def _row(
     return {
         **asdict(signal),
         "n_segments": n_segments,
+        "novelty": outcome.novelty,
+        "none_of_these": outcome.none_of_these,
         "tags": [vars(tag) for tag in readout.tags(*read)],
         "timeline": [vars(moment) for moment in readout.timeline(*read)] if over_time else [],
         "events": [vars(event) for event in readout.events(*read)],

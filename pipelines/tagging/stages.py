@@ -37,6 +37,7 @@ from tagger import audio
 from tagger.arrays import FloatArray
 from tagger.errors import ClipError, Reason, Stage
 from tagger.logmel import N_BANDS, PATCH_FRAMES, SILENCE, stream_patches
+from tagger.novelty import Heard, joined
 from tagger.schema import staged
 
 if TYPE_CHECKING:
@@ -218,12 +219,12 @@ class ClipTagger:
     ) -> dict[tracks.Key, TaggedClip | ClipError]:
         """What became of each clip; a failure of a recording is one of all its tracks."""
         found: dict[int, dict[int, audio.Signal | ClipError]] = defaultdict(dict)
-        embedded: dict[tracks.Key, list[FloatArray]] = defaultdict(list)
+        heard: dict[tracks.Key, list[Heard]] = defaultdict(list)
         for (row, track), what in self._embed(
             tracks.keyed(tally.waiting(events, PATCHES_STAGE)), tally
         ):
-            if isinstance(what, np.ndarray):
-                embedded[row, track].append(what)
+            if isinstance(what, Heard):
+                heard[row, track].append(what)
                 continue
             if isinstance(what, ClipError) and track == 0:
                 found[row].clear()
@@ -231,19 +232,21 @@ class ClipTagger:
         ends = {(row, track): end for row, of in found.items() for track, end in of.items()}
         tagged = {key: end for key, end in ends.items() if isinstance(end, audio.Signal)}
         outcomes = {key: end for key, end in ends.items() if isinstance(end, ClipError)}
-        embeddings = [np.concatenate(embedded[key], axis=1) for key in tagged]
+        clips = [joined(heard[key]) for key in tagged]
         with tally.timed(MODEL_STAGE):
-            predictions = self._tagger.predict(embeddings)
-        results = zip(tagged.items(), embeddings, predictions, strict=True)
+            predictions = self._tagger.predict([clip.embeddings for clip in clips])
+            novelty = [*map(self._tagger.novelty_of, clips, predictions)]
+        strange = [self._tagger.card.none_of_these(each) for each in novelty]
+        vectors = [clip.embeddings for clip in clips]
+        results = zip(tagged.values(), vectors, predictions, novelty, strange, strict=True)
         return outcomes | {
-            key: TaggedClip(signal, vectors, prediction)
-            for (key, signal), vectors, prediction in results
+            key: TaggedClip(*result) for key, result in zip(tagged, results, strict=True)
         }
 
     def _embed(
         self, events: Iterable[tuple[tracks.Key, What]], tally: Tally
-    ) -> Iterator[tuple[tracks.Key, What]]:
-        """The events with embeddings (n_extractors, n, 128) in place of patches (n, 96, 64).
+    ) -> Iterator[tuple[tracks.Key, audio.Signal | ClipError | Heard]]:
+        """The events with what the model hears in place of patches (n, 96, 64).
 
         Patches of several clips pass through the extractors together, as a batch of the tagger's.
         """
@@ -260,28 +263,28 @@ class ClipTagger:
 
     def _embed_pool(
         self, pool: list[tuple[tracks.Key, FloatArray]], tally: Tally
-    ) -> Iterator[tuple[tracks.Key, FloatArray]]:
+    ) -> Iterator[tuple[tracks.Key, Heard]]:
         if not pool:
             return
         with tally.timed(MODEL_STAGE):
-            embeddings = self._embedded(np.concatenate([patches for _, patches in pool]))
+            heard = self._heard(np.concatenate([patches for _, patches in pool]))
         start = 0
         for row, patches in pool:
-            yield row, embeddings[:, start : start + len(patches)]
+            yield row, heard.part(slice(start, start + len(patches)))
             start += len(patches)
 
-    def _embedded(self, patches: FloatArray) -> FloatArray:
-        """Embeddings (n_extractors, n, 128) of patches, of digital silence computed once.
+    def _heard(self, patches: FloatArray) -> Heard:
+        """What the model hears in patches, in digital silence only once.
 
         Its patches are all the same, and there may be a day of them.
         """
         silent = (patches == patches.dtype.type(SILENCE)).all(axis=(1, 2))
         if silent.sum() < 2:
-            return self._tagger.embed(patches)
+            return self._tagger.hear(patches)
         place = np.cumsum(~silent)  # of each patch in what is embedded: silence first
         place[silent] = 0
         first = patches[silent.argmax()]
-        return self._tagger.embed(np.concatenate([first[None], patches[~silent]]))[:, place]
+        return self._tagger.hear(np.concatenate([first[None], patches[~silent]])).part(place)
 
 
 def _count(outcome: TaggedClip | ClipError, tally: Tally) -> None:
@@ -292,3 +295,4 @@ def _count(outcome: TaggedClip | ClipError, tally: Tally) -> None:
     tally.n_tagged += 1
     tally.audio_s += outcome.signal.duration_s
     tally.n_segments += outcome.embeddings.shape[1]
+    tally.n_none_of_these += bool(outcome.none_of_these)

@@ -12,6 +12,7 @@ from pipelines.training import (
     calibration_report,
     evaluation_report,
     label_set_report,
+    novelty,
     pictures,
     publish_model,
 )
@@ -57,7 +58,9 @@ def run(job: EvaluateJob, command: list[str]) -> StepRecord:
         _tell(job, prepared.dataset.labels.names, calibrated)
         figures = _report(prepared, job, scored, calibrated) if scored else {}
         if model:
-            publish_model.write(model, figures, calibrated)
+            temperature = calibrated.calibration.temperature if calibrated else 1.0
+            strange = novelty.fit(prepared, chosen, job.members, temperature)
+            publish_model.write(model, figures, calibrated, strange)
         record.metrics |= figures
         if scored:
             record.metrics["report"] = f"{store.root}/{_folder(job)}/{REPORT}"

@@ -80,7 +80,8 @@ class ExtractorTask:
             self.wanted.copies,
         )
         network = self._initial(train)
-        return Trainer(network, train, validation, self.wanted.training, group, device)
+        spec = self.wanted
+        return Trainer(network, train, validation, spec.training, group, device, spec.shift)
 
     def result(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         if not self.wanted.normalise:

@@ -14,6 +14,7 @@ from pipelines.training.scores import Scored
 from tagger import label_metrics
 from tagger.arrays import BoolArray, FloatArray
 from tagger.dataset import Dataset
+from tagger.errors import CommandError
 
 FIGURES: Final = ("map", "lwlrap")
 
@@ -23,8 +24,15 @@ def figures(dataset: Dataset, scored: Sequence[Scored]) -> dict[str, Any]:
 
     ``over_labels`` is what ``evaluation_report.over_labels`` returns; ``chance`` the mAP of scores
     that are drawn at random; ``mean`` and ``spread`` (standard deviation) are over tests.
+
+    Raises
+    ------
+    CommandError : no clip of a test has a label
     """
     sets = dataset.label_sets()
+    for test in scored:
+        if not sets[test.clips].any():
+            raise CommandError(f"no clip of {test.test_name} has a label: there is nothing to find")
     clips = np.concatenate([test.clips for test in scored])
     scores = np.concatenate([test.ensemble for test in scored])
     every = over_labels(scores, sets[clips])

@@ -11,6 +11,7 @@ import torch
 
 from pipelines.runtime.packages import package_versions
 from pipelines.storage.uris import local_path
+from pipelines.training import novelty
 from pipelines.training.calibrating import Calibrated
 from pipelines.training.jobs import PublishJob
 from pipelines.training.scores import Member
@@ -22,6 +23,7 @@ from tagger import checkpoint
 from tagger.attention import MultiLevelAttention
 from tagger.errors import CommandError
 from tagger.labels import LabelSet
+from tagger.novelty import Novelty
 from tagger.vggish import VGGish, VGGishClassifier
 
 SCORES_OF_SETS: Final = (
@@ -107,11 +109,17 @@ def _load(prepared: Prepared, head_name: str, name: str) -> _Member:
     return _Member(network.extractor, head, spec.split, training)
 
 
-def write(model: Model, figures: dict[str, Any], calibrated: Calibrated | None) -> None:
+def write(
+    model: Model,
+    figures: dict[str, Any],
+    calibrated: Calibrated | None,
+    strange: Novelty | None,
+) -> None:
     """Write the model to its folder; ``figures`` are empty where no clip was left to test on."""
     calibration = calibrated.about(model.labels.names) if calibrated else {}
     measured = {
         "calibration": calibration,
+        "novelty": novelty.about(strange),
         "metrics": {key: value for key, value in figures.items() if key != "per_class"},
         "per_class": figures.get("per_class", []),
     }
@@ -124,6 +132,7 @@ def write(model: Model, figures: dict[str, Any], calibrated: Calibrated | None) 
         model.about | measured,
         torch.float16 if model.job.float16 else torch.float32,
         calibration=calibrated.calibration if calibrated else None,
+        novelty=strange,
     )
 
 

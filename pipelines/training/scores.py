@@ -114,6 +114,15 @@ def _scored(prepared: Prepared, wanted: Sequence[tuple[Member, str, IndexArray]]
 
 def member_scores(reads: SharedReads, member: Member, clips: IndexArray) -> Scores:
     """Scores (n_clips, K) of one member; a clip that could not be prepared scores 0 everywhere."""
+    scores = np.zeros((len(clips), len(reads.prepared.dataset.labels)), np.float32)
+    place_of = {int(clip): place for place, clip in enumerate(clips)}
+    for clip, bags in member_bags(reads, member, clips).items():
+        scores[place_of[clip]] = ensemble.clip_mean(bags)
+    return scores
+
+
+def member_bags(reads: SharedReads, member: Member, clips: IndexArray) -> dict[int, Scores]:
+    """Probabilities (n_bags, K) by one member of each clip that could be prepared."""
     head, extractor = member
     store, dataset = reads.prepared.store, reads.prepared.dataset
     n_classes = len(dataset.labels)
@@ -127,12 +136,9 @@ def member_scores(reads: SharedReads, member: Member, clips: IndexArray) -> Scor
         every = heads.examples(head_spec, loaded.takes)
     examples = loaded.select(every, clips, copies=0)
     probabilities, _ = predict(network, examples, np.arange(len(examples)))
-    scores = np.zeros((len(clips), n_classes), np.float32)
-    place_of = {int(clip): place for place, clip in enumerate(clips)}
-    for take in np.unique(examples.takes):
-        rows = slice(*np.searchsorted(examples.takes, [take, take + 1]))
-        scores[place_of[int(loaded.clips[take])]] = ensemble.clip_mean(probabilities[rows])
-    return scores
+    takes, first = np.unique(examples.takes, return_index=True)
+    bags = np.split(probabilities, first[1:])
+    return dict(zip(loaded.clips[takes].tolist(), bags, strict=True))
 
 
 def _ranking(scores: Scores, members: Scores) -> IndexArray:

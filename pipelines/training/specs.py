@@ -6,7 +6,12 @@ from pathlib import Path
 from typing import Final, Literal
 
 from pipelines.storage.uris import is_local, local_path
-from tagger.configs import AttentionConfig, LSTMConfig, TrainingConfig, VGGishConfig
+from tagger.configs import (
+    AttentionConfig,
+    LSTMConfig,
+    TrainingConfig,
+    VGGishConfig,
+)
 from tagger.errors import CommandError, OptionError
 
 SCRATCH: Final = "scratch"
@@ -56,6 +61,10 @@ class ExtractorSpec:
     copies: int = 0
     """Pitch-shifted copies of each training clip to train on, at most. 0: none."""
 
+    shift: bool = False
+    """Cut each patch up to 0.96 s later than it lies, at a place drawn anew each time that it is
+    learned from; the last of a clip stays. For few clips."""
+
     vggish: VGGishConfig = field(default_factory=VGGishConfig)
     """Size of the network. From scratch the defaults are the paper's; else each is that of what
     training starts from."""
@@ -69,7 +78,7 @@ class ExtractorSpec:
         if self.network == "baseline":
             if self.vggish != VGGishConfig():
                 raise CommandError("conv_widths and hidden are for VGGish, not for the baseline")
-            for name, plain in (("normalise", False), ("start", SCRATCH)):
+            for name, plain in (("normalise", False), ("shift", False), ("start", SCRATCH)):
                 if getattr(self, name) != plain:
                     raise OptionError(name, "is for VGGish, not for the baseline")
         if self.start_extractor is not None and self.start == SCRATCH:

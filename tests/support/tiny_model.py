@@ -1,14 +1,19 @@
-"""A model small enough for any test."""
+"""Models small enough for any test."""
 
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from tagger.attention import MultiLevelAttention
 from tagger.calibration import Calibration
-from tagger.checkpoint import save
+from tagger.card import read_model
+from tagger.checkpoint import build, save
 from tagger.configs import AttentionConfig, VGGishConfig
 from tagger.labels import Label
+from tagger.logmel import SAMPLE_RATE_HZ, patches
+from tagger.novelty import Heard, Novelty, Reference, texture
+from tagger.tagging import Tagger
 from tagger.vggish import VGGish, initialise
 
 
@@ -22,3 +27,24 @@ def save_tiny_model(folder: Path, seed: int = 1, calibration: Calibration | None
         initialise(network)
     save(folder, "tiny", labels, extractors, heads, {}, calibration=calibration)
     return folder
+
+
+def save_model_that_knows_noise(folder: Path, n_known: int = 40) -> Path:
+    """The same model, to which all is strange but noise as ``sounds`` writes it."""
+    tagger = Tagger.load(save_tiny_model(folder))
+    heard = [_noise(tagger, seed) for seed in range(1000, 1020 + n_known)]
+    reference = Reference.of(heard[:20])
+    predictions = tagger.predict([clip.embeddings for clip in heard[20:]])
+    known = zip(heard[20:], predictions, strict=True)
+    distances = [reference.distances(clip, found.bag_scores) for clip, found in known]
+    networks = build(read_model(folder))
+    heads = list(zip(networks.extractors, networks.heads, strict=True))
+    novelty = Novelty.fit(reference, np.array(distances))
+    save(folder, "tiny", tagger.card.labels, networks.extractors, heads, {}, novelty=novelty)
+    return folder
+
+
+def _noise(tagger: Tagger, seed: int) -> Heard:
+    noise = np.random.default_rng(seed).standard_normal(SAMPLE_RATE_HZ).astype(np.float32)
+    found = patches(noise / np.abs(noise).max())
+    return Heard(tagger.embed(found), texture(found))

@@ -2,7 +2,12 @@
 
 import pytest
 
-from tagger.configs import AttentionConfig, LSTMConfig, TrainingConfig, VGGishConfig
+from tagger.configs import (
+    AttentionConfig,
+    LSTMConfig,
+    TrainingConfig,
+    VGGishConfig,
+)
 from tagger.errors import OptionError
 
 

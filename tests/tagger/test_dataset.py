@@ -128,7 +128,7 @@ def test_single_labels_may_be_learnt_as_sets_in_any_layout(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "given", "message"),
     [
-        (["a.wav,x;y", "b.wav,"], {}, "clips without a label: /.*/b.wav"),
+        (["a.wav,x;y", "b.wav,"], {}, r"clips without a label \(in JSON .*\): /.*/b.wav"),
         (["a.wav,x;y", "a.wav,x"], {}, "more than once, with different labels .*: /.*/a.wav"),
         (["a.wav,x;y", "a.wav,y;x"], {}, "clips listed more than once: /.*/a.wav"),
         (["a.wav,x|y", "b.wav,x;z"], {}, r"all.csv: column label: 'x\|y' is more than one label"),
@@ -178,6 +178,16 @@ def test_stretches_that_are_none(tmp_path, row, message):
 
 
 FINGERPRINT = "f14958547c975a81fb7be1cf4b960fd118f1e252f266d0549bd0bc38775cc481"
+
+
+def test_corrections_are_not_of_stretches(tmp_path):
+    csv = _csv(tmp_path, ["a.wav,x,0,1", "a.wav,y,1,2"], "uri,label,start_s,end_s")
+    whole = _csv(tmp_path / "more", ["a.wav,x"])
+    for data, more in ((csv, whole), (whole, csv)):
+        with pytest.raises(CommandError, match="corrections are of whole recordings"):
+            dataset.load(data, corrections=[more])
+
+
 _ROWS = ("a.wav,x,1", "b.wav,y,2", "c.wav,x,")
 
 

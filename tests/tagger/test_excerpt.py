@@ -1,15 +1,18 @@
 """Stretches of recordings are what cutting the samples by hand gives."""
 
+import io
+
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tagger import audio
 from tagger.decoding import decode_blocks
 from tagger.errors import ClipError, Reason
-from tagger.excerpt import Stretch, excerpt
-from tagger.recording import Decoded
+from tagger.excerpt import Stretch, decode_stretch, excerpt
+from tagger.recording import Decoded, mono
 
 RATE = 1000
 
@@ -76,3 +79,51 @@ def test_a_stretch_of_a_file_is_trimmed_and_normalised_as_a_file_of_its_own(enco
     np.testing.assert_array_equal(cut, audio.original(alone)[1])
     rest = decode_blocks(whole)
     assert sum(map(len, excerpt(rest, Stretch(4.5)).blocks)) == 8000
+
+
+@pytest.fixture(scope="module")
+def long_sound():
+    """Three minutes of two channels, (n, 2), at 8 kHz."""
+    return np.random.default_rng(3).uniform(-0.5, 0.5, (180 * 8000, 2)).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "AIFF", "WAV:ULAW", "OGG:VORBIS", "ipod/aac"])
+@pytest.mark.parametrize("end_s", [121.5, None])
+def test_what_is_sought_is_what_decoding_from_the_start_gives(encode, long_sound, kind, end_s):
+    data = encode(long_sound, 8000, kind)
+    stretch = Stretch(120.25, end_s)
+    found = decode_stretch(data, mono, None, stretch)
+    expected = excerpt(decode_blocks(data), stretch)
+    assert (found.sample_rate_hz, found.channels) == (8000, 2)
+    np.testing.assert_array_equal(np.concatenate([*found.blocks]), samples(expected))
+
+
+def test_a_stretch_behind_the_end_and_a_file_that_is_cut_off(encode, long_sound):
+    data = encode(long_sound, 8000)
+    with pytest.raises(ClipError, match=r"recording ends at 180.000 s, and its clip begins at"):
+        samples(decode_stretch(data, mono, None, Stretch(200.0)))
+    cut_off = decode_stretch(data[: len(data) // 2], mono, None, Stretch(60.0, 120.0))
+    blocks = []
+    with pytest.raises(ClipError, match=r"decoding stopped at 89\.999 s"):
+        blocks.extend(cut_off.blocks)
+    flac = encode(long_sound, 8000, "FLAC")
+    broken = flac[: len(flac) // 2] + b"\0" * 50_000 + flac[len(flac) // 2 + 50_000 :]
+    found = decode_stretch(broken, mono, None, Stretch(100.0, 101.0))
+    np.testing.assert_array_equal(
+        np.concatenate([*found.blocks]), mono(soundfile_of(flac)[800_000:808_000])
+    )
+
+
+def soundfile_of(data: bytes) -> np.ndarray:
+    samples, _ = soundfile.read(io.BytesIO(data), dtype="float32")
+    return samples
+
+
+def test_what_lies_beside_a_stretch_does_not_decide_how_its_channels_are_mixed(encode):
+    """Channels that cancel each other before the stretch, and are alike in it."""
+    sound = np.random.default_rng(4).uniform(-0.5, 0.5, 160_000).astype(np.float32)
+    sign = np.where(np.arange(160_000) < 96_000, -1, 1).astype(np.float32)
+    data = encode(np.column_stack([sound, sign * sound]), 16_000)
+    alone = encode(sound[96_000:], 16_000)
+    _, cut = audio.original(data, stretch=Stretch(6.0))
+    np.testing.assert_array_equal(cut, audio.original(alone)[1])

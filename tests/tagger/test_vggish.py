@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from tagger import vggish
 from tagger.configs import VGGishConfig
 from tagger.vggish import (
     NormalisedClassifier,
@@ -155,6 +156,21 @@ def test_folded_normalisation_changes_nothing_but_the_layers(patches):
     folded = normalised.folded().eval()
     with torch.inference_mode():
         torch.testing.assert_close(folded(patches), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_pooling_early_changes_no_bit_of_outputs_and_gradients(patches, monkeypatch):
+    def trained() -> list[torch.Tensor]:
+        torch.manual_seed(6)
+        network = VGGishClassifier(VGGish(NARROW), 5)
+        initialise(network)
+        normalised = NormalisedClassifier(network).to(memory_format=torch.channels_last)
+        logits = normalised(patches)
+        logits.square().sum().backward()
+        return [logits, *(p.grad for p in normalised.parameters())]
+
+    early = trained()
+    monkeypatch.setattr(vggish, "_pooled_early", list)  # in the order of Table 1
+    assert all(map(torch.equal, early, trained()))
 
 
 def test_normalisation_is_put_around_trained_weights_without_changing_what_they_compute(patches):

@@ -206,7 +206,7 @@ def test_values_types_and_metadata(local: Store, staged_table: Build, settings: 
         assert file.schema_arrow.remove_metadata() == wanted
         assert file.metadata.row_group(0).column(0).compression == "ZSTD"
         described = file.schema_arrow.metadata
-        assert described[b"schema_version"] == b"2"
+        assert described[b"schema_version"] == b"3"
         assert (described[b"run_id"], described[b"entry"]) == (b"run-1", b"0")
     (path,) = local.list("embeddings")
     table = pq.read_table(io.BytesIO(local.read(path)))

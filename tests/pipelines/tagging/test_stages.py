@@ -256,7 +256,11 @@ def test_a_record_may_hold_nothing(
     long = [(0, what) for row, what in events if row == 4]
     record = pack(long, "float32", 7 * 96 * 64 * 4)
     table, tally = ClipTagger(tagger, settings())(clips, unpack(*record, "float32"))
-    assert (record[0], len(table), tally) == ("[]", 0, Tally(seconds=tally.seconds))
+    assert (record[0], len(table), tally) == (
+        "[]",
+        0,
+        Tally(seconds=tally.seconds, cpu_seconds=tally.cpu_seconds),
+    )
     assert table.schema == schema.staged("float32")
 
 

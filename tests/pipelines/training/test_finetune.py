@@ -208,6 +208,12 @@ def test_normalisation_is_folded_into_what_is_kept(prepared):
         torch.testing.assert_close(network(patches), normalised(patches), atol=1e-4, rtol=1e-3)
 
 
+def test_shifted_patches_are_others(prepared):
+    shifted = replace(SPEC, shift=True)
+    losses = [trainer(ExtractorTask(spec), prepared).epoch().train_loss for spec in (SPEC, shifted)]
+    assert losses[0] != losses[1]
+
+
 def test_the_baseline_learns_from_windows_of_the_same_patches(prepared):
     spec = ExtractorSpec(
         name="b",

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from pipelines.training import evaluate, finetune, prepare
+from pipelines.training import evaluate, finetune, label_set_report, prepare
 from pipelines.training.jobs import EvaluateJob, FinetuneJob, PrepareJob, PublishJob
 from pipelines.training.scores import score
 from pipelines.training.specs import ExtractorSpec, HeadSpec
@@ -176,3 +176,11 @@ def test_a_stretch_of_a_recording_is_prepared_as_a_recording_of_its_own(tmp_path
     np.testing.assert_array_equal(cut, alone)
     (failure,) = prepared.failures().to_pylist()
     assert failure["detail"] == "the recording ends at 9.000 s, and its clip begins at 20.000 s"
+
+
+def test_clips_without_labels_alone_measure_nothing(trained):
+    (test,) = score(trained, (MEMBER,))
+    without = ~trained.dataset.label_sets()[test.clips].any(1)
+    silent = replace(test, clips=test.clips[without], members=test.members[:, without])
+    with pytest.raises(CommandError, match="no clip of fold-1 has a label"):
+        label_set_report.figures(trained.dataset, [silent])
