@@ -15,7 +15,7 @@ from pipelines.output.run_records import RunRecord
 from pipelines.output.settings import read_settings
 from pipelines.retagging import embedded
 from pipelines.retagging.job import RetagJob
-from pipelines.retagging.run import ROUNDED, Retagging, retag
+from pipelines.retagging.run import NO_NOVELTY, ROUNDED, Retagging, retag
 from pipelines.retagging.sources import find_source
 from pipelines.retagging.upgrading import upgrade
 from pipelines.storage.store import Store, open_store
@@ -32,7 +32,7 @@ from tagger.vggish import initialise
 from tests.support.mortal import Killed, mortal
 from tests.support.outputs import assert_verified, content, copy_to, tables
 from tests.support.sounds import write_sound
-from tests.support.tiny_model import save_tiny_model
+from tests.support.tiny_model import save_model_that_knows_noise, save_tiny_model
 
 OTHER_LABELS = [Label("Wren", "/m/1"), Label("Wind"), Label("Bus"), Label("Owl")]
 TIMES = ("processed_at", "run_id")
@@ -170,6 +170,20 @@ def test_rows_of_the_same_model_made_anew_are_the_same(copied, tiny_model):
     assert (done.n_clips, done.model_id) == (3, done.embedded_by)
     assert tables(copied) == before
     assert_verified(copied)
+
+
+def test_novelty_takes_the_recordings(tmp_path, tiny_model):
+    model = save_model_that_knows_noise(tmp_path / "model")
+    audio = write_sound(tmp_path / "a.wav")
+    told, untold = (str(tmp_path / name) for name in ("told", "untold"))
+    tag_all(audio, untold, tiny_model)
+    assert retag(RetagJob(out=untold, model=str(model)), []).notes == (NO_NOVELTY,)
+    assert {row["novelty"] for row in tables(open_store(untold))["clips"]} == {None}
+    tag_all(audio, told, model)
+    before = tables(open_store(told))
+    assert retag(RetagJob(out=told), []).notes == ()
+    assert tables(open_store(told)) == before
+    assert before["clips"][0]["novelty"] is not None
 
 
 def test_other_extractors_are_refused_in_a_line_that_names_both(copied, tmp_path):
