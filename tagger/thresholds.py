@@ -6,9 +6,10 @@ with its own, whose scores are spread as those of all labels together are: a lab
 goes its own way, one with few that of all.
 
 Conventions: ``scores`` are (n_clips, n_labels), calibrated; ``truth`` is the same shape, bool.
-Thresholds that are tried lie halfway between scores that follow each other.
+Thresholds that are tried lie halfway between scores of a label that follow each other.
 """
 
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -26,7 +27,7 @@ Thresholds = tuple[float | None, ...]
 
 
 class _Counts(NamedTuple):
-    """Tags at each threshold, and clips that have the label."""
+    """Tags at each threshold that is tried, those of them that are right, clips with the label."""
 
     right: DoubleArray
     tags: DoubleArray
@@ -45,16 +46,11 @@ def for_f1(scores: RealArray, truth: Truth) -> Thresholds:
 
     F1 is 2 right / (tags + clips with the label).
     """
-    if not truth.any():
-        return (None,) * len(truth.T)
-    tried = _between(scores)
-    every = _counts(scores.ravel(), truth.ravel(), tried)
-    found = []
-    for column in zip(scores.T, truth.T, strict=True):
-        right, tags, clips = _smoothed(_counts(*column, tried), every)
-        f1 = 2 * right / (tags + clips)
+    found: list[float | None] = []
+    for tried, _, smoothed in _labels(scores, truth):
+        f1 = 2 * smoothed.right / (smoothed.tags + smoothed.clips)
         found.append(float(tried[len(f1) - 1 - f1[::-1].argmax()]))
-    return tuple(found)
+    return tuple(found) or (None,) * truth.shape[1]
 
 
 def for_precision(scores: RealArray, truth: Truth, precision: float) -> Thresholds:
@@ -67,39 +63,39 @@ def for_precision(scores: RealArray, truth: Truth, precision: float) -> Threshol
     ----------
     precision : above 0, and 1 at most
     """
-    if not truth.any():
-        return (None,) * len(truth.T)
-    tried = _between(scores)
-    every = _counts(scores.ravel(), truth.ravel(), tried)
-    found = []
-    for column in zip(scores.T, truth.T, strict=True):
-        own = _counts(*column, tried)
-        reached = own.precision >= precision
-        reached &= _smoothed(own, every).precision >= precision - ROUNDING
+    found: list[float | None] = []
+    for tried, own, smoothed in _labels(scores, truth):
+        reached = (own.precision >= precision) & (smoothed.precision >= precision - ROUNDING)
         found.append(float(tried[reached.argmax()]) if reached.any() else None)
-    return tuple(found)
+    return tuple(found) or (None,) * truth.shape[1]
 
 
-def _between(scores: RealArray) -> DoubleArray:
-    """Halfway between a score and the next lower one, lowest first; the first is above 0."""
-    steps = np.unique(scores.astype(np.float64))
-    between: DoubleArray = (steps + np.append(0.0, steps[:-1])) / 2
-    return between
+def _labels(scores: RealArray, truth: Truth) -> Iterator[tuple[DoubleArray, _Counts, _Counts]]:
+    """Of each label thresholds to try, lowest first, its counts, and these smoothed.
+
+    Nothing where no clip has a label.
+    """
+    if not truth.any():
+        return
+    right, every = np.sort(scores[truth]), np.sort(scores, axis=None)
+    weight = SMOOTHING / len(right)
+    for own_scores, own_truth in zip(scores.T, truth.T, strict=True):
+        steps = np.unique(own_scores.astype(np.float64))
+        tried = (steps + np.append(0.0, steps[:-1])) / 2
+        own = _counts(np.sort(own_scores[own_truth]), np.sort(own_scores), tried)
+        of_all = _counts(right, every, tried)
+        smoothed = _Counts(
+            own.right + weight * of_all.right,
+            own.tags + weight * of_all.tags,
+            own.clips + SMOOTHING,
+        )
+        yield tried, own, smoothed
 
 
-def _counts(scores: RealArray, truth: Truth, tried: DoubleArray) -> _Counts:
-    """Of one label, or of all decisions (n,)."""
-    right, every = np.sort(scores[truth]), np.sort(scores)
+def _counts(right: RealArray, every: RealArray, tried: DoubleArray) -> _Counts:
+    """From the scores of clips that have the label, and of all clips, both ascending."""
     return _Counts(
         np.float64(len(right)) - np.searchsorted(right, tried),
         np.float64(len(every)) - np.searchsorted(every, tried),
         float(len(right)),
-    )
-
-
-def _smoothed(own: _Counts, every: _Counts) -> _Counts:
-    """The counts of a label, and of clips that stand for all labels."""
-    weight = SMOOTHING / every.clips
-    return _Counts(
-        own.right + weight * every.right, own.tags + weight * every.tags, own.clips + SMOOTHING
     )

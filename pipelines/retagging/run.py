@@ -43,7 +43,7 @@ from tagger.errors import CommandError
 from tagger.tagging import Tagger
 
 ROUNDED: Final = "the embeddings are stored as float16, so scores are exact to two or three digits"
-NO_NOVELTY: Final = "no novelty is told: that takes the recordings, which tag reads"
+NO_TEXTURE: Final = "novelty is told from embeddings and scores alone, not from the sound's texture"
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def _notes(source: Source, settings: Settings) -> tuple[str, ...]:
     if settings.embedding_dtype == "float16":
         found.append(ROUNDED)
     if source.model.card.novelty and not source.is_own:
-        found.append(NO_NOVELTY)
+        found.append(NO_TEXTURE)
     return tuple(found)
 
 

@@ -95,28 +95,22 @@ def reliability(before: Reliability, after: Reliability) -> bytes:
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8.4, 4.2), layout="constrained")
+    figure = Figure(figsize=(8.4, 4.6), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     for axes, title, found in zip(panels, ("before", "after"), (before, after), strict=True):
         edges = np.linspace(0, 1, len(found.n) + 1)
-        heights, some = np.nan_to_num(found.share), found.n > 0
-        axes.stairs(heights, edges, fill=True, color="C0", alpha=0.5, label="share in the bin")
-        axes.plot(
-            found.score[some],
-            found.share[some],
-            "C3o",
-            ms=4,
-            clip_on=False,
-            label="at its mean score",
-        )
+        some = found.n > 0
+        shares = np.nan_to_num(found.share), found.n / found.n.sum()
+        axes.stairs(shares[0], edges, fill=True, color="C0", alpha=0.5, label="right, of the bin")
+        axes.stairs(shares[1], edges, color="0.3", label="in the bin, of all decisions")
+        at_means = found.score[some], found.share[some]
+        axes.plot(*at_means, "C3o", ms=4, clip_on=False, label="right, at the bin's mean score")
         axes.plot([0, 1], [0, 1], "k--", lw=0.8, label="scores that mean what they say")
-        most = int(found.n.max())
-        numbers = 0.15 * found.n / most
-        axes.stairs(numbers, edges, fill=True, color="0.4", label=f"decisions, {most:,} at most")
         axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="score")
         axes.set_title(f"{title}: expected calibration error {found.error:.3f}", fontsize=10)
-        axes.legend(fontsize=8, loc="upper left")
-    panels[0].set_ylabel("share of decisions that are right")
+    panels[0].set_ylabel("share of decisions")
+    handles = panels[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=4, fontsize=8)
     return _png(figure)
 
 
