@@ -47,7 +47,8 @@ def _of_records(store: Store) -> tuple[Settings, str] | None:
     """What the first run was told: it began the output."""
     for path in store.list(layout.RUNS):
         with suppress(FileNotFoundError, ValueError, TypeError, KeyError):
-            told = read_record(store, path)["config"]
+            record = read_record(store, path)
+            told = record["config"]
             settings = Settings(
                 tables=tuple(
                     table
@@ -63,10 +64,17 @@ def _of_records(store: Store) -> tuple[Settings, str] | None:
                 track=str(told.get("track", Settings.track)),
                 event_threshold=_threshold(told.get("event_threshold", Settings.event_threshold)),
                 event_gap_s=float(told.get("event_gap_s", Settings.event_gap_s)),
-                precision=precision_kept(told["resources"]["precision"]),
+                precision=_precision(record),
             )
             return settings, f"from {path}"
     return None
+
+
+def _precision(record: dict[str, Any]) -> str | None:
+    """None where the run was of a version whose outputs keep none."""
+    if "precisions" not in record or "resources" not in record["config"]:
+        return None
+    return precision_kept(record["config"]["resources"]["precision"])
 
 
 def _threshold(told: Any) -> Threshold:
