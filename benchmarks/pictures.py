@@ -42,7 +42,7 @@ def main() -> None:
         report(ReportJob(tables=tables, out=str(whole)))
         report(ReportJob(tables=tables, out=str(single), clip=str(long)))
         _take(browser, whole, ".gallery", 1000, DOCS / "page.png")
-        _take(browser, single, "body", 620, DOCS / "recording.png")
+        _take(browser, single, "[aria-labelledby=over-time]", 700, DOCS / "recording.png")
 
 
 def _a_minute(path: Path) -> Path:
