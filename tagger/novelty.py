@@ -15,7 +15,7 @@ were like. A clip is compared with them bag by bag, in three *views*:
 A clip's distance is the mean over its bags, as its scores are. The logarithms of its distances are
 standardised by those of *known* clips, which have the model's labels but were not trained on; their
 mean over the views is its strangeness. Its novelty is the share of known clips that are less
-strange.
+strange. Where the texture of a clip is unknown, both are of the other views alone.
 
 Conventions: embeddings of a clip are (n_extractors, n_segments, 128) float32; textures
 (n_segments, 192) float32; distances (3,) float64 in the order above. Needs no torch.
@@ -37,7 +37,7 @@ from tagger.segments import bags
 
 LIMIT: Final = 0.95  # at which one known clip in twenty is taken for a stranger
 LEAST_KNOWN: Final = 20  # known clips, that the limit lies among them
-MOST_BAGS: Final = 4096  # training bags that a model keeps: 3 MB with two extractors
+MOST_BAGS: Final = 4096  # training bags that a model keeps: 4 MB with two extractors
 BAGS_PER_PASS: Final = 256  # that are compared at once: some 10 MB
 BAG: Final = 6  # segments that are compared as one; as in the paper's attention
 TEXTURE_SIZE: Final = 3 * N_BANDS
@@ -54,7 +54,7 @@ class Heard(NamedTuple):
     Attributes
     ----------
     embeddings : (n_extractors, n_segments, 128)
-    texture : (n_segments, 192); of a model that has no use for it (n_segments, 0)
+    texture : (n_segments, 192), or (n_segments, 0) where it is unknown or of no use
     """
 
     embeddings: FloatArray
@@ -112,6 +112,8 @@ class Reference:
     def distances(self, clip: Heard, bag_scores: FloatArray) -> DoubleArray:
         """How far a clip is from what was trained on, in the three views: means over its bags.
 
+        It is NaN in the view of a texture that is unknown.
+
         Parameters
         ----------
         bag_scores : (n, K) of the ensemble, one row at least
@@ -124,9 +126,11 @@ class Reference:
 
     def _nearest(self, embeddings: FloatArray, textures: FloatArray) -> FloatArray:
         """Cosine and Euclidean distance (2, n) of bags from the nearest of the training."""
-        alike = _unit(embeddings) @ self.embeddings.transpose(0, 2, 1)
+        cosine = 1 - (_unit(embeddings) @ self.embeddings.transpose(0, 2, 1)).max(2).mean(0)
+        if not textures.shape[1]:
+            return np.stack([cosine, np.full_like(cosine, np.nan)])
         apart = _euclidean((textures - self.mean) / self.scale, self.textures)
-        return np.stack([1 - alike.max(2).mean(0), apart.min(1)])
+        return np.stack([cosine, apart.min(1)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +141,7 @@ class Novelty:
     ----------
     reference : what it was trained on
     mean, scale : (3,) float64, of the logarithms of known clips' distances
-    known : (n_known,) float64, their strangeness in ascending order
+    known : (n_known, 3) float64, those logarithms, standardised
     """
 
     reference: Reference
@@ -154,7 +158,7 @@ class Novelty:
         """
         found = np.log(distances + NEAR)
         mean, scale = found.mean(0), np.maximum(found.std(0), _FLAT)
-        return cls(reference, mean, scale, np.sort(((found - mean) / scale).mean(1)))
+        return cls(reference, mean, scale, (found - mean) / scale)
 
     def of(self, clip: Heard, bag_scores: FloatArray) -> float:
         """The novelty of a clip, in [0, 1]: the share of known clips that are less strange.
@@ -164,8 +168,9 @@ class Novelty:
         bag_scores : as of ``Reference.distances``
         """
         found = np.log(self.reference.distances(clip, bag_scores) + NEAR)
-        strangeness = ((found - self.mean) / self.scale).mean()
-        return float(np.searchsorted(self.known, strangeness) / len(self.known))
+        standardised = (found - self.mean) / self.scale
+        views = np.isfinite(standardised)
+        return float(np.mean(self.known[:, views].mean(1) < standardised[views].mean()))
 
     def to_bytes(self) -> bytes:
         """As a safetensors file; what is compared is kept in float16."""
@@ -214,7 +219,7 @@ def _check(found: dict[str, FloatArray], n_extractors: int) -> None:
         "texture_scale": (TEXTURE_SIZE,),
         "mean": (N_VIEWS,),
         "scale": (N_VIEWS,),
-        "known": (n_known,),
+        "known": (n_known, N_VIEWS),
     }
     for name, shape in shapes.items():
         if found[name].shape != shape or not found[name].size:

@@ -17,7 +17,7 @@ from pipelines.output.recovery import recover, require_log, require_tables
 from pipelines.output.rewriting import remove_emptied, rewrite
 from pipelines.output.settings import complete
 from pipelines.retagging.embedded import batches
-from pipelines.retagging.rows import NAMES, retagged
+from pipelines.retagging.rows import retagged
 from pipelines.retagging.sources import Source
 from pipelines.runtime.progress import Progress
 from pipelines.storage.store import Store
@@ -64,13 +64,13 @@ def _made(
     dtype = settings.output.embedding_dtype
     parts: dict[str, list[pa.Table]] = defaultdict(list)
     wanted = pa.array(entry.clip_ids, pa.string())
+    fields = schema.tables(dtype)
+    kept = [name for name in fields["clips"].names if name != "recorded_at"]  # a name may tell it
     for batch in batches(log, entry.number, source.extractors, dtype, wanted):
-        kept = (*NAMES, "processed_at", "run_id")
         rows = retagged(batch, tagger, settings, kept)
         for name, table in take_apart(rows, settings.output).items():
             if name not in ("embeddings", "failures"):
                 parts[name].append(table)
-    fields = schema.tables(dtype)
     return {
         name: pa.concat_tables([fields[name].empty_table(), *tables])
         for name, tables in parts.items()

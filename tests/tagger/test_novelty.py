@@ -132,6 +132,19 @@ def test_a_long_clip_is_the_mean_of_its_bags(novelty, reference):
     assert novelty.of(*a_sound(600)) < 0.95
 
 
+def test_without_a_texture_the_other_views_tell(reference):
+    known = distances(reference, 50)
+    novelty = Novelty.fit(reference, known)
+    logs = np.log(known + NEAR)[:, [0, 2]]
+    strangeness = ((logs - logs.mean(0)) / logs.std(0)).mean(1)
+    for clip, scores in (a_sound(), a_sound(20, centre=0.3), a_sound(centre=5.0)):
+        textless = Heard(clip.embeddings, np.empty((len(clip.texture), 0), np.float32))
+        full, found = reference.distances(clip, scores), reference.distances(textless, scores)
+        np.testing.assert_array_equal(found, [full[0], np.nan, full[2]])
+        mine = ((np.log(full[[0, 2]] + NEAR) - logs.mean(0)) / logs.std(0)).mean()
+        assert novelty.of(textless, scores) == np.mean([other < mine for other in strangeness])
+
+
 def test_of_very_many_bags_only_some_are_kept():
     long, scores = a_sound(6 * MOST_BAGS + 600)
     reference = Reference.of([long])
@@ -163,7 +176,7 @@ def test_a_file_gives_the_same_numbers(novelty):
     "change",
     [
         lambda found: found.pop("known"),
-        lambda found: found.update(known=np.zeros((0,))),
+        lambda found: found.update(known=np.zeros((0, 3))),
         lambda found: found.update(mean=np.zeros(2)),
         lambda found: found.update(scale=np.array([1.0, np.nan, 1.0])),
         lambda found: found.update(textures=np.zeros((3, 192), np.float16)),

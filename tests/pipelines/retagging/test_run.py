@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -15,7 +16,7 @@ from pipelines.output.run_records import RunRecord
 from pipelines.output.settings import read_settings
 from pipelines.retagging import embedded
 from pipelines.retagging.job import RetagJob
-from pipelines.retagging.run import ROUNDED, Retagging, retag
+from pipelines.retagging.run import NO_TEXTURE, ROUNDED, Retagging, retag
 from pipelines.retagging.sources import find_source
 from pipelines.retagging.upgrading import upgrade
 from pipelines.storage.store import Store, open_store
@@ -27,12 +28,13 @@ from tagger.checkpoint import build, save
 from tagger.configs import AttentionConfig
 from tagger.errors import CommandError
 from tagger.labels import Label
+from tagger.novelty import Heard
 from tagger.tagging import Tagger
 from tagger.vggish import initialise
 from tests.support.mortal import Killed, mortal
 from tests.support.outputs import assert_verified, content, copy_to, tables
 from tests.support.sounds import write_sound
-from tests.support.tiny_model import save_tiny_model
+from tests.support.tiny_model import save_model_that_knows_noise, save_tiny_model
 
 OTHER_LABELS = [Label("Wren", "/m/1"), Label("Wind"), Label("Bus"), Label("Owl")]
 TIMES = ("processed_at", "run_id")
@@ -170,6 +172,30 @@ def test_rows_of_the_same_model_made_anew_are_the_same(copied, tiny_model):
     assert (done.n_clips, done.model_id) == (3, done.embedded_by)
     assert tables(copied) == before
     assert_verified(copied)
+
+
+def test_novelty_is_kept_or_made_of_what_there_is(audio, tiny_model, tmp_path):
+    """The same model keeps what the recordings told; another has no textures to go by."""
+    strict = save_model_that_knows_noise(tmp_path / "model")
+    told, out = str(tmp_path / "told"), str(tmp_path / "out")
+    tag_all(audio, told, strict)
+    before = tables(open_store(told))
+    assert all(row["novelty"] is not None for row in before["clips"])
+    retag(RetagJob(out=told), [])
+    assert tables(open_store(told)) == before
+    tag_all(audio, out, tiny_model)
+    assert retag(RetagJob(out=out, model=str(strict)), []).notes == (NO_TEXTURE,)
+    tagger = Tagger.load(strict)
+    for row in tables(open_store(out))["clips"]:
+        if row["model_id"] != tagger.card.model_id:
+            assert (row["novelty"], row["none_of_these"]) == (None, None)
+            continue
+        vectors = np.stack([*tagger.tag(row["uri"].removeprefix("file://")).embeddings.values()])
+        (prediction,) = tagger.predict([vectors])
+        textless = Heard(vectors, np.empty((vectors.shape[1], 0), np.float32))
+        wanted = tagger.novelty_of(textless, prediction)
+        assert row["novelty"] == pytest.approx(wanted, abs=0.03)
+        assert row["none_of_these"] == (row["novelty"] > 0.95)
 
 
 def test_other_extractors_are_refused_in_a_line_that_names_both(copied, tmp_path):

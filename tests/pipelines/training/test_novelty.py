@@ -68,7 +68,7 @@ def test_known_clips_of_folds_are_measured_by_members_that_leave_them_out(
         ]
     found = fit(prepared, [("h", "all")], members, 1.0)
     wanted = Novelty.fit(found.reference, np.array(distances))
-    np.testing.assert_allclose(found.known, wanted.known, atol=0.05)
+    np.testing.assert_allclose(found.known, wanted.known, atol=0.1)  # patches are float16
     np.testing.assert_allclose(found.mean, wanted.mean, atol=0.01)
 
 
