@@ -27,7 +27,7 @@ from pipelines.storage.store import Store, open_store
 from tagger.card import BUNDLED, ModelFiles
 from tagger.errors import OptionError
 
-MOST_BYTES: Final = 19e6  # of a page that is one file, and is to stay below 20 MB
+MOST_BYTES: Final = 19e6  # of the clips of a page that is one file and stays below 20 MB
 
 _VIEWS: Final = (
     "current_tags current_timeline current_events current_embeddings open_failures top_tags"

@@ -129,7 +129,7 @@
 
   function press(event) {
     if (event.target.closest("input, select, textarea") || event.ctrlKey || event.altKey || event.metaKey) return;
-    const clip = event.target.closest(".clip");
+    const clip = event.target.closest(".clip") ?? (event.target === document.body ? current : null);
     const key = event.key;
     if (key === "ArrowRight" || (clip && key === "ArrowDown")) go(1);
     else if (key === "ArrowLeft" || (clip && key === "ArrowUp")) go(-1);
