@@ -80,7 +80,7 @@
       button.setAttribute("aria-pressed", String(Boolean(row)));
     }
     const others = given.filter((one) => one.answer === "other").map((one) => one.label);
-    clip.querySelector(".given").textContent = others.join(", ");
+    clip.querySelector(".given").textContent = others.length ? `It is ${others.join(", ")}.` : "";
   }
 
   function ask(clip, open) {
