@@ -86,8 +86,8 @@ def _of_an_output(
         history = RunHistory(store)
         _require_runs(history, job.run)
         figures = overview(ask, history, job.run)
+        _require_tags(ask, job.tag)
         tags = job.tag or [tag.tag for tag in figures.tags]
-        _require_tags(job.tag, [tag.tag for tag in figures.tags])
         chosen = gallery.choose(ask, scope_of(job.run), tags, job.n_each, bool(job.tag))
         entries = _entries(ask, chosen, model)
     kept = _that_fit(entries) if job.is_one_file else entries
@@ -120,7 +120,7 @@ def _of_one_recording(
     model_id, model = _model(store, job)
     with asking(store, _VIEWS, model_id) as ask:
         told = ask_for(ask, job.clip, model)
-        labels = [row["tag"] for row in rows(ask, "SELECT DISTINCT tag FROM current_tags")]
+        labels = _tags(ask)
     recording = look(told, listener, place.keep, job.is_one_file)
     text = recording_page(
         recording,
@@ -185,7 +185,12 @@ def _require_runs(history: RunHistory, runs: Sequence[str]) -> None:
             raise OptionError("run", f"names no run of these tables: {run}; status lists them")
 
 
-def _require_tags(tags: Sequence[str], known: Sequence[str]) -> None:
+def _tags(ask: Ask) -> list[str]:
+    return [row["tag"] for row in rows(ask, "SELECT DISTINCT tag FROM current_tags")]
+
+
+def _require_tags(ask: Ask, tags: Sequence[str]) -> None:
+    known = _tags(ask) if tags else []
     for tag in tags:
         if tag not in known:
             close = difflib.get_close_matches(tag, known, n=1)
