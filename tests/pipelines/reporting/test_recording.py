@@ -98,12 +98,12 @@ def test_a_player_that_follows(visit, one):
     assert page.locator(".strip").count() == 1
     assert page.locator("h1").inner_text() == "20240101_063000.flac"
     page.locator("#play").click()
-    page.wait_for_function("Number(document.querySelector('.cursor').getAttribute('x1')) > 2")
+    page.wait_for_function("() => Number(document.querySelector('.cursor').getAttribute('x1')) > 2")
     page.keyboard.press("Space")  # on the button
-    page.wait_for_function("document.getElementById('player').paused")
+    page.wait_for_function("() => document.getElementById('player').paused")
     page.locator("h1").click()
     page.keyboard.press("ArrowRight")
-    page.wait_for_function("document.getElementById('player').currentTime > 5")
+    page.wait_for_function("() => document.getElementById('player').currentTime > 5")
     assert float(page.locator(".cursor").get_attribute("x1")) > 1000 * 5 / 25
     box = page.locator(".strip .sound").bounding_box()
     page.mouse.click(box["x"] + 0.8 * box["width"], box["y"] + 10)
@@ -136,7 +136,7 @@ def test_of_a_long_one_the_stretches_with_the_highest_scores_are_heard(visit, on
     assert 0 < sum(end - start for start, end in stretches) <= 9.0
     assert "can be heard here" in page.locator(".player").inner_text()
     page.keyboard.press("Space")
-    page.wait_for_function("document.getElementById('player').currentTime > 0.05")
+    page.wait_for_function("() => document.getElementById('player').currentTime > 0.05")
     assert page.evaluate("now") >= stretches[0][0]
     folder = opened(visit, one("folder"))
     assert folder.evaluate("data.stretches.map(one => [one.start_s, one.end_s])") == [[0, 25]]
