@@ -4,10 +4,10 @@
 
 DATA is ESC-10, or any data set with folds that ``prepare`` takes. Pairs of its clips of different
 kinds, both of one fold, are mixed at 0 dB: each has the same power. Each clip is in eight mixtures.
-For each fold in turn two members learn the mixtures of the other folds with ``labels="several"``,
-and two members learn the other folds' single clips as the bundled model does. Both ensembles then
-hear the fold's mixtures. The work folder keeps all that was made, so a command that was stopped
-goes on, and may be given fold by fold.
+For each fold in turn members learn the mixtures of the other folds with ``labels="several"``, and
+others learn the other folds' single clips as the bundled model does. Both ensembles then hear the
+fold's mixtures. The work folder keeps all that was made, so a command that was stopped goes on, and
+may be given fold by fold.
 """
 
 import argparse
@@ -60,6 +60,9 @@ SEVERAL: Final = BundledRecipe(
         average=0.99,
         mixup=0.2,
     ),
+    head=TrainingConfig(
+        epochs=10, patience=None, batches="examples", batch_size=128, one_cycle=True, mixup=0.2
+    ),
 )
 """Four mixtures for a clip take the place of its pitch-shifted copies."""
 
@@ -71,11 +74,15 @@ def main() -> None:
     parser.add_argument("data")
     parser.add_argument("--work", required=True, type=Path)
     parser.add_argument("--folds", type=int, nargs="+", default=[])
+    parser.add_argument("--members", type=int, choices=[1, 2], default=2)
+    parser.add_argument("--peers", type=int, choices=[1, 2], default=2, help="members of the other")
     parser.add_argument("--write", action="store_true", help="keep the figures in results/")
     flags = parser.parse_args()
     mixed = mixtures(flags.data, flags.work / "mixtures")
-    several = Side("several", flags.work / "several", str(mixed), SEVERAL)
-    one = Side("one", flags.work / "one", flags.data, RECIPE)
+    learns = replace(SEVERAL, seeds=SEVERAL.seeds[: flags.members])
+    several = Side("several", flags.work / "several", str(mixed), learns)
+    peer = replace(RECIPE, seeds=RECIPE.seeds[: flags.peers])
+    one = Side("one", flags.work / "one", flags.data, peer)
     folds = flags.folds or sorted(dataset.load(flags.data).clips["fold"].unique().tolist())
     for fold in folds:
         for side in (several, one):
@@ -188,7 +195,10 @@ class Side:
         return Tagger.load(folder)
 
     def _extractors(self, fold: int) -> list[ExtractorSpec]:
-        return [spec for spec in self.recipe.extractors() if spec.split == f"fold-{fold}"]
+        """The mixtures are many enough: no patches are cut at other places for them."""
+        shift = self.labels == "one"
+        specs = (replace(spec, shift=shift) for spec in self.recipe.extractors())
+        return [spec for spec in specs if spec.split == f"fold-{fold}"]
 
 
 def measured(several: Side, one: Side, folds: Sequence[int]) -> list[dict[str, Any]]:
@@ -206,10 +216,17 @@ def measured(several: Side, one: Side, folds: Sequence[int]) -> list[dict[str, A
     said = {
         "several labels, arithmetic mean": ensemble.combined(members, "several"),
         "several labels, geometric mean": np.exp(np.log(members + ensemble.LOG_FLOOR).mean(0)),
-        "several labels, one member": members[0],
+        "several labels, its first member": members[0],
         "one label, the bundled recipe": np.concatenate(heard),
     }
-    return [{"model": name} | _figures(scores, truth) for name, scores in said.items()]
+    n_members = {
+        "several labels, its first member": 1,
+        "one label, the bundled recipe": len(one.recipe.seeds),
+    }
+    return [
+        {"model": name, "members": n_members.get(name, len(members))} | _figures(scores, truth)
+        for name, scores in said.items()
+    ]
 
 
 def _heard(tagger: Tagger, uris: Sequence[str]) -> FloatArray:
