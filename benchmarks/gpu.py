@@ -38,9 +38,10 @@ from tagger.attention import MultiLevelAttention
 from tagger.card import BUNDLED, read_model
 from tagger.checkpoint import save
 from tagger.configs import Precision, TrainingConfig, VGGishConfig
+from tagger.devices import for_inference
 from tagger.examples import Takes
 from tagger.labels import ESC_10
-from tagger.tagging import Tagger, for_inference
+from tagger.tagging import Tagger
 from tagger.training import Trainer
 from tagger.vggish import VGGish, VGGishClassifier, initialise
 

@@ -22,6 +22,7 @@ TITLES: Final = {
     "growth": "Many clips, long recordings",
     "search": "Search beside DuckDB and usearch",
     "search_quality": "Of ten neighbours, how many are of the same kind",
+    "novelty": "Strange sounds told from known ones",
     "housekeeping": "Outputs of ten thousand nights",
     "soak": "Jobs killed at random",
     "fuzz": "Broken files",

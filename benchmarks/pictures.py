@@ -41,8 +41,8 @@ def main() -> None:
         whole, single = (Path(folder, name) for name in ("page.html", "recording.html"))
         report(ReportJob(tables=tables, out=str(whole)))
         report(ReportJob(tables=tables, out=str(single), clip=str(long)))
-        _take(browser, whole, "#listen", 1000, DOCS / "page.png")
-        _take(browser, single, "body", 620, DOCS / "recording.png")
+        _take(browser, whole, ".gallery", 1000, DOCS / "page.png")
+        _take(browser, single, "[aria-labelledby=over-time]", 700, DOCS / "recording.png")
 
 
 def _a_minute(path: Path) -> Path:
@@ -60,8 +60,10 @@ def _take(browser: Browser, page: Path, first: str, height: int, to: Path) -> No
     """Write what a window shows of a page, from an element on."""
     with visit(browser, WIDTH, height) as seen:
         seen.page.goto(page.as_uri())
-        seen.page.locator(first).first.evaluate("one => one.scrollIntoView()")
         seen.page.locator("img").evaluate_all(DRAWN)
+        for _ in range(3):  # what comes into view takes its place, and moves what is below
+            seen.page.locator(first).first.evaluate("one => one.scrollIntoView()")
+            seen.page.wait_for_timeout(300)
         shot = Image.open(io.BytesIO(seen.page.screenshot()))
         assert not seen.errors, seen.errors
     shot.convert("RGB").quantize(N_COLOURS).save(to, optimize=True)

@@ -12,7 +12,17 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
-VERSIONS_OF = ("ray", "torch", "numpy", "soxr", "soundfile", "librosa", "torchvggish")
+VERSIONS_OF = (
+    "ray",
+    "torch",
+    "numpy",
+    "soxr",
+    "soundfile",
+    "librosa",
+    "torchvggish",
+    "onnxruntime",
+    "openvino",
+)
 
 
 def show(title: str, rows: Sequence[dict[str, Any]]) -> None:

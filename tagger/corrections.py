@@ -97,7 +97,10 @@ def _refuse_contradictions(raw: pd.DataFrame, path: object) -> None:
         clip = several.index[0].removeprefix(_LOCAL)
         labels = " and ".join(label or "none" for label in several.iloc[0])
         more = f", and {len(several) - 1} more such clips" if len(several) > 1 else ""
-        raise CommandError(f"{path}: {clip} is both {labels}{more}; keep one answer about each")
+        raise CommandError(
+            f"{path}: {clip} is both {labels}{more}; keep one answer about each, or let clips have "
+            "several labels"
+        )
 
 
 def _place(uri: str) -> str:

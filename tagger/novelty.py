@@ -37,7 +37,7 @@ from tagger.segments import bags
 
 LIMIT: Final = 0.95  # at which one known clip in twenty is taken for a stranger
 LEAST_KNOWN: Final = 20  # known clips, that the limit lies among them
-MOST_BAGS: Final = 4096  # training bags that a model keeps: 3 MB with two extractors
+MOST_BAGS: Final = 4096  # training bags that a model keeps: 4 MB with two extractors
 BAGS_PER_PASS: Final = 256  # that are compared at once: some 10 MB
 BAG: Final = 6  # segments that are compared as one; as in the paper's attention
 TEXTURE_SIZE: Final = 3 * N_BANDS

@@ -12,7 +12,7 @@ out, it is that of each label on the card, or 0 where the card has none.
 """
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -28,6 +28,7 @@ from tagger.calibration import CARD
 from tagger.card import BUNDLED, Card, ModelFiles, read_model
 from tagger.checkpoint import build
 from tagger.configs import Precision, require_positive
+from tagger.devices import for_inference
 from tagger.logmel import stream_patches
 from tagger.novelty import Heard, joined, texture
 from tagger.prediction import probabilities
@@ -35,38 +36,11 @@ from tagger.readout import Readout
 from tagger.results import Prediction, Result
 from tagger.samples import recording_of
 from tagger.schema import EMBEDDING_SIZE
-from tagger.vggish import VGGish
-from tagger.winograd import FastVGGish
 
 EXTRACTOR_BATCH: Final = {"cpu": 128, "cuda": 512}
 """Patches that pass through an extractor together. Measured for CPUs. For GPUs a guess that fills
 them and fits the smallest: ``benchmarks.gpu`` measures it on yours."""
 HEAD_BATCH: Final = 1024  # bags that pass through a head together
-
-
-def pick_device() -> str:
-    """``cuda`` where this process sees a GPU, else ``cpu``."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def pick_precision(device: str) -> Precision:
-    """``bfloat16`` on GPUs that compute in it, else ``float32``, which is fast on CPUs too."""
-    on_gpu = device == "cuda" and torch.cuda.is_bf16_supported()
-    return "bfloat16" if on_gpu else "float32"
-
-
-def for_inference(
-    network: VGGish, device: torch.device, dtype: torch.dtype
-) -> Callable[[Tensor], Tensor]:
-    """The fastest function from patches (n, 96, 64) to an extractor's embeddings (n, 128).
-
-    Both of ``dtype`` on ``device``. In float32 on a CPU it is ``FastVGGish``;
-    ``benchmarks/embedding.py`` holds what else was tried.
-    """
-    if device.type == "cpu" and dtype == torch.float32:
-        return FastVGGish(network)
-    network = network.to(device, dtype)
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 class Tagger:
@@ -101,6 +75,7 @@ class Tagger:
         self.novelty = networks.novelty
         self.device = torch.device(device)
         self.batch = batch or EXTRACTOR_BATCH[self.device.type]
+        self.precision = precision
         self.dtype = getattr(torch, precision)
         self.extractors = [
             for_inference(network, self.device, self.dtype)

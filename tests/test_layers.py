@@ -63,9 +63,11 @@ STEPS = ("prepare", "finetune", "embed", "fit", "evaluate")
 
 TORCH_RING = {
     "attention",
+    "buffers",
     "baselines",
     "checkpoint",
     "convert",
+    "devices",
     "feed",
     "optimisation",
     "prediction",

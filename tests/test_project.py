@@ -138,6 +138,14 @@ def test_make_targets_of_the_readme_exist():
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
+@pytest.mark.parametrize("name", TEXTS)
+def test_links_lead_somewhere(name):
+    """To files of the repository, and pictures."""
+    folder = ROOT if name == "README.md" else ROOT / "docs"
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", TEXTS[name])
+    assert [link for link in links if not (folder / link).exists()] == []
+
+
 def test_demo_label_set_is_told():
     assert len(ESC_10) == 10
     assert "ten sounds only" in README

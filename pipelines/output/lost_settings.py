@@ -12,7 +12,7 @@ from pipelines.output import layout
 from pipelines.output.damage import DamagedFile, set_aside
 from pipelines.output.parquet_files import UnreadableError, decode, decode_with_metadata
 from pipelines.output.run_records import read_record
-from pipelines.output.settings import Settings, read_settings
+from pipelines.output.settings import Settings, precision_kept, read_settings
 from pipelines.storage.store import Store
 from tagger import schema
 from tagger.calibration import CARD, Threshold
@@ -47,7 +47,8 @@ def _of_records(store: Store) -> tuple[Settings, str] | None:
     """What the first run was told: it began the output."""
     for path in store.list(layout.RUNS):
         with suppress(FileNotFoundError, ValueError, TypeError, KeyError):
-            told = read_record(store, path)["config"]
+            record = read_record(store, path)
+            told = record["config"]
             settings = Settings(
                 tables=tuple(
                     table
@@ -63,9 +64,17 @@ def _of_records(store: Store) -> tuple[Settings, str] | None:
                 track=str(told.get("track", Settings.track)),
                 event_threshold=_threshold(told.get("event_threshold", Settings.event_threshold)),
                 event_gap_s=float(told.get("event_gap_s", Settings.event_gap_s)),
+                precision=_precision(record),
             )
             return settings, f"from {path}"
     return None
+
+
+def _precision(record: dict[str, Any]) -> str | None:
+    """None where the run was of a version whose outputs keep none."""
+    if "precisions" not in record or "resources" not in record["config"]:
+        return None
+    return precision_kept(record["config"]["resources"]["precision"])
 
 
 def _threshold(told: Any) -> Threshold:

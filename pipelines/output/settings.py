@@ -29,6 +29,7 @@ class Settings:
     track : which audio tracks are tagged
     least_bags : bags that a clip has at least to be in the timeline
     event_threshold, event_gap_s : what makes an event; the former as ``threshold``
+    precision : "bfloat16" where that was asked for, else "default"; None where none was kept
     """
 
     tables: tuple[str, ...]
@@ -40,17 +41,20 @@ class Settings:
     least_bags: int = 1
     event_threshold: Threshold = EVENT_THRESHOLD
     event_gap_s: float = EVENT_GAP_S
+    precision: str | None = None
 
     def on(self, pinned: "Settings", left_out: Collection[str] = ()) -> "Settings":
         """These settings, upon an output that has been begun.
 
         One that was begun before there were events goes on without them; and without a timeline,
-        unless one is asked for.
+        unless one is asked for. One that keeps no precision takes any.
 
         Parameters
         ----------
         left_out : names of settings that nobody asked for; the output keeps its own
         """
+        if pinned.precision is None:
+            left_out = {*left_out, "precision"}
         kept = replace(self, **{name: getattr(pinned, name) for name in left_out})
         return kept if "events" in pinned.tables else kept._without_events(pinned)
 
@@ -102,6 +106,11 @@ def open_output(store: Store, settings: Settings, left_out: Collection[str] = ()
         check_settings(store, settings, left_out)
         mark_version(store)
     store.sweep()
+
+
+def precision_kept(asked: str | None) -> str:
+    """What an output keeps of the precision that was asked for."""
+    return "bfloat16" if asked == "bfloat16" else "default"
 
 
 def mark_version(store: Store) -> None:
@@ -167,6 +176,7 @@ def _flags(settings: Settings) -> dict[str, str]:
         "track": f"--track {settings.track}",
         "event_threshold": f"--event-threshold {_said(settings.event_threshold)}",
         "event_gap_s": f"--event-gap {settings.event_gap_s:g}",
+        "precision": f"{'' if settings.precision == 'bfloat16' else 'not '}--precision bfloat16",
     }
 
 

@@ -29,6 +29,7 @@ class Tally:
         other work on the machine changes it little
     expected_s : seconds of audio that the clips were taken for before they were read
     n_recordings : how many of those listed were gone through
+    precisions : tagged clips by the arithmetic of the extractors
     n_none_of_these : tagged clips that are unlike all that the model was trained on
     """
 
@@ -42,6 +43,7 @@ class Tally:
     cpu_seconds: dict[str, float] = field(default_factory=dict)
     expected_s: float = 0.0
     n_recordings: int = 0
+    precisions: dict[str, int] = field(default_factory=dict)
     n_none_of_these: int = 0
 
     @property
@@ -83,6 +85,7 @@ class Tally:
         self.n_retries += other.n_retries
         self.expected_s += other.expected_s
         _add(self.failures, other.failures)
+        _add(self.precisions, other.precisions)
         _add(self.seconds, other.seconds)
         _add(self.cpu_seconds, other.cpu_seconds)
 
@@ -99,9 +102,8 @@ class Tally:
             "expected_s",
         ):
             setattr(left, name, getattr(self, name) - getattr(other, name))
-        for reason, n in other.failures.items():
-            left.failures[reason] -= n
-        left.failures = {reason: n for reason, n in left.failures.items() if n}
+        left.failures = _less(left.failures, other.failures)
+        left.precisions = _less(left.precisions, other.precisions)
         return left
 
     def plus(self, other: "Tally") -> "Tally":
@@ -116,3 +118,9 @@ def _add(totals: dict[str, float] | dict[str, int], more: Mapping[str, float]) -
     """Add numbers to those of the same key."""
     for key, value in more.items():
         totals[key] = totals.get(key, 0) + value  # type: ignore[assignment]
+
+
+def _less(counts: dict[str, int], others: Mapping[str, int]) -> dict[str, int]:
+    """What is left of counts without others; none that came to 0."""
+    left = {key: n - others.get(key, 0) for key, n in counts.items()}
+    return {key: n for key, n in left.items() if n}

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,7 +21,7 @@ from pipelines.output.log_entry import Run
 from pipelines.output.publication import publish
 from pipelines.output.recovery import recover, require_log, require_tables
 from pipelines.output.run_records import RunRecord, new_run_id
-from pipelines.output.settings import mark_version, read_settings
+from pipelines.output.settings import Settings, mark_version, read_settings
 from pipelines.output.staging import stage
 from pipelines.output.tally import MODEL_STAGE, Tally
 from pipelines.output.views import write_views
@@ -41,7 +42,8 @@ from tagger import schema
 from tagger.errors import CommandError
 from tagger.tagging import Tagger
 
-ROUNDED = "the embeddings are stored as float16, so scores are exact to two or three digits"
+ROUNDED: Final = "the embeddings are stored as float16, so scores are exact to two or three digits"
+NO_TEXTURE: Final = "novelty is told from embeddings and scores alone, not from the sound's texture"
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def retag(job: RetagJob, command: list[str]) -> Retagged:
     mark_version(store)
     new = source.model.card.model_id
     run = Run(new_run_id(), f"{datetime.now(UTC):%Y-%m-%d}")
-    notes = (ROUNDED,) if settings.embedding_dtype == "float16" else ()
+    notes = _notes(source, settings)
     if source.is_own:
         with locked(store, run):
             erase_pending(store, run)
@@ -99,6 +101,16 @@ def retag(job: RetagJob, command: list[str]) -> Retagged:
         done = Retagged(new, source.model_id, n_clips, n_before, notes)
     write_views(store)
     return done
+
+
+def _notes(source: Source, settings: Settings) -> tuple[str, ...]:
+    """What rows from embeddings lack that those of tagging again would have."""
+    found = []
+    if settings.embedding_dtype == "float16":
+        found.append(ROUNDED)
+    if source.model.card.novelty and not source.is_own:
+        found.append(NO_TEXTURE)
+    return tuple(found)
 
 
 class Retagging:

@@ -32,7 +32,8 @@ def embed_recordings(
     CommandError : a recording that cannot be decoded
     AccessDenied, StoreUnavailable : a store gave out
     """
-    from tagger.tagging import Tagger, pick_device  # torch: seconds that clips need not cost
+    from tagger.devices import pick_device  # torch: seconds that clips need not cost
+    from tagger.tagging import Tagger
 
     tagger = Tagger(model, pick_device())
     which = [part.name for part in model.card.extractors].index(extractor)

@@ -71,10 +71,13 @@ def carry_out(plan: Plan, model: ModelFiles) -> Iterator[Receipt]:
 
 def clip_tagger(plan: Plan, model: ModelFiles) -> ClipTagger:
     """The stage that has the model, on the device that there is."""
-    from tagger.tagging import Tagger, pick_device, pick_precision
+    from tagger.devices import pick_device, pick_precision
+    from tagger.tagging import Tagger
 
     device = pick_device()
-    precision = plan.precision or pick_precision(device)
+    precision = pick_precision(device, plan.precision)
+    if plan.precision not in (None, precision):
+        _log.warning("this processor is not faster in %s: %s instead", plan.precision, precision)
     return ClipTagger(Tagger(model, device, precision, plan.extractor_batch), plan.rows)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipelines.output.settings import Settings
+from pipelines.output.settings import Settings, precision_kept
 from pipelines.tagging.job import TagJob
 from tagger.arrays import FloatArray
 from tagger.audio import Signal
@@ -97,6 +97,7 @@ def asked_settings(job: TagJob) -> Settings:
         event_threshold=CARD if job.event_threshold is None else job.event_threshold,
         event_gap_s=job.event_gap_s,
         track=job.track,
+        precision=precision_kept(job.resources.precision),
     )
 
 

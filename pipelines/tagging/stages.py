@@ -210,6 +210,8 @@ class ClipTagger:
         tally.expected_s = float(estimated_seconds(done).sum())
         for outcome in ordered:
             _count(outcome, tally)
+        if tally.n_tagged:
+            tally.precisions = {self._tagger.precision: tally.n_tagged}
         with tally.timed("rows"):
             rows = tracks.rows_of(clips, keys)
             return staged_rows(rows, ordered, self._tagger, self._settings), tally

@@ -29,9 +29,10 @@ from pipelines.training.workfolder.patches import (
     patches_of,
 )
 from pipelines.training.workfolder.shards import read_table, shard_path, write_table
+from tagger.devices import for_inference, pick_device
 from tagger.errors import CommandError
 from tagger.schema import EMBEDDING_SIZE
-from tagger.tagging import EXTRACTOR_BATCH, for_inference, pick_device
+from tagger.tagging import EXTRACTOR_BATCH
 from tagger.vggish import VGGishClassifier
 
 Network = Callable[[torch.Tensor], torch.Tensor]

@@ -20,7 +20,11 @@ from tagger.ensemble import at_temperature
 from tagger.errors import ClipError, CommandError, Reason
 from tagger.labels import Label
 from tagger.readout import Readout
-from tagger.tagging import EXTRACTOR_BATCH, HEAD_BATCH, Tagger
+from tagger.tagging import (
+    EXTRACTOR_BATCH,
+    HEAD_BATCH,
+    Tagger,
+)
 
 LABELS = [Label("Rain", "/m/06mb1"), Label("Dog"), Label("Bell"), Label("Saw", "/m/01b82r")]
 EXTRACTOR = VGGishConfig((2, 3, 4, 5), 6, "none")

@@ -90,3 +90,19 @@ def test_refuses_a_missing_bucket(s3: object, settings: Settings) -> None:
 def test_refuses_what_is_not_an_output(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="no output"):
         read_settings(open_store(str(tmp_path)))
+
+
+def test_an_output_keeps_to_one_precision(tmp_path: Path, settings: Settings) -> None:
+    store = open_store(str(tmp_path))
+    open_output(store, replace(settings, precision="default"))
+    with pytest.raises(CommandError, match=r"not --precision bfloat16 \(now: --precision bfloat16"):
+        open_output(store, replace(settings, precision="bfloat16"))
+
+
+@pytest.mark.parametrize("precision", ["default", "bfloat16"])
+def test_an_output_that_kept_no_precision_takes_any(
+    tmp_path: Path, settings: Settings, precision: str
+) -> None:
+    store = open_store(str(tmp_path))
+    open_output(store, settings)
+    open_output(store, replace(settings, precision=precision))

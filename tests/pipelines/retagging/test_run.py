@@ -16,7 +16,7 @@ from pipelines.output.run_records import RunRecord
 from pipelines.output.settings import read_settings
 from pipelines.retagging import embedded
 from pipelines.retagging.job import RetagJob
-from pipelines.retagging.run import ROUNDED, Retagging, retag
+from pipelines.retagging.run import NO_TEXTURE, ROUNDED, Retagging, retag
 from pipelines.retagging.sources import find_source
 from pipelines.retagging.upgrading import upgrade
 from pipelines.storage.store import Store, open_store
@@ -184,7 +184,7 @@ def test_novelty_is_kept_or_made_of_what_there_is(audio, tiny_model, tmp_path):
     retag(RetagJob(out=told), [])
     assert tables(open_store(told)) == before
     tag_all(audio, out, tiny_model)
-    retag(RetagJob(out=out, model=str(strict)), [])
+    assert retag(RetagJob(out=out, model=str(strict)), []).notes == (NO_TEXTURE,)
     tagger = Tagger.load(strict)
     for row in tables(open_store(out))["clips"]:
         if row["model_id"] != tagger.card.model_id:

@@ -166,6 +166,7 @@ def test_a_batch_becomes_one_row_per_clip_in_order(
     assert rows["n_segments"].to_pylist() == [None, 3, None, 1, 8, None]
     assert tally.failures == {"empty": 1, "unsupported": 1, "silent": 1}
     assert (tally.n_tagged, tally.n_failed, tally.n_segments) == (3, 3, 12)
+    assert tally.precisions == {"float32": 3}
     assert tally.audio_s == pytest.approx(11.2)
     assert tally.size_bytes == sum(clips["size_bytes"].to_pylist())
     assert set(tally.seconds) == {"patches", "model", "rows"}
