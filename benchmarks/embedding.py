@@ -141,7 +141,7 @@ def measure(
     while time.perf_counter() - start < seconds or len(times["ours"]) < LEAST_ROUNDS:
         for name, way in found.items():
             times[name].append(_seconds(way, patches, clock))
-    base = min(times.get("torchvggish", times["torch"]))
+    base = min(times.get("torchvggish") or times["torch"])
     return [
         {
             "batch": n,

@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from benchmarks.reporting import RESULTS, columns_of, text_of
 
 TITLES: Final = {
-    "embedding": "Embedding on CPUs: VGGish beside other engines",
+    "embedding": "Embedding on a CPU with AVX-512: VGGish beside other engines",
+    "embedding_avx2": "Embedding on a CPU with AVX2, by the code of November 22",
     "training": "Training beside a plain loop of torch",
     "tag_job": "The whole job beside torchvggish's loop",
     "growth": "Many clips, long recordings",
