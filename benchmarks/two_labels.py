@@ -229,19 +229,16 @@ def measured(several: Side, one: Side, folds: Sequence[int]) -> list[dict[str, A
         _heard(one.model(fold), [uris[clip] for clip in test.clips])
         for fold, test in zip(folds, tests, strict=True)
     ]
-    said = {
-        "several labels, arithmetic mean": ensemble.combined(members, "several"),
-        "several labels, geometric mean": np.exp(np.log(members + ensemble.LOG_FLOOR).mean(0)),
-        "several labels, its first member": members[0],
-        "one label, the bundled recipe": np.concatenate(heard),
-    }
-    n_members = {
-        "several labels, its first member": 1,
-        "one label, the bundled recipe": len(one.recipe.seeds),
-    }
+    n_members = len(members)
+    said = {("several labels", n_members): ensemble.combined(members, "several")}
+    if n_members > 1:
+        geometric = np.exp(np.log(members + ensemble.LOG_FLOOR).mean(0))
+        said["several labels, geometric mean", n_members] = geometric
+        said["several labels, its first member", 1] = members[0]
+    said["one label, the bundled recipe", len(one.recipe.seeds)] = np.concatenate(heard)
     return [
-        {"model": name, "members": n_members.get(name, len(members))} | _figures(scores, truth)
-        for name, scores in said.items()
+        {"model": name, "members": n} | _figures(scores, truth)
+        for (name, n), scores in said.items()
     ]
 
 
