@@ -245,7 +245,8 @@ def show_reported(reported: "Reported", as_json: bool) -> None:
     if as_json:
         show_json(asdict(reported))
         return
-    _print(f"{reported.page} ({reported.n_bytes / 1e6:.1f} MB): {reported.n_shown:,} clips to hear")
+    clips = "1 clip" if reported.n_shown == 1 else f"{reported.n_shown:,} clips"
+    _print(f"{reported.page} ({reported.n_bytes / 1e6:.1f} MB): {clips} to see and hear")
     if reported.n_problems:
         _print(f"  {reported.n_problems:,} of them could not be read or decoded; the page says why")
     if reported.n_left_out:

@@ -3,17 +3,16 @@
 import csv
 import io
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import Any, Final
 
 from pipelines.exporting.jobs import ExportJob
 from pipelines.exporting.label_files import FORMATS, Label
 from pipelines.output.query import answer
 from pipelines.output.views import quoted
-from pipelines.storage.store import TEMPORARY, LocalStore, Store, open_store
+from pipelines.storage.store import Store, open_store
+from pipelines.storage.tidying import tidy
 from tagger.errors import CommandError
 
 CSV_FILE: Final = "events.csv"
@@ -46,7 +45,7 @@ def export(job: ExportJob) -> Exported:
             done = _one_file(to, rows)
         else:
             done = _file_for_each(to, job.format, rows, _common(tables, job))
-    _tidy(to)
+    tidy(to)
     return done
 
 
@@ -103,13 +102,6 @@ def _file_for_each(to: Store, kind: str, rows: Iterable[dict[str, Any]], common:
         to.write(file_name(uri, common) + suffix, text.encode())
         n_files, n_events = n_files + 1, n_events + len(events)
     return Exported(n_files, n_events)
-
-
-def _tidy(to: Store) -> None:
-    """Remove the folder of temporary files, which only an output has a use for."""
-    if isinstance(to, LocalStore):
-        with suppress(OSError):  # it is not empty: another job is at work there
-            Path(to.root, TEMPORARY).rmdir()
 
 
 def _one_file(to: Store, rows: Iterator[dict[str, Any]]) -> Exported:

@@ -32,7 +32,7 @@ class Entry:
     score, strength : of the tag: in the clip, and in its best bag
     kind : one of ``KINDS``
     tags : all of the clip, best first
-    novelty : None where the model tells none
+    none_of_these : whether the clip is too unlike all that the model was trained on
     span : the stretch that is seen and heard, from and to, in seconds
     moments : of the tag, within the span
     """
@@ -43,7 +43,7 @@ class Entry:
     strength: float
     kind: str
     tags: Sequence[Tag]
-    novelty: float | None
+    none_of_these: bool
     span: tuple[float, float]
     moments: Sequence[Moment] = field(repr=False)
 
@@ -59,7 +59,9 @@ class Chosen:
     kind: str
 
 
-def choose(ask: Ask, scope: str, tags: Sequence[str], n_each: int) -> dict[str, list[Chosen]]:
+def choose(
+    ask: Ask, scope: str, tags: Sequence[str], n_each: int, of_any_rank: bool = False
+) -> dict[str, list[Chosen]]:
     """The clips of each tag.
 
     Parameters
@@ -67,18 +69,20 @@ def choose(ask: Ask, scope: str, tags: Sequence[str], n_each: int) -> dict[str, 
     scope : the clips that are looked at, as SELECT has them behind FROM
     tags : that get a gallery
     n_each : clips of each kind
+    of_any_rank : every clip that has a tag is one of it, whatever its rank
 
     Returns
     -------
     by tag, in the order of ``tags``, those that have clips; of each tag in the order of kinds
     """
+    is_one = "true" if of_any_rank else "rank = 1 OR heard_s > 0"
     found = rows(
         ask,
         f"""
         WITH found AS (
             SELECT clip_id, tag, score, coalesce(max_score, score) AS strength
             FROM current_tags SEMI JOIN {scope} AS scope USING (clip_id)
-            WHERE (rank = 1 OR heard_s > 0) AND {among("tag", tags)}),
+            WHERE ({is_one}) AND {among("tag", tags)}),
         placed AS (
             SELECT *,
                 row_number() OVER (PARTITION BY tag ORDER BY strength DESC, clip_id) AS best,
@@ -132,7 +136,15 @@ def _entry(one: Chosen, row: Mapping[str, Any], moments: Moments) -> Entry:
     within = [m for m in of_tag if m.end_s > span[0] and m.start_s < span[1]]
     tags = [(tag["tag"], tag["score"]) for tag in row["tags"]]
     return Entry(
-        clip, one.tag, one.score, one.strength, one.kind, tags, row["novelty"], span, within
+        clip,
+        one.tag,
+        one.score,
+        one.strength,
+        one.kind,
+        tags,
+        bool(row["none_of_these"]),
+        span,
+        within,
     )
 
 
@@ -150,17 +162,16 @@ def _span(
     return start_s, start_s + EXCERPT_S
 
 
-def details(ask: Ask, clip_ids: Sequence[str], has_novelty: bool) -> dict[str, dict[str, Any]]:
+def details(ask: Ask, clip_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     """What the tables say of clips: their rows of ``clips`` and their tags, by clip_id."""
-    novelty = "any_value(novelty)" if has_novelty else "NULL"
     facts = ", ".join(
         f"any_value({name}) AS {name}"
-        for name in (*Clip._fields[1:], "content_start_s", "n_segments", "recorded_at", "damage")
+        for name in (*Clip._fields[1:], "content_start_s", "n_segments", "none_of_these")
     )
     found = rows(
         ask,
         f"""
-        SELECT clip_id, {facts}, {novelty}::FLOAT AS novelty,
+        SELECT clip_id, {facts},
             list({{'tag': tag, 'score': score}} ORDER BY rank) AS tags
         FROM current_clips JOIN current_tags USING (clip_id, uri, version, model_id)
         WHERE {among("clip_id", clip_ids)} GROUP BY clip_id""",  # noqa: S608 (as above)

@@ -82,11 +82,13 @@ class Listener:
     Parameters
     ----------
     access : how recordings are read
+    track : number, from 1, of the audio track that the output is of; None: the container's default
     """
 
-    def __init__(self, limits: Limits, access: Access) -> None:
+    def __init__(self, limits: Limits, access: Access, track: int | None = None) -> None:
         self._limits = limits
         self._access = access
+        self._track = track
         self._isolated = Isolated(limits.clip_timeout_s, limits.clip_memory_mb << 20)
         self._silent_stores: dict[str, Exception] = {}
 
@@ -120,7 +122,7 @@ class Listener:
         ClipError : as of ``stretches``; a recording that breaks off ends without one
         """
         uri = recording_uri(clip.clip_id, clip.uri, clip.version)
-        track = int(clip.uri.rpartition("=")[2]) if uri != clip.uri else None
+        track = int(clip.uri.rpartition("=")[2]) if uri != clip.uri else self._track
         store = uri if is_local(uri) else "/".join(uri.split("/")[:3])
         if store in self._silent_stores:
             raise _unreadable(self._silent_stores[store])

@@ -26,7 +26,8 @@ class ReportJob:
     """Show only what these runs tagged, by the names that status lists. Left out: all."""
 
     tag: tuple[str, ...] = field(default=(), metadata={"metavar": "TAG"})
-    """Tags that get a gallery, such as Rooster. Left out: all."""
+    """Tags that get a gallery, such as Rooster, of all clips that have them. Left out: all tags,
+    each with the clips of which it is the first or in which it was heard."""
 
     clip: str | None = field(default=None, metadata={"metavar": "URI"})
     """Show this recording in full instead, by its path or the URI that the column uri has."""

@@ -27,7 +27,7 @@ _DOTS_PER_INCH: Final = 100
 
 
 def frames(sound: Sound, peak: float) -> FloatArray:
-    """Log-mel frames, (n_frames, 64), of a stretch of a recording.
+    """Log-mel frames, (n_frames, 64), of a stretch of a recording; one, silent, of a short one.
 
     Parameters
     ----------
@@ -36,16 +36,24 @@ def frames(sound: Sound, peak: float) -> FloatArray:
     waveform = sound.samples / np.float32(peak or 1.0)
     if sound.sample_rate_hz != SAMPLE_RATE_HZ:
         waveform = soxr.resample(waveform, sound.sample_rate_hz, SAMPLE_RATE_HZ, "HQ")
-    return log_mel(waveform)
+    found = log_mel(waveform)
+    return found if len(found) else np.full((1, N_BANDS), SILENCE)
 
 
-def picture(bands: FloatArray, width: int, height: int) -> bytes:
+def shades(bands: FloatArray) -> tuple[float, float]:
+    """The values of log-mel frames that are white and black."""
+    faintest, loudest = np.percentile(bands, _SHADES)
+    return float(faintest), max(float(loudest), float(faintest) + 1.0)
+
+
+def picture(bands: FloatArray, width: int, height: int, ends: tuple[float, float]) -> bytes:
     """A spectrogram as WebP without margins: time to the right, mel bands upwards, loud is dark.
 
     Parameters
     ----------
     bands : (n_frames, 64) log-mel frames
     width, height : pixels
+    ends : values that are white and black
     """
     import librosa.display
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -56,41 +64,60 @@ def picture(bands: FloatArray, width: int, height: int) -> bytes:
     canvas = FigureCanvasAgg(Figure(figsize=inches, dpi=_DOTS_PER_INCH))
     axes = canvas.figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_axis_off()
-    if not len(bands):
-        bands = np.full((1, N_BANDS), SILENCE)
-    faintest, loudest = np.percentile(bands, _SHADES)
     librosa.display.specshow(
         bands.T,
         sr=SAMPLE_RATE_HZ,
         hop_length=HOP_LENGTH,
         cmap="gray_r",
-        vmin=float(faintest),
-        vmax=max(float(loudest), float(faintest) + 1.0),
+        vmin=ends[0],
+        vmax=ends[1],
         ax=axes,
     )
     canvas.draw()  # type: ignore[no-untyped-call]
     sink = io.BytesIO()
-    shades = canvas.buffer_rgba()  # type: ignore[no-untyped-call]
-    grey = Image.fromarray(np.ascontiguousarray(np.asarray(shades)[..., 0]))
+    drawn = canvas.buffer_rgba()  # type: ignore[no-untyped-call]
+    grey = Image.fromarray(np.ascontiguousarray(np.asarray(drawn)[..., 0]))
     grey.save(sink, "webp", quality=_PICTURE_QUALITY, method=3)
     return sink.getvalue()
 
 
-def mp3(sound: Sound) -> bytes:
-    """A stretch of a recording to be heard, as loud as it may be."""
-    samples = sound.samples
-    loudest = float(np.abs(samples).max(initial=0.0))
-    if loudest:
-        samples = samples * np.float32(_LOUD / loudest)
-    if sound.sample_rate_hz != SOUND_RATE_HZ:
-        samples = soxr.resample(samples, sound.sample_rate_hz, SOUND_RATE_HZ, "HQ")
-    sink = io.BytesIO()
-    with av.open(sink, "w", format="mp3") as container:
-        stream = container.add_stream("libmp3lame", rate=SOUND_RATE_HZ, layout="mono")
+class Mp3:
+    """A sound that is encoded as its samples come in.
+
+    Parameters
+    ----------
+    peak : the largest magnitude that may come; it is made as loud as may be
+    """
+
+    def __init__(self, sample_rate_hz: int, peak: float) -> None:
+        self._resampled = soxr.ResampleStream(sample_rate_hz, SOUND_RATE_HZ, 1, "float32", "HQ")
+        self._gain = np.float32(_LOUD / peak if peak else 1.0)
+        self._sink = io.BytesIO()
+        self._container = av.open(self._sink, "w", format="mp3")
+        stream = self._container.add_stream("libmp3lame", rate=SOUND_RATE_HZ, layout="mono")
         assert isinstance(stream, av.AudioStream)
         stream.bit_rate = SOUND_BITS_PER_S
+        self._stream = stream
+
+    def add(self, samples: FloatArray, last: bool = False) -> None:
+        """Encode (n,) float32."""
+        samples = self._resampled.resample_chunk(self._gain * samples, last)
+        if not len(samples):
+            return
         frame = av.AudioFrame.from_ndarray(samples[None].clip(-1, 1), format="fltp", layout="mono")
         frame.sample_rate = SOUND_RATE_HZ
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return sink.getvalue()
+        self._container.mux(self._stream.encode(frame))
+
+    def close(self) -> bytes:
+        """The whole file."""
+        self.add(np.empty(0, np.float32), last=True)
+        self._container.mux(self._stream.encode(None))
+        self._container.close()
+        return self._sink.getvalue()
+
+
+def mp3(sound: Sound) -> bytes:
+    """A stretch of a recording to be heard."""
+    encoder = Mp3(sound.sample_rate_hz, float(np.abs(sound.samples).max(initial=0.0)))
+    encoder.add(sound.samples)
+    return encoder.close()

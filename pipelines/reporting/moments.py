@@ -71,11 +71,12 @@ def around_the_best(
             <= {within_s!r}
         ORDER BY start_s""",  # noqa: S608 (texts are quoted; only SELECTs are carried out)
     ):
-        found[row["clip_id"], row["tag"]].append(_moment(row))
+        found[row["clip_id"], row["tag"]].append(moment_of(row))
     return found
 
 
-def _moment(row: Mapping[str, Any]) -> Moment:
+def moment_of(row: Mapping[str, Any]) -> Moment:
+    """A row of the timeline."""
     weights = tuple(row["attention"] or ())
     return Moment(row["start_s"], row["end_s"], row["score"], weights)
 

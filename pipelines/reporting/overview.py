@@ -25,7 +25,7 @@ class TagFigures:
 
     Attributes
     ----------
-    n_first : clips of which it is the first tag
+    n_first : clips of which it is the first tag, without those that are none of these
     hours : their length
     score : their mean score
     heard_s : seconds in which it was heard, in whatever clips; None where that is not known
@@ -93,19 +93,17 @@ def scope_of(runs: Sequence[str]) -> str:
     return f"(FROM current_clips WHERE {among('run_id', runs)})" if runs else "current_clips"
 
 
-def overview(
-    ask: Ask, history: RunHistory, runs: Sequence[str], novelty_limit: float | None
-) -> Overview:
+def overview(ask: Ask, history: RunHistory, runs: Sequence[str]) -> Overview:
     """The figures of an output, or of what some of its runs tagged."""
     scope = scope_of(runs)
-    novel = "NULL" if novelty_limit is None else f"count_if(novelty > {novelty_limit!r})"
     (totals,) = rows(
         ask,
         f"""
         SELECT (FROM chosen_model) AS model_id, count(*) AS n_clips,
             coalesce(sum(duration_s), 0) / 3600 AS hours,
             coalesce(sum(n_segments), 0)::BIGINT AS n_segments, count(recorded_at) AS n_timed,
-            count(damage) AS n_damaged, {novel} AS n_novel,
+            count(damage) AS n_damaged,
+            if(count(none_of_these) > 0, count_if(none_of_these), NULL) AS n_novel,
             min(recorded_at) AS first_at, max(recorded_at) AS last_at
         FROM {scope}""",  # noqa: S608 (texts are quoted; only SELECTs are carried out)
     )
@@ -140,11 +138,14 @@ def _tags(ask: Ask, scope: str, by_hour: Mapping[str, list[int]]) -> list[TagFig
     found = rows(
         ask,
         f"""
-        SELECT tag, any_value(mid) AS mid, count_if(rank = 1) AS n_first,
-            coalesce(sum(duration_s) FILTER (rank = 1), 0) / 3600 AS hours,
-            coalesce(avg(score) FILTER (rank = 1), 0) AS score, sum(heard_s) AS heard_s
-        FROM current_tags JOIN {scope} AS scope USING (clip_id)
-        GROUP BY tag ORDER BY n_first DESC, heard_s DESC, tag LIMIT {MOST_TAGS}""",  # noqa: S608
+        WITH told AS (
+            SELECT tag, mid, score, heard_s, duration_s,
+                rank = 1 AND none_of_these IS NOT TRUE AS is_first
+            FROM current_tags JOIN {scope} AS scope USING (clip_id))
+        SELECT tag, any_value(mid) AS mid, count_if(is_first) AS n_first,
+            coalesce(sum(duration_s) FILTER (is_first), 0) / 3600 AS hours,
+            coalesce(avg(score) FILTER (is_first), 0) AS score, sum(heard_s) AS heard_s
+        FROM told GROUP BY tag ORDER BY n_first DESC, heard_s DESC, tag LIMIT {MOST_TAGS}""",  # noqa: S608
     )
     return [TagFigures(**row, by_hour=by_hour.get(row["tag"])) for row in found]
 

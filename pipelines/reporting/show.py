@@ -5,16 +5,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from pipelines.reporting.curves import Curves, curves
 from pipelines.reporting.gallery import Entry
 from pipelines.reporting.hearing import Listener, Sound
-from pipelines.reporting.media import SOUND_BITS_PER_S, frames, mp3, picture
+from pipelines.reporting.media import SOUND_BITS_PER_S, frames, mp3, picture, shades
 from pipelines.reporting.page import Keep, clock, name
 from tagger.errors import ClipError
 
 WIDTH: Final = 480  # pixels of a picture
 HEIGHT: Final = 160
-_PICTURE_BYTES: Final = 22_000  # of 5 s with much in it
+_PICTURE_BYTES: Final = 26_000  # of white noise 24,000
 _CARD_BYTES: Final = 5_000  # of HTML
+_NAME_BYTES: Final = 12  # that a letter of the name adds: it stands there twice, and as JSON
 _IN_BASE64: Final = 4 / 3
 
 
@@ -28,37 +30,34 @@ class Shown:
     problem : why there is neither picture nor sound, or ""
     picture, sound : what the page calls them
     alt : the picture in words
-    is_novel : whether it is none of the model's tags
+    drawn : what is drawn over it, None without one
     """
 
     number: int
     entry: Entry
-    is_novel: bool
     problem: str = ""
     picture: str = ""
     sound: str = ""
     alt: str = ""
+    drawn: Curves | None = None
     width: int = WIDTH
     height: int = HEIGHT
 
 
 def cost_bytes(entry: Entry) -> float:
-    """What a clip adds to a page that is one file, about."""
+    """What a clip adds to a page that is one file, at most."""
     seconds = entry.span[1] - entry.span[0]
-    return _IN_BASE64 * (_PICTURE_BYTES + seconds * SOUND_BITS_PER_S / 8) + _CARD_BYTES
+    media = _PICTURE_BYTES + seconds * SOUND_BITS_PER_S / 8
+    return _IN_BASE64 * media + _CARD_BYTES + _NAME_BYTES * len(entry.clip.uri)
 
 
-def show(
-    entries: Sequence[Entry], listener: Listener, keep: Keep, novelty_limit: float | None
-) -> Iterator[Shown]:
+def show(entries: Sequence[Entry], listener: Listener, keep: Keep) -> Iterator[Shown]:
     """Each entry with picture and sound; each recording is read once."""
     by_clip: dict[str, list[int]] = defaultdict(list)
     for number, entry in enumerate(entries):
         by_clip[entry.clip.clip_id].append(number)
     for numbers in by_clip.values():
         of_clip = [entries[number] for number in numbers]
-        novelty = of_clip[0].novelty
-        is_novel = novelty is not None and novelty_limit is not None and novelty > novelty_limit
         problem = ""
         sounds: list[Sound | None] = [None] * len(of_clip)
         try:
@@ -67,20 +66,21 @@ def show(
             problem = f"{error.reason}, {error.detail}"
         for number, entry, sound in zip(numbers, of_clip, sounds, strict=True):
             if sound is None or not len(sound.samples):
-                yield Shown(number, entry, is_novel, problem or "nothing is left at that place")
+                yield Shown(number, entry, problem or "nothing is left at that place")
             else:
-                yield _shown(number, entry, is_novel, sound, keep)
+                yield _shown(number, entry, sound, keep)
 
 
-def _shown(number: int, entry: Entry, is_novel: bool, sound: Sound, keep: Keep) -> Shown:
-    drawn = picture(frames(sound, entry.clip.peak), WIDTH, HEIGHT)
+def _shown(number: int, entry: Entry, sound: Sound, keep: Keep) -> Shown:
+    bands = frames(sound, entry.clip.peak)
+    drawn = picture(bands, WIDTH, HEIGHT, shades(bands))
     return Shown(
         number,
         entry,
-        is_novel,
         picture=keep(drawn, ".webp"),
         sound=keep(mp3(sound), ".mp3"),
         alt=_in_words(entry),
+        drawn=curves(entry.moments, *entry.span),
     )
 
 

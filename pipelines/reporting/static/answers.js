@@ -80,7 +80,7 @@
       button.setAttribute("aria-pressed", String(Boolean(row)));
     }
     const others = given.filter((one) => one.answer === "other").map((one) => one.label);
-    clip.querySelector(".given").textContent = others.join(", ");
+    clip.querySelector(".given").textContent = others.length ? `It is ${others.join(", ")}.` : "";
   }
 
   function ask(clip, open) {
@@ -129,7 +129,7 @@
 
   function press(event) {
     if (event.target.closest("input, select, textarea") || event.ctrlKey || event.altKey || event.metaKey) return;
-    const clip = event.target.closest(".clip");
+    const clip = event.target.closest(".clip") ?? (event.target === document.body ? current : null);
     const key = event.key;
     if (key === "ArrowRight" || (clip && key === "ArrowDown")) go(1);
     else if (key === "ArrowLeft" || (clip && key === "ArrowUp")) go(-1);
