@@ -23,6 +23,7 @@ TITLES: Final = {
     "growth": "Many clips, long recordings",
     "search": "Search beside DuckDB and usearch",
     "search_quality": "Of ten neighbours, how many are of the same kind",
+    "two_labels": "Mixtures of two sounds: are both among the first two tags",
     "novelty": "Strange sounds told from known ones",
     "housekeeping": "Outputs of ten thousand nights",
     "soak": "Jobs killed at random",

@@ -4,10 +4,10 @@
 
 DATA is ESC-10, or any data set with folds that ``prepare`` takes. Pairs of its clips of different
 kinds, both of one fold, are mixed at 0 dB: each has the same power. Each clip is in eight mixtures.
-For each fold in turn two members learn the mixtures of the other folds with ``labels="several"``,
-and two members learn the other folds' single clips as the bundled model does. Both ensembles then
-hear the fold's mixtures. The work folder keeps all that was made, so a command that was stopped
-goes on, and may be given fold by fold.
+For each fold in turn members learn the other folds' single clips as the bundled model does. From
+their extractors others start, and learn the mixtures of the other folds with ``labels="several"``.
+Both ensembles then hear the fold's mixtures. The work folder keeps all that was made, so a command
+that was stopped goes on, and may be given fold by fold.
 """
 
 import argparse
@@ -34,34 +34,39 @@ from pipelines.training.specs import ExtractorSpec
 from pipelines.training.workfolder import extractors
 from pipelines.training.workfolder.embeddings import finished_folder
 from pipelines.training.workfolder.patches import Prepared, open_prepared
-from tagger import dataset, ensemble
+from tagger import checkpoint, dataset, ensemble
 from tagger.arrays import BoolArray, FloatArray
+from tagger.card import CARD_FILE
 from tagger.configs import TrainingConfig
 from tagger.errors import CommandError
 from tagger.label_metrics import lwlrap, mean_average_precision
 from tagger.labels import Labelling
 from tagger.logmel import SAMPLE_RATE_HZ
 from tagger.tagging import Tagger
+from tagger.vggish import VGGishClassifier
 from tests.support.small_data import embed_here, prepare_here, train_here
 
 MIXTURES: Final = 8  # that a clip is in
 SEED: Final = 0
 SEVERAL: Final = BundledRecipe(
-    copies=0,
+    copies=1,
     head_copies=0,
     extractor=TrainingConfig(
-        epochs=4,
+        epochs=2,
         patience=None,
         batches="examples",
         batch_size=64,
-        learning_rate=2e-3,
+        learning_rate=5e-4,
         weight_decay=1e-4,
         one_cycle=True,
         average=0.99,
         mixup=0.2,
     ),
+    head=TrainingConfig(
+        epochs=20, patience=None, batches="examples", batch_size=128, one_cycle=True, mixup=0.2
+    ),
 )
-"""Four mixtures for a clip take the place of its pitch-shifted copies."""
+"""Mixtures take the place of most pitch-shifted copies."""
 
 StringArray = npt.NDArray[np.object_]
 
@@ -71,14 +76,18 @@ def main() -> None:
     parser.add_argument("data")
     parser.add_argument("--work", required=True, type=Path)
     parser.add_argument("--folds", type=int, nargs="+", default=[])
+    parser.add_argument("--members", type=int, choices=[1, 2], default=2)
+    parser.add_argument("--peers", type=int, choices=[1, 2], default=2, help="members of the other")
     parser.add_argument("--write", action="store_true", help="keep the figures in results/")
     flags = parser.parse_args()
     mixed = mixtures(flags.data, flags.work / "mixtures")
-    several = Side("several", flags.work / "several", str(mixed), SEVERAL)
-    one = Side("one", flags.work / "one", flags.data, RECIPE)
+    peer = replace(RECIPE, seeds=RECIPE.seeds[: flags.peers])
+    one = Side("one", flags.work / "one", flags.data, peer)
+    learns = replace(SEVERAL, seeds=SEVERAL.seeds[: flags.members])
+    several = Side("several", flags.work / "several", str(mixed), learns, start=one)
     folds = flags.folds or sorted(dataset.load(flags.data).clips["fold"].unique().tolist())
     for fold in folds:
-        for side in (several, one):
+        for side in (one, several):
             side.train(fold)
     rows = measured(several, one, folds)
     show(f"of mixtures of two sounds, folds {', '.join(map(str, folds))}", rows)
@@ -138,12 +147,13 @@ def at_0_db(one: FloatArray, other: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True)
 class Side:
-    """One way to learn, with its work folder."""
+    """One way to learn, with its work folder, and whose extractors its own start from."""
 
     labels: Labelling
     work: Path
     data: str
     recipe: BundledRecipe
+    start: "Side | None" = None
 
     def prepared(self) -> Prepared:
         """The data set as patches; made here unless they are there."""
@@ -163,7 +173,7 @@ class Side:
         """Train the members that test a fold, unless they are there."""
         prepared = self.prepared()
         for spec in self._extractors(fold):
-            train_here([ExtractorTask(spec)], prepared.store)
+            train_here([ExtractorTask.of(spec)], prepared.store)
             try:
                 finished_folder(prepared, spec.name, self.recipe.head_copies)
             except CommandError:
@@ -188,7 +198,23 @@ class Side:
         return Tagger.load(folder)
 
     def _extractors(self, fold: int) -> list[ExtractorSpec]:
-        return [spec for spec in self.recipe.extractors() if spec.split == f"fold-{fold}"]
+        specs = [spec for spec in self.recipe.extractors() if spec.split == f"fold-{fold}"]
+        if self.start is None:
+            return specs
+        return [
+            replace(spec, start=self.start.extractor(spec.name), normalise=False, shift=False)
+            for spec in specs
+        ]
+
+    def extractor(self, name: str) -> str:
+        """The folder of a model that holds a trained extractor alone."""
+        folder = self.work / "starts" / name
+        if not (folder / CARD_FILE).exists():
+            store, labels = open_store(str(self.work)), self.prepared().dataset.labels
+            _, network = extractors.load(store, name, len(labels))
+            assert isinstance(network, VGGishClassifier)
+            checkpoint.save(folder, name, (), {name: network.extractor}, [], {})
+        return str(folder)
 
 
 def measured(several: Side, one: Side, folds: Sequence[int]) -> list[dict[str, Any]]:
@@ -203,13 +229,17 @@ def measured(several: Side, one: Side, folds: Sequence[int]) -> list[dict[str, A
         _heard(one.model(fold), [uris[clip] for clip in test.clips])
         for fold, test in zip(folds, tests, strict=True)
     ]
-    said = {
-        "several labels, arithmetic mean": ensemble.combined(members, "several"),
-        "several labels, geometric mean": np.exp(np.log(members + ensemble.LOG_FLOOR).mean(0)),
-        "several labels, one member": members[0],
-        "one label, the bundled recipe": np.concatenate(heard),
-    }
-    return [{"model": name} | _figures(scores, truth) for name, scores in said.items()]
+    n_members = len(members)
+    said = {("several labels", n_members): ensemble.combined(members, "several")}
+    if n_members > 1:
+        geometric = np.exp(np.log(members + ensemble.LOG_FLOOR).mean(0))
+        said["several labels, geometric mean", n_members] = geometric
+        said["several labels, its first member", 1] = members[0]
+    said["one label, the bundled recipe", len(one.recipe.seeds)] = np.concatenate(heard)
+    return [
+        {"model": name, "members": n} | _figures(scores, truth)
+        for (name, n), scores in said.items()
+    ]
 
 
 def _heard(tagger: Tagger, uris: Sequence[str]) -> FloatArray:
