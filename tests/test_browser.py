@@ -30,7 +30,10 @@ def test_errors_are_seen(opened):
         f"{QUIET}<script>console.log('no error'); console.error('told')</script>"
         "<script>missing()</script><script>Promise.reject(new Error('lost'))</script>"
     )
-    seen.page.wait_for_timeout(100)
+    for _ in range(100):
+        if len(seen.errors) == 3:
+            break
+        seen.page.wait_for_timeout(50)
     assert sorted(seen.errors) == ["lost", "missing is not defined", "told"]
 
 

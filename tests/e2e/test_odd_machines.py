@@ -132,7 +132,7 @@ def test_a_terminal_that_is_closed_ends_the_job_in_good_order(
         write_sound(tmp_path / "in" / f"{i}.wav", seconds=5.0, seed=i)
     out = tmp_path / "out"
     job = begin_tag(str(tmp_path / "in"), "--out", str(out))
-    while not [*out.glob("_lock/*")]:
+    while not [*out.glob("_runs/*.json")]:
         time.sleep(0.05)
     job.send_signal(signal.SIGHUP)
     _, said = job.communicate(timeout=30)

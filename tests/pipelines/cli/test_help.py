@@ -46,9 +46,9 @@ def test_defaults_and_what_is_required_are_told():
 
 def test_defaults_that_depend_on_another_option_are_told():
     verb = VERBS["finetune"]
-    assert "at most. (default: 30)" in plain(help_of("finetune", verb, {}))
+    assert "starts. (default: 30)" in plain(help_of("finetune", verb, {}))
     defaults = verb.defaults({"network": "baseline"})
-    assert "at most. (default: 5)" in plain(help_of("finetune", verb, defaults))
+    assert "starts. (default: 5)" in plain(help_of("finetune", verb, defaults))
 
 
 @pytest.mark.parametrize("columns", [72, 80, 100, 200])
