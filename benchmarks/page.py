@@ -18,11 +18,11 @@ from benchmarks.reporting import RESULTS, columns_of, text_of
 TITLES: Final = {
     "embedding": "Embedding on a CPU with AVX-512: VGGish beside other engines",
     "embedding_avx2": "Embedding on a CPU with AVX2, by the code of November 22",
-    "training": "Training beside a plain loop of torch",
     "tag_job": "The whole job beside torchvggish's loop",
     "growth": "Many clips, long recordings",
     "search": "Search beside DuckDB and usearch",
     "search_quality": "Of ten neighbours, how many are of the same kind",
+    "few_clips": "Few clips: what was tried for the bundled model",
     "two_labels": "Mixtures of two sounds: are both among the first two tags",
     "novelty": "Strange sounds told from known ones",
     "housekeeping": "Outputs of ten thousand nights",
