@@ -70,7 +70,7 @@ class ExtractorTask:
         return to_plain(self.wanted) | {"start_model": self.start_model}
 
     def was(self, spec: Mapping[str, Any]) -> bool:
-        return ExtractorTask(extractors.wanted(spec), spec["start_model"]) == self
+        return (extractors.wanted(spec), spec["start_model"]) == (self.wanted, self.start_model)
 
     def trainer(self, reads: SharedReads, group: Group, device: str) -> Trainer:
         patches = reads.patches
