@@ -86,8 +86,8 @@ def schedule(n: int, out: Path) -> dict[str, Any]:
     from pipelines.tagging.staged_rows import RowSettings
     from tagger.card import read_model
 
-    def found(text: str, skipped: object) -> Iterator[tuple[str, str, int, None]]:
-        return ((f"file:///nowhere/{i:07d}.flac", f"{i}-1", 900_000, None) for i in range(n))
+    def found(*_: object) -> Iterator[tuple[str, str, int, None, None]]:
+        return ((f"file:///nowhere/{i:07d}.flac", f"{i}-1", 900_000, None, None) for i in range(n))
 
     workers = cluster.connect(Resources())
     import ray
