@@ -1,27 +1,31 @@
 """Figures of an evaluation, as JSON and as a Markdown report."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
+from pipelines.training.report_parts import (
+    over_labels,
+    over_tests,
+    table_of_tests,
+    told_over_labels,
+)
 from pipelines.training.scores import Scored
 from tagger import label_metrics, metrics
 from tagger.arrays import IndexArray, RealArray
 from tagger.dataset import Dataset
 
-HALF: Final = 0.5  # the score of a tag that is as likely as not
+COLUMNS: Final = {"accuracy": "accuracy", "map_at_3": "MAP@3"}
 
 
 def figures(dataset: Dataset, scored: Sequence[Scored]) -> dict[str, Any]:
     """Accuracy and MAP@3 of the ensemble and of each member, over all clips and in parts.
 
-    ``tests`` has one entry per test set (one per fold, or one in all), with the members' own
-    figures; ``chance`` is what ``chance`` returns, ``over_labels`` what ``over_labels`` does;
-    ``mean`` and ``spread`` (standard deviation) are over tests. ``usages`` are FSDKaggle2018's
-    public and private test clips.
+    Those of ``over_tests`` are among them; ``chance`` is what ``chance`` returns, ``over_labels``
+    what ``over_labels`` does. ``usages`` are FSDKaggle2018's public and private test clips.
     """
     truth = dataset.truth()
     clips = np.concatenate([test.clips for test in scored])
@@ -29,16 +33,6 @@ def figures(dataset: Dataset, scored: Sequence[Scored]) -> dict[str, Any]:
     scores = np.concatenate([test.ensemble for test in scored])
     sets = dataset.label_sets()[clips]
     usage = dataset.clips["usage"].fillna("").to_numpy()[clips]
-    tests: dict[str, dict[str, Any]] = {
-        test.test_name: {
-            "ensemble": _measured(test.ranking, truth[test.clips]),
-            "members": {
-                f"{head} upon {extractor}": _measured(test.ranking_of(i), truth[test.clips])
-                for i, (head, extractor) in enumerate(test.names)
-            },
-        }
-        for test in scored
-    }
     return {
         "all": _measured(ranking, truth[clips]),
         "balanced_accuracy": round(metrics.balanced_accuracy(ranking, truth[clips]), 4),
@@ -50,11 +44,10 @@ def figures(dataset: Dataset, scored: Sequence[Scored]) -> dict[str, Any]:
             for name in ("Public", "Private")
             if (usage == name).any()
         },
-        "tests": tests,
-        "mean": _over([test["ensemble"] for test in tests.values()], np.mean),
-        "spread": _over([test["ensemble"] for test in tests.values()], np.std),
-        "single_member_mean": _over(
-            [member for test in tests.values() for member in test["members"].values()], np.mean
+        **over_tests(
+            scored,
+            lambda test: _measured(test.ranking, truth[test.clips]),
+            lambda test, member: _measured(test.ranking_of(member), truth[test.clips]),
         ),
         "per_class": _plain(metrics.per_class(ranking, truth[clips], dataset.labels.names)),
     }
@@ -68,31 +61,6 @@ def average_precision(
     return {
         name: None if math.isnan(value) else round(float(value), 4)
         for name, value in zip(names, each, strict=True)
-    }
-
-
-def over_labels(scores: RealArray, truth: label_metrics.Truth) -> dict[str, Any]:
-    """What is measured label by label, each label against all others.
-
-    mAP, lwlrap, the mean AUC and its d', and F1 of the tags that score 0.5 or more. Labels without
-    test clips, ``n_without_clips``, have no part in the means. d' is None where it is infinite.
-
-    Parameters
-    ----------
-    scores, truth : (n_clips, n_labels), as in ``tagger.label_metrics``
-    """
-    auc = label_metrics.label_auc(scores, truth)
-    mean_auc = float(np.nanmean(auc)) if not np.isnan(auc).all() else None
-    apart = label_metrics.d_prime(mean_auc) if mean_auc is not None else math.inf
-    tags = scores >= HALF
-    return {
-        "map": round(label_metrics.mean_average_precision(scores, truth), 4),
-        "lwlrap": round(label_metrics.lwlrap(scores, truth), 4),
-        "auc": mean_auc and round(mean_auc, 4),
-        "d_prime": round(apart, 4) if math.isfinite(apart) else None,
-        "micro_f1": round(label_metrics.micro_f1(tags, truth), 4),
-        "macro_f1": round(label_metrics.macro_f1(tags, truth), 4),
-        "n_without_clips": int((~truth.any(0)).sum()),
     }
 
 
@@ -138,12 +106,6 @@ def _measured(ranking: IndexArray, truth: IndexArray) -> dict[str, float]:
     }
 
 
-def _over(parts: list[dict[str, float]], summary: Callable[[list[float]], Any]) -> dict[str, float]:
-    """The figures of several tests as one, such as their mean."""
-    names = ("accuracy", "map_at_3")
-    return {name: round(float(summary([part[name] for part in parts])), 4) for name in names}
-
-
 def markdown(name: str, found: dict[str, Any], mistakes: pd.DataFrame) -> str:
     """The report of one evaluation.
 
@@ -151,17 +113,7 @@ def markdown(name: str, found: dict[str, Any], mistakes: pd.DataFrame) -> str:
     ----------
     mistakes : the worst, as ``predictions.mistakes`` returns them
     """
-    lines = [f"# {name}", "", "| clips | n | accuracy | MAP@3 |", "|---|---|---|---|"]
-    lines.append(_row("all", found["all"]))
-    lines += [_row(usage, part) for usage, part in found["usages"].items()]
-    for test, part in found["tests"].items():
-        lines.append(_row(f"{test}, ensemble", part["ensemble"]))
-        lines += [_row(f"{test}, {member}", own) for member, own in part["members"].items()]
-    if len(found["tests"]) > 1:
-        mean, spread = found["mean"], found["spread"]
-        lines += ["", f"Over the {len(found['tests'])} tests, mean and standard deviation: "]
-        lines[-1] += f"accuracy {mean['accuracy']:.3f} ± {spread['accuracy']:.3f}, "
-        lines[-1] += f"MAP@3 {mean['map_at_3']:.3f} ± {spread['map_at_3']:.3f}."
+    lines = [f"# {name}", "", *table_of_tests(found, COLUMNS)]
     guess = found["chance"]
     lines += ["", f"Balanced accuracy {found['balanced_accuracy']:.3f}. Who always names the most "]
     lines[-1] += f"frequent classes has an accuracy of {guess['accuracy']:.3f} and a MAP@3 of "
@@ -188,23 +140,3 @@ def markdown(name: str, found: dict[str, Any], mistakes: pd.DataFrame) -> str:
             for _, row in mistakes.iterrows()
         ]
     return "\n".join([*lines, ""])
-
-
-def _row(what: str, part: dict[str, float]) -> str:
-    return f"| {what} | {part['n_clips']} | {part['accuracy']:.3f} | {part['map_at_3']:.3f} |"
-
-
-def told_over_labels(part: dict[str, Any]) -> str:
-    """The line of what is measured label by label."""
-    figures = {
-        "mAP": part["map"],
-        "lwlrap": part["lwlrap"],
-        "mean AUC": part["auc"],
-        "d'": part["d_prime"],
-        "F1 of tags that score 0.5 or more: micro": part["micro_f1"],
-        "macro": part["macro_f1"],
-    }
-    told = [f"{name} {value:.3f}" for name, value in figures.items() if value is not None]
-    left_out = part["n_without_clips"]
-    without = f"; {left_out} labels without test clips are left out" if left_out else ""
-    return f"Label by label: {', '.join(told)}{without}."

@@ -3,27 +3,33 @@
 Accuracy, MAP@3 and a confusion matrix mean nothing there: each label is measured by itself.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
-from pipelines.training.evaluation_report import over_labels, told_over_labels
+from pipelines.training.report_parts import (
+    over_labels,
+    over_tests,
+    table_of_tests,
+    told_over_labels,
+)
 from pipelines.training.scores import Scored
 from tagger import label_metrics
 from tagger.arrays import BoolArray, FloatArray
 from tagger.dataset import Dataset
 from tagger.errors import CommandError
 
-FIGURES: Final = ("map", "lwlrap")
+COLUMNS: Final = {"map": "mAP", "lwlrap": "lwlrap"}
 
 
 def figures(dataset: Dataset, scored: Sequence[Scored]) -> dict[str, Any]:
     """mAP and lwlrap of the ensemble and of each member, over all clips and of each test.
 
-    ``over_labels`` is what ``evaluation_report.over_labels`` returns; ``chance`` the mAP of scores
-    that are drawn at random; ``mean`` and ``spread`` (standard deviation) are over tests.
+    Those of ``over_tests`` are among them; ``over_labels`` is what ``over_labels`` returns,
+    ``chance`` the mAP and the AUC of scores that are drawn at random, and the latter's standard
+    error with so many clips.
 
     Raises
     ------
@@ -36,27 +42,16 @@ def figures(dataset: Dataset, scored: Sequence[Scored]) -> dict[str, Any]:
     clips = np.concatenate([test.clips for test in scored])
     scores = np.concatenate([test.ensemble for test in scored])
     every = over_labels(scores, sets[clips])
-    tests: dict[str, dict[str, Any]] = {
-        test.test_name: {
-            "ensemble": _measured(test.ensemble, sets[test.clips]),
-            "members": {
-                f"{head} upon {extractor}": _measured(test.members[i], sets[test.clips])
-                for i, (head, extractor) in enumerate(test.names)
-            },
-        }
-        for test in scored
-    }
     n_clips = sets[clips].sum(axis=0)
     precision = label_metrics.label_average_precision(scores, sets[clips])
     return {
-        "all": {"n_clips": len(clips)} | {name: every[name] for name in FIGURES},
+        "all": {"n_clips": len(clips)} | {name: every[name] for name in COLUMNS},
         "over_labels": every,
-        "chance": {"map": round(float(n_clips[n_clips > 0].mean() / len(clips)), 4)},
-        "tests": tests,
-        "mean": _over([test["ensemble"] for test in tests.values()], np.mean),
-        "spread": _over([test["ensemble"] for test in tests.values()], np.std),
-        "single_member_mean": _over(
-            [member for test in tests.values() for member in test["members"].values()], np.mean
+        "chance": chance(sets[clips]),
+        **over_tests(
+            scored,
+            lambda test: _measured(test.ensemble, sets[test.clips]),
+            lambda test, member: _measured(test.members[member], sets[test.clips]),
         ),
         "per_class": [
             {
@@ -69,15 +64,36 @@ def figures(dataset: Dataset, scored: Sequence[Scored]) -> dict[str, Any]:
     }
 
 
+def chance(truth: BoolArray) -> dict[str, float]:
+    """The figures of scores that are drawn at random.
+
+    The AUC of a label is then 0.5 with the variance (n + m + 1) / 12 n m, of n clips that have it
+    and m that have not (Mann and Whitney, 1947). mAP, which is about the share of clips that have a
+    label, is above that by chance where clips are few, so that the AUC decides.
+
+    Parameters
+    ----------
+    truth : (n_clips, n_labels) of the test clips
+    """
+    with_it = truth.sum(axis=0).astype(np.float64)
+    without = len(truth) - with_it
+    both = (with_it > 0) & (without > 0)
+    n, m = with_it[both], without[both]
+    error = np.sqrt(((n + m + 1) / (12 * n * m)).sum()) / max(1, len(n))
+    share = with_it[with_it > 0].mean() / len(truth)
+    return {"map": round(float(share), 4), "auc": 0.5, "auc_error": round(float(error), 4)}
+
+
 def is_at_chance(found: dict[str, Any]) -> bool:
-    """Whether an ensemble is no better than scores that are drawn at random."""
-    return bool(found["all"]["map"] <= found["chance"]["map"])
+    """Whether an ensemble is not clearly better than chance: by two standard errors."""
+    auc, guess = found["over_labels"]["auc"], found["chance"]
+    return auc is not None and bool(auc <= guess["auc"] + 2 * guess["auc_error"])
 
 
 def beside_chance(found: dict[str, Any]) -> str:
     """What chance reaches, in words."""
-    random = found["chance"]["map"]
-    return f"mAP {found['all']['map']:.3f}, and {random:.3f} for scores drawn at random"
+    auc, error = found["over_labels"]["auc"], found["chance"]["auc_error"]
+    return f"mean AUC {auc:.3f}, and 0.500 ± {error:.3f} for scores drawn at random"
 
 
 def markdown(name: str, found: dict[str, Any], mistakes: pd.DataFrame) -> str:
@@ -87,16 +103,7 @@ def markdown(name: str, found: dict[str, Any], mistakes: pd.DataFrame) -> str:
     ----------
     mistakes : the worst, as ``predictions.mistakes`` returns them
     """
-    lines = [f"# {name}", "", "| clips | n | mAP | lwlrap |", "|---|---|---|---|"]
-    lines.append(_row("all", found["all"]))
-    for test, part in found["tests"].items():
-        lines.append(_row(f"{test}, ensemble", part["ensemble"]))
-        lines += [_row(f"{test}, {member}", own) for member, own in part["members"].items()]
-    if len(found["tests"]) > 1:
-        mean, spread = found["mean"], found["spread"]
-        lines += ["", f"Over the {len(found['tests'])} tests, mean and standard deviation: "]
-        lines[-1] += f"mAP {mean['map']:.3f} ± {spread['map']:.3f}, "
-        lines[-1] += f"lwlrap {mean['lwlrap']:.3f} ± {spread['lwlrap']:.3f}."
+    lines = [f"# {name}", "", *table_of_tests(found, COLUMNS)]
     lines += ["", told_over_labels(found["over_labels"]), ""]
     lines += [
         f"Scores drawn at random have a mAP of {found['chance']['map']:.3f}. A clip may have "
@@ -128,14 +135,6 @@ def _measured(scores: FloatArray, sets: BoolArray) -> dict[str, float]:
         "map": round(label_metrics.mean_average_precision(scores, sets), 4),
         "lwlrap": round(label_metrics.lwlrap(scores, sets), 4),
     }
-
-
-def _over(parts: list[dict[str, float]], summary: Callable[[list[float]], Any]) -> dict[str, float]:
-    return {name: round(float(summary([part[name] for part in parts])), 4) for name in FIGURES}
-
-
-def _row(what: str, part: dict[str, float]) -> str:
-    return f"| {what} | {part['n_clips']} | {part['map']:.3f} | {part['lwlrap']:.3f} |"
 
 
 def _told(score: float) -> str:
