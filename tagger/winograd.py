@@ -9,11 +9,11 @@ size. It needs no compiler, only matrix products.
 In bfloat16, for processors that multiply it, the direct way is the faster one, and rounds less.
 
 Conventions: maps are (n, height, width, channels). Those that a convolution reads have a
-border of zeros, one wide. Steps write into buffers ("a" and "b" in turn) that all layers share.
+border of zeros, one wide. Steps write into buffers ("a" and "b" in turn) that all layers share,
+and all networks of a thread.
 """
 
 import math
-import threading
 from abc import ABC, abstractmethod
 from itertools import cycle, pairwise
 from typing import Final
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tagger.buffers import Scratch, kept
+from tagger.buffers import Scratch, kept, scratch_of_thread
 from tagger.vggish import VGGish
 
 _WORTH_IT: Final = 32 * 64  # pairs of channels from which the transforms are repaid (measured)
@@ -81,14 +81,11 @@ class FastVGGish:
             for layer, following in pairwise([*network.embeddings, nn.Identity()])
             if isinstance(layer, nn.Linear)
         ]
-        self._of_thread = threading.local()
 
     @torch.inference_mode()
     def __call__(self, patches: Tensor) -> Tensor:
         """Embeddings (n, 128) of patches (n, 96, 64), which may be of another dtype."""
-        if not hasattr(self._of_thread, "scratch"):
-            self._of_thread.scratch = Scratch(self._dtype)
-        scratch: Scratch = self._of_thread.scratch
+        scratch = scratch_of_thread(self._dtype)
         n, height, width = patches.shape
         maps = scratch("even maps", n, height + 2, width + 2, 1)
         _within(maps).copy_(patches.unsqueeze(-1))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from tagger.buffers import Scratch
+from tagger.buffers import Scratch, scratch_of_thread
 from tagger.configs import VGGishConfig
 from tagger.winograd import FastVGGish, _BlockedDense, _Dense, _Direct, _Winograd
 
@@ -123,3 +123,16 @@ def test_a_fully_connected_layer_equals_that_of_torch(kind, n, n_outputs):
     x = torch.randn(n, 24, generator=GENERATOR)
     torch.testing.assert_close(kind(layer, relu=False)(x), layer(x))
     torch.testing.assert_close(kind(layer, relu=True)(x), layer(x).relu())
+
+
+@torch.inference_mode()
+def test_networks_of_a_thread_share_buffers_and_disturb_nobody(make_extractor):
+    """Embeddings stay as they are while another network runs, and the other takes no memory."""
+    networks = [make_extractor(VGGishConfig((4, 32, 64, 64), hidden)) for hidden in (8, 16)]
+    first, second = map(FastVGGish, networks)
+    patches = some_patches(9)
+    found = first(patches)
+    before = scratch_of_thread(torch.float32)("even maps", 1).data_ptr()
+    torch.testing.assert_close(second(patches), networks[1](patches), rtol=0, atol=1e-4)
+    torch.testing.assert_close(found, networks[0](patches), rtol=0, atol=1e-4)
+    assert scratch_of_thread(torch.float32)("even maps", 1).data_ptr() == before
