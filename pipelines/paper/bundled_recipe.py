@@ -35,6 +35,8 @@ class BundledRecipe:
 
     Every network trains for a number of epochs fixed beforehand, since the fold that is left out is
     measured on. Its epochs count takes, ten to a clip: two are twenty passes over the clips.
+    For each split, teachers come first, one of each seed. They teach as many others, which alone
+    get heads: those are measured and published.
     """
 
     folds: tuple[int, ...] = (1, 2, 3, 4)
@@ -60,7 +62,10 @@ class BundledRecipe:
         )
 
     def teachers(self) -> tuple[ExtractorSpec, ...]:
-        """Those of equal length stand together, so that workers side by side end together."""
+        """Extractors that learn from the labels alone.
+
+        Those of equal length stand together, so that workers side by side end together.
+        """
         splits = [*(f"fold-{fold}" for fold in self.folds), EVERYTHING]
         return tuple(
             ExtractorSpec(
@@ -77,7 +82,7 @@ class BundledRecipe:
         )
 
     def extractors(self) -> tuple[ExtractorSpec, ...]:
-        """Each learns from the teachers of its split."""
+        """Those that learn from the teachers of their split, too."""
         teachers = self.teachers()
         return tuple(
             replace(
