@@ -29,8 +29,8 @@ from tagger.card import BUNDLED, Card, ModelFiles, read_model
 from tagger.checkpoint import build
 from tagger.configs import Precision, require_positive
 from tagger.devices import for_inference
+from tagger.heard import Heard, joined, texture
 from tagger.logmel import stream_patches
-from tagger.novelty import Heard, joined, texture
 from tagger.prediction import probabilities
 from tagger.readout import Readout
 from tagger.results import Prediction, Result
