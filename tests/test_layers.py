@@ -73,6 +73,7 @@ TORCH_RING = {
     "optimisation",
     "prediction",
     "tagging",
+    "teachers",
     "training",
     "vggish",
     "winograd",
