@@ -57,6 +57,7 @@ format: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks.embedding --write
 	$(BIN)/python -m benchmarks.tag_job --write
+	$(BIN)/python -m benchmarks.training --write
 	$(BIN)/python -m benchmarks.growth --write
 	$(BIN)/python -m benchmarks.housekeeping --write
 	$(BIN)/python -m benchmarks.search --peers --write

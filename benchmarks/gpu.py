@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for title, measured in (
             ("extractor", extractors(device, size, rates)),
             ("model", models(device, size, Path(folder))),
-            ("agreement", agreement(device, clips(given.audio, size, Path(folder)))),
+            ("agreement", agreement(device, clips(given.audio, size.n_clips, Path(folder)))),
             ("fine-tuning", fine_tuning(device, size)),
         ):
             found = [{"what": title} | row for row in measured]
@@ -220,13 +220,13 @@ def embed_and_predict(tagger: Tagger, patches: FloatArray) -> None:
     tagger.predict([embeddings[:, start : start + CLIP_PATCHES] for start in parts])
 
 
-def clips(audio: Path | None, size: Size, folder: Path) -> list[Path]:
-    """Those of a folder, or synthesised ones of five seconds."""
+def clips(audio: Path | None, n_clips: int, folder: Path) -> list[Path]:
+    """The first of a folder, or synthesised ones of five seconds."""
     if audio is not None:
         found = sorted(path for path in audio.rglob("*") if path.suffix in AUDIO_SUFFIXES)
-        return found[: size.n_clips]
+        return found[:n_clips]
     paths = []
-    for i in range(size.n_clips):
+    for i in range(n_clips):
         name = list(SOUNDS)[i % len(SOUNDS)]
         samples = SOUNDS[name](5.0, 44_100, np.random.default_rng(i))
         paths.append(folder / f"{i:03d}.wav")

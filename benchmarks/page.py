@@ -20,6 +20,7 @@ TITLES: Final = {
     "embedding_avx2": "Embedding on a CPU with AVX2, by the code of November 22",
     "gpu": "On a GPU",
     "tag_job": "The whole job beside torchvggish's loop",
+    "training": "Training beside a plain loop of torch, and preparing for it",
     "growth": "Many clips, long recordings",
     "search": "Search beside DuckDB and usearch",
     "search_quality": "Of ten neighbours, how many are of the same kind",

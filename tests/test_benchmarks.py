@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from benchmarks import page, two_labels
+from benchmarks import page, training, two_labels
 
 ROOT = Path(__file__).parent.parent
 
@@ -77,3 +77,18 @@ def test_two_sounds_are_mixed_with_equal_power(tmp_path: Path) -> None:
     factor = 1 / np.abs(one[:32_000] + other).max()
     np.testing.assert_allclose(mixture[:32_000], factor * (one[:32_000] + other), rtol=1e-5)
     np.testing.assert_allclose([np.square(one).mean(), np.square(other).mean()], 1, rtol=1e-5)
+
+
+def test_a_small_run_of_the_benchmark_for_training(tmp_path: Path) -> None:
+    (config,) = training.SMALL.values()
+    rows = list(training.fine_tuning(config, batch=4, n_steps=2, n_rounds=1))
+    assert [(row["precision"], row["way"]) for row in rows] == [
+        (precision, way)
+        for precision in ("float32", "bfloat16")
+        for way in ("plain loop of torch", "ours")
+    ]
+    assert all(row["patches/s"] > 0 for row in rows)
+    prepared, stages = training.preparing(None, 2, tmp_path)
+    assert prepared["clips"] == stages["clips"] == len(list(tmp_path.glob("*.wav"))) == 2
+    assert (tmp_path / "work" / "prepared.json").exists()
+    assert stages["clips/s"] > 0
