@@ -173,7 +173,7 @@ class Side:
         """Train the members that test a fold, unless they are there."""
         prepared = self.prepared()
         for spec in self._extractors(fold):
-            train_here([ExtractorTask.of(spec)], prepared.store)
+            train_here([ExtractorTask.of(spec, prepared.store)], prepared.store)
             try:
                 finished_folder(prepared, spec.name, self.recipe.head_copies)
             except CommandError:

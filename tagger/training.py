@@ -10,7 +10,7 @@ Several workers may train one network together, as a ``Group`` (``tagger.optimis
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain, count, islice
 from typing import Any
@@ -27,6 +27,7 @@ from tagger.examples import Examples, batches
 from tagger.feed import Feed
 from tagger.optimisation import Group, Optimisation
 from tagger.prediction import predict, summed_loss
+from tagger.teachers import Teachers
 
 __all__ = ["EpochMetrics", "Group", "Trainer"]
 
@@ -66,6 +67,7 @@ class Trainer:
     group : the workers that train it together, this one's place among them
     device : of torch
     shift : whether patches are cut later than they lie, at places drawn anew
+    teachers : trained networks of the same examples, which ``network`` learns from too
 
     Attributes
     ----------
@@ -86,6 +88,7 @@ class Trainer:
         group: Group = Group(),
         device: str = "cpu",
         shift: bool = False,
+        teachers: Sequence[nn.Module] = (),
     ) -> None:
         if config.patience is not None and validation is None:
             raise ValueError("early stopping needs validation examples")
@@ -94,6 +97,7 @@ class Trainer:
         self._device = torch.device(device)
         self._train, self._validation, self._group = train, validation, group
         self._feed = Feed(train, config.mixup, shift, self._device)
+        self._teachers = Teachers(teachers, train.labelling, self._device, config.bfloat16)
         sizes = [len(batch) for batch in self._batches(0)]
         _check_shares(network, min(sizes, default=0), group.size)
         network = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -192,6 +196,7 @@ class Trainer:
         """Learn from this worker's share of a batch; the share's summed loss."""
         mine = self._group.share(np.arange(len(batch)))
         values, targets = self._feed.step(batch, mine, rng)
+        targets = self._teachers.targets(values, targets)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self.config.bfloat16):
             logits = self._optimisation.network(*values)
         loss = summed_loss(logits.float(), targets, self._train.labelling)

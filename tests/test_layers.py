@@ -72,6 +72,7 @@ TORCH_RING = {
     "optimisation",
     "prediction",
     "tagging",
+    "teachers",
     "training",
     "vggish",
     "winograd",

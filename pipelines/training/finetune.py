@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipelines.storage.store import open_store
+from pipelines.storage.store import Store, open_store
 from pipelines.training.jobs import FinetuneJob
 from pipelines.training.ray_train import train
 from pipelines.training.specs import SCRATCH, ExtractorSpec
@@ -23,7 +23,7 @@ from pipelines.training.workfolder.patches import Prepared, open_prepared
 from pipelines.training.workfolder.plain import to_plain
 from pipelines.training.workfolder.shared_reads import SharedReads
 from tagger.configs import VGGishConfig
-from tagger.errors import CommandError
+from tagger.errors import CommandError, OptionError
 from tagger.examples import Examples
 from tagger.training import Group, Trainer
 from tagger.vggish import (
@@ -44,15 +44,18 @@ class ExtractorTask:
     Attributes
     ----------
     start_model : the model_id of what ``wanted`` starts from; None: from scratch
+    teachers : ``extractors.weights_id`` of those that teach it
     """
 
     wanted: ExtractorSpec
     start_model: str | None = None
+    teachers: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, spec: ExtractorSpec) -> Self:
-        """The task of a spec; reads what it starts from."""
-        return cls(spec, None if spec.start == SCRATCH else _start_of(spec).model_id)
+    def of(cls, spec: ExtractorSpec, store: Store) -> Self:
+        """The task of a spec; reads what it starts from, and which weights its teachers have."""
+        start_model = None if spec.start == SCRATCH else _start_of(spec).model_id
+        return cls(spec, start_model, _teachers_weights(spec, store))
 
     @property
     def folder(self) -> str:
@@ -67,10 +70,15 @@ class ExtractorTask:
         return self.wanted.copies
 
     def spec(self) -> dict[str, Any]:
-        return to_plain(self.wanted) | {"start_model": self.start_model}
+        return to_plain(self.wanted) | {
+            "start_model": self.start_model,
+            extractors.TEACHERS_WEIGHTS: list(self.teachers),
+        }
 
     def was(self, spec: Mapping[str, Any]) -> bool:
-        return (extractors.wanted(spec), spec["start_model"]) == (self.wanted, self.start_model)
+        teachers = spec.get(extractors.TEACHERS_WEIGHTS, [])  # which an earlier version had not
+        was = extractors.wanted(spec), spec["start_model"], tuple(teachers)
+        return was == (self.wanted, self.start_model, self.teachers)
 
     def trainer(self, reads: SharedReads, group: Group, device: str) -> Trainer:
         patches = reads.patches
@@ -81,7 +89,13 @@ class ExtractorTask:
         )
         network = self._initial(train)
         spec = self.wanted
-        return Trainer(network, train, validation, spec.training, group, device, spec.shift)
+        teachers = [
+            extractors.load(reads.prepared.store, name, train.n_classes)[1]
+            for name in spec.teachers
+        ]
+        return Trainer(
+            network, train, validation, spec.training, group, device, spec.shift, teachers
+        )
 
     def result(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         if not self.wanted.normalise:
@@ -140,7 +154,8 @@ def run(job: FinetuneJob, command: list[str]) -> StepRecord:
     for spec in job.extractors:
         _check_split(prepared, spec)
         _check_start(spec)
-    tasks = [ExtractorTask.of(spec) for spec in job.extractors]
+        _check_teachers(store, spec)
+    tasks = [ExtractorTask.of(spec, store) for spec in job.extractors]
     with recorded(store, "finetune", command, job, prepared.fingerprint) as record:
         record.metrics |= train(tasks, store, job.resources)
     return record
@@ -158,6 +173,24 @@ def _check_start(spec: ExtractorSpec) -> None:
     """CommandError where the network is of another shape than what it starts from."""
     if spec.start != SCRATCH and (found := _start_of(spec).extractor.config) != spec.vggish:
         raise CommandError(f"{spec.start} holds {found}, but {spec.vggish} was asked for")
+
+
+def _check_teachers(store: Store, spec: ExtractorSpec) -> None:
+    """CommandError where a teacher cannot hear patches, or has heard other clips."""
+    for name in spec.teachers:
+        teacher = extractors.read_spec(store, name)
+        if teacher.network != "vggish":
+            raise OptionError("teachers", f"must be VGGish extractors, and {name} is not")
+        if teacher.split != spec.split:
+            raise OptionError(
+                "teachers",
+                f"must be trained on the same split: {name} was on {teacher.split}, and "
+                f"{spec.name} is on {spec.split}",
+            )
+
+
+def _teachers_weights(spec: ExtractorSpec, store: Store) -> tuple[str, ...]:
+    return tuple(extractors.weights_id(store, name) for name in spec.teachers)
 
 
 def _start_of(spec: ExtractorSpec) -> StartModel:

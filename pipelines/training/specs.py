@@ -25,6 +25,8 @@ EXTRACTOR_TRAINING: Final = TrainingConfig(
 
 HEAD_TRAINING: Final = TrainingConfig(epochs=100, patience=10, batches="examples", batch_size=128)
 
+BASELINE_HAS_NO: Final = {"normalise": False, "shift": False, "start": SCRATCH, "teachers": ()}
+
 Network = Literal["vggish", "baseline"]
 
 
@@ -65,6 +67,11 @@ class ExtractorSpec:
     """Cut each patch up to 0.96 s later than it lies, at a place drawn anew each time that it is
     learned from; the last of a clip stays. For few clips."""
 
+    teachers: tuple[str, ...] = field(default=(), metadata={"metavar": "NAME"})
+    """Extractors of the work folder that teach this one: it learns what their classifiers say of
+    each example, on average, beside the labels (distillation). They must have been trained on the
+    same split, so that none has heard a clip that tests. Left out: none."""
+
     vggish: VGGishConfig = field(default_factory=VGGishConfig)
     """Size of the network. From scratch the defaults are the paper's; else each is that of what
     training starts from."""
@@ -78,7 +85,7 @@ class ExtractorSpec:
         if self.network == "baseline":
             if self.vggish != VGGishConfig():
                 raise CommandError("conv_widths and hidden are for VGGish, not for the baseline")
-            for name, plain in (("normalise", False), ("shift", False), ("start", SCRATCH)):
+            for name, plain in BASELINE_HAS_NO.items():
                 if getattr(self, name) != plain:
                     raise OptionError(name, "is for VGGish, not for the baseline")
         if self.start_extractor is not None and self.start == SCRATCH:

@@ -1,7 +1,7 @@
 """The finished extractors of a work folder, ``extractors/<name>/``; and the DCASE baseline CNN."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from torch import nn
 
@@ -14,6 +14,8 @@ from tagger.errors import CommandError
 from tagger.examples import Examples, Takes
 from tagger.logmel import N_BANDS, PATCH_FRAMES
 from tagger.vggish import VGGish, VGGishClassifier
+
+TEACHERS_WEIGHTS: Final = "teachers_weights"  # in a record, beside the names
 
 
 def folder(name: str) -> str:
@@ -33,8 +35,8 @@ def read_spec(store: Store, name: str) -> ExtractorSpec:
 
 def wanted(spec: Mapping[str, Any]) -> ExtractorSpec:
     """What was asked for, of the ``spec`` that the record of an extractor holds."""
-    of_job = {name: value for name, value in spec.items() if name != "start_model"}
-    return from_plain(ExtractorSpec, of_job)
+    found = {"start_model", TEACHERS_WEIGHTS}
+    return from_plain(ExtractorSpec, {k: v for k, v in spec.items() if k not in found})
 
 
 def weights_id(store: Store, name: str) -> str:

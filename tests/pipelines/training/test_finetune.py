@@ -57,6 +57,10 @@ def run(prepared: Prepared, *specs: ExtractorSpec) -> None:
     finetune.run(FinetuneJob(work=prepared.store.root, extractors=specs), [])
 
 
+def run_here(prepared: Prepared, spec: ExtractorSpec) -> None:
+    train_here([ExtractorTask.of(spec, prepared.store)], prepared.store)
+
+
 def trainer(task: ExtractorTask, prepared: Prepared):
     reads = SharedReads(prepared, prepared.dataset.development(), task.copies)
     return task.trainer(reads, Group(), "cpu")
@@ -95,7 +99,7 @@ def test_the_shape_of_what_training_starts_from(start):
 def test_training_begins_with_the_weights_of_its_start(prepared, start):
     """They are read once; the classifier is drawn from the seed."""
     spec = replace(SPEC, start=str(start), vggish=TINY_VGGISH)
-    task = ExtractorTask.of(spec)
+    task = ExtractorTask.of(spec, prepared.store)
     first = trainer(task, prepared).weights()
     shutil.rmtree(start)  # nothing of it is read again
     for name, tensor in read_start_model(str(start), None).extractor.state_dict().items():
@@ -109,7 +113,7 @@ def test_training_begins_with_the_weights_of_its_start(prepared, start):
 
 def test_one_extractor_of_several_is_started_from_by_its_name(prepared, start):
     spec = replace(SPEC, start=str(start), start_extractor="b", vggish=TINY_VGGISH)
-    first = trainer(ExtractorTask.of(spec), prepared).weights()
+    first = trainer(ExtractorTask.of(spec, prepared.store), prepared).weights()
     theirs = checkpoint.build(read_model(start)).extractors
     for name, tensor in theirs["b"].state_dict().items():
         assert torch.equal(first[f"extractor.{name}"], tensor)
@@ -159,20 +163,56 @@ def test_the_bundled_model_is_started_from_by_a_word():
     assert finetune.vggish_of("bundled") == finetune.vggish_of(str(BUNDLED))
 
 
-def test_other_weights_under_the_same_path_are_other_settings(start):
+def test_other_weights_under_the_same_path_are_other_settings(prepared, start):
     spec = replace(SPEC, start=str(start), vggish=TINY_VGGISH)
-    before = ExtractorTask.of(spec)
+    before = ExtractorTask.of(spec, prepared.store)
     shutil.rmtree(start)
     save_tiny_model(start, seed=2)
     read_start_model.cache_clear()  # as in another process
-    after = ExtractorTask.of(spec)
+    after = ExtractorTask.of(spec, prepared.store)
     assert before.spec()["start"] == after.spec()["start"]
     assert before.spec() != after.spec()
 
 
+def test_an_extractor_learns_what_its_teachers_say(prepared):
+    """It is closer to its teacher than one that learned from the labels alone."""
+    patches = torch.rand(20, 96, 64)
+    longer = replace(TRAINING, epochs=10, patience=None)
+    teacher, taught = replace(SPEC, name="teacher"), replace(SPEC, name="taught", training=longer)
+    run_here(prepared, teacher)
+    run_here(prepared, replace(taught, teachers=("teacher",)))
+    run_here(prepared, replace(taught, name="untaught"))
+    with torch.inference_mode():
+        said, with_it, without = (
+            extractors.load(prepared.store, name, 3)[1](patches).softmax(-1)
+            for name in ("teacher", "taught", "untaught")
+        )
+    assert (with_it - said).abs().mean() < 0.8 * (without - said).abs().mean()
+    assert extractors.read_spec(prepared.store, "taught").teachers == ("teacher",)
+
+
+def test_teachers_that_cannot_teach_are_told(prepared):
+    run_here(prepared, replace(SPEC, name="other", split="fold-2-first"))
+    with pytest.raises(OptionError, match="on the same split: other was on fold-2-first"):
+        run(prepared, replace(SPEC, teachers=("other",)))
+    with pytest.raises(CommandError, match="no extractor 'nobody'; run finetune first"):
+        run(prepared, replace(SPEC, teachers=("nobody",)))
+
+
+def test_other_weights_of_a_teacher_are_other_settings(prepared):
+    """And what was trained before there were teachers had none."""
+    run_here(prepared, replace(SPEC, name="a"))
+    task = ExtractorTask.of(replace(SPEC, teachers=("a",)), prepared.store)
+    assert task.was(task.spec())
+    assert not replace(task, teachers=("00000000",)).was(task.spec())
+    plain = ExtractorTask(SPEC)
+    known = {"teachers", extractors.TEACHERS_WEIGHTS}
+    assert plain.was({k: v for k, v in plain.spec().items() if k not in known})
+
+
 def test_a_start_that_was_replaced_meanwhile_is_told(prepared, start):
     spec = replace(SPEC, name="late", start=str(start), vggish=TINY_VGGISH)
-    task = ExtractorTask.of(spec)
+    task = ExtractorTask.of(spec, prepared.store)
     shutil.rmtree(start)
     save_tiny_model(start, seed=2)
     read_start_model.cache_clear()  # the worker's process
