@@ -40,7 +40,9 @@ from tagger.attention import MultiLevelAttention
 from tagger.configs import TrainingConfig
 from tagger.dataset import load
 from tagger.examples import Examples, Takes
-from tagger.novelty import LIMIT, NEAR, Heard, Reference, texture
+from tagger.heard import Heard, texture
+from tagger.novelty import LIMIT, NEAR
+from tagger.reference import Reference
 from tagger.training import Trainer
 from tagger.vggish import (
     NormalisedClassifier,
@@ -73,13 +75,17 @@ NOTE: Final = (
 INITIAL_PATCHES: Final = 400
 
 VIEWS: Final = {
-    "novelty: embedding, texture and doubt": [0, 1, 2],
+    "novelty: all four views": [0, 1, 2, 3],
+    "embedding, texture and doubt": [0, 1, 2],
     "embedding and texture": [0, 1],
     "texture and doubt": [1, 2],
     "embedding and doubt": [0, 2],
     "nearest embedding, cosine": [0],
-    "nearest texture": [1],
+    "texture, local outlier factor": [1],
     "doubt: 1 - largest score": [2],
+    "dissent": [3],
+    "texture and dissent": [1, 3],
+    "texture, doubt and dissent": [1, 2, 3],
 }
 """The views of ``tagger.novelty``, all of them and some."""
 
@@ -251,7 +257,8 @@ def compared(sounds: Sounds, kind: int, heard: Arrays) -> dict[str, dict[str, fl
     found = scores(sounds, heard, trained)
     figures = {name: measured([score, score], halves, strange) for name, score in found.items()}
     clips = [heard_clip(sounds, heard, clip) for clip in range(len(trained))]
-    reference = Reference.of([clips[clip] for clip in np.flatnonzero(trained)])
+    labels = sounds.truth[trained, None] == np.delete(np.arange(len(sounds.kinds)), kind)
+    reference = Reference.of([clips[clip] for clip in np.flatnonzero(trained)], labels)
     pairs = zip(clips, probabilities, strict=True)
     distances = np.array([reference.distances(clip, each[None]) for clip, each in pairs])
     for name, views in VIEWS.items():

@@ -18,6 +18,7 @@ from benchmarks.reporting import RESULTS, columns_of, text_of
 TITLES: Final = {
     "embedding": "Embedding on a CPU with AVX-512: VGGish beside other engines",
     "embedding_avx2": "Embedding on a CPU with AVX2, by the code of November 22",
+    "gpu": "On a GPU",
     "tag_job": "The whole job beside torchvggish's loop",
     "growth": "Many clips, long recordings",
     "search": "Search beside DuckDB and usearch",
@@ -74,11 +75,12 @@ def _measured(content: dict[str, Any]) -> str:
         for package, version in content["versions"].items()
         if version != "not installed"
     )
+    card = f" {content['card']}, CUDA {content['cuda']}." if "cuda" in content else ""
     note = f" {content['note']}" if "note" in content else ""
     return (
         f"`{content['command']}` on {content['at'][:10]}, commit {content['commit']}: "
         f"{content['cores']} cores of {content['cpu']}, Python {content['python']}, {versions}."
-        f"{note}"
+        f"{card}{note}"
     )
 
 

@@ -4,10 +4,10 @@
 
 DATA is ESC-10, or any data set with folds that ``prepare`` takes. Pairs of its clips of different
 kinds, both of one fold, are mixed at 0 dB: each has the same power. Each clip is in eight mixtures.
-For each fold in turn members learn the other folds' single clips as the bundled model does. From
-their extractors others start, and learn the mixtures of the other folds with ``labels="several"``.
-Both ensembles then hear the fold's mixtures. The work folder keeps all that was made, so a command
-that was stopped goes on, and may be given fold by fold.
+For each fold in turn members learn the other folds' single clips as the bundled model's teachers
+do. From their extractors others start, and learn the mixtures of the other folds with
+``labels="several"``. Both ensembles then hear the fold's mixtures. The work folder keeps all that
+was made, so a command that was stopped goes on, and may be given fold by fold.
 """
 
 import argparse
@@ -198,7 +198,7 @@ class Side:
         return Tagger.load(folder)
 
     def _extractors(self, fold: int) -> list[ExtractorSpec]:
-        specs = [spec for spec in self.recipe.extractors() if spec.split == f"fold-{fold}"]
+        specs = [spec for spec in self.recipe.teachers() if spec.split == f"fold-{fold}"]
         if self.start is None:
             return specs
         return [

@@ -29,17 +29,17 @@ from tagger.card import BUNDLED, Card, ModelFiles, read_model
 from tagger.checkpoint import build
 from tagger.configs import Precision, require_positive
 from tagger.devices import for_inference
+from tagger.heard import Heard, joined, texture
 from tagger.logmel import stream_patches
-from tagger.novelty import Heard, joined, texture
 from tagger.prediction import probabilities
 from tagger.readout import Readout
 from tagger.results import Prediction, Result
 from tagger.samples import recording_of
 from tagger.schema import EMBEDDING_SIZE
 
-EXTRACTOR_BATCH: Final = {"cpu": 128, "cuda": 512}
-"""Patches that pass through an extractor together. Measured for CPUs. For GPUs a guess that fills
-them and fits the smallest: ``benchmarks.gpu`` measures it on yours."""
+EXTRACTOR_BATCH: Final = {"cpu": 128, "cuda": 2048}
+"""Patches that pass through an extractor together: what was fastest, on CPUs and on an H100. At the
+paper's widths it takes 3.6 GiB there in bfloat16; ``benchmarks.gpu`` measures it on yours."""
 HEAD_BATCH: Final = 1024  # bags that pass through a head together
 
 

@@ -32,9 +32,8 @@ def run(job: BundleJob, command: list[str], recipe: BundledRecipe = RECIPE) -> S
     prepare.run(replace(recipe.prepare(job.data, job.work), layout=job.layout), command)
     extractors = recipe.extractors()
     names = tuple(spec.name for spec in extractors)
-    finetune.run(
-        FinetuneJob(work=job.work, extractors=extractors, resources=job.resources), command
-    )
+    for specs in (recipe.teachers(), extractors):
+        finetune.run(FinetuneJob(work=job.work, extractors=specs, resources=job.resources), command)
     embed.run(EmbedJob(work=job.work, extractors=names, copies=recipe.head_copies), command)
     fit.run(
         FitJob(work=job.work, extractors=names, heads=recipe.heads(), resources=job.resources),

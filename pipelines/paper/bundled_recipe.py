@@ -1,7 +1,7 @@
 """How the bundled model is made, as data: its preparation, extractors and heads."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pipelines.paper.settings import NARROW
@@ -20,9 +20,11 @@ EXTRACTOR_TRAINING: Final = TrainingConfig(
     average=0.99,
     mixup=0.2,
 )
+TAUGHT_TRAINING: Final = replace(EXTRACTOR_TRAINING, mixup=1.0, bfloat16=True)
 HEAD_TRAINING: Final = TrainingConfig(
-    epochs=40, patience=None, batches="examples", batch_size=128, one_cycle=True, mixup=0.2
+    epochs=40, patience=None, batches="examples", batch_size=128, one_cycle=True, mixup=1.0
 )
+NETWORK: Final = AttentionConfig(hidden=256, dropout=0.6)
 HEAD: Final = "attention"  # the name of its heads
 EVERYTHING: Final = "all"  # the split of those networks that are published
 
@@ -33,6 +35,8 @@ class BundledRecipe:
 
     Every network trains for a number of epochs fixed beforehand, since the fold that is left out is
     measured on. Its epochs count takes, ten to a clip: two are twenty passes over the clips.
+    For each split, teachers come first, one of each seed. They teach as many others, which alone
+    get heads: those are measured and published.
     """
 
     folds: tuple[int, ...] = (1, 2, 3, 4)
@@ -42,7 +46,8 @@ class BundledRecipe:
     most_semitones: int = 6
     vggish: VGGishConfig = NARROW
     extractor: TrainingConfig = EXTRACTOR_TRAINING
-    network: AttentionConfig = field(default_factory=AttentionConfig)
+    taught: TrainingConfig = TAUGHT_TRAINING
+    network: AttentionConfig = NETWORK
     head: TrainingConfig = HEAD_TRAINING
 
     def prepare(self, data: str, work: str) -> PrepareJob:
@@ -56,8 +61,11 @@ class BundledRecipe:
             shift_start=True,
         )
 
-    def extractors(self) -> tuple[ExtractorSpec, ...]:
-        """Those of equal length stand together, so that workers side by side end together."""
+    def teachers(self) -> tuple[ExtractorSpec, ...]:
+        """Extractors that learn from the labels alone.
+
+        Those of equal length stand together, so that workers side by side end together.
+        """
         splits = [*(f"fold-{fold}" for fold in self.folds), EVERYTHING]
         return tuple(
             ExtractorSpec(
@@ -71,6 +79,19 @@ class BundledRecipe:
             )
             for split in splits
             for seed in self.seeds
+        )
+
+    def extractors(self) -> tuple[ExtractorSpec, ...]:
+        """Those that learn from the teachers of their split, too."""
+        teachers = self.teachers()
+        return tuple(
+            replace(
+                spec,
+                name=f"{spec.split}-taught-s{spec.training.seed}",
+                training=replace(self.taught, seed=spec.training.seed),
+                teachers=tuple(each.name for each in teachers if each.split == spec.split),
+            )
+            for spec in teachers
         )
 
     def heads(self) -> tuple[HeadSpec, ...]:

@@ -11,7 +11,7 @@ from pipelines.retagging.embedded import Batch
 from pipelines.tagging.staged_rows import RowSettings, TaggedClip, staged_rows
 from tagger.arrays import FloatArray
 from tagger.audio import Signal
-from tagger.novelty import Heard
+from tagger.heard import Heard
 from tagger.results import Prediction
 from tagger.tagging import Tagger
 

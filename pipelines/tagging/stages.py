@@ -37,8 +37,8 @@ from pipelines.tagging.staged_rows import RowSettings, TaggedClip, staged_rows
 from tagger import audio
 from tagger.arrays import FloatArray
 from tagger.errors import ClipError, Reason, Stage
+from tagger.heard import Heard, joined
 from tagger.logmel import N_BANDS, PATCH_FRAMES, SILENCE
-from tagger.novelty import Heard, joined
 from tagger.schema import staged
 
 if TYPE_CHECKING:

@@ -23,7 +23,9 @@ from pipelines.training.workfolder.patches import Prepared
 from pipelines.training.workfolder.shared_reads import SharedReads
 from tagger import ensemble
 from tagger.arrays import DoubleArray, FloatArray, IndexArray
-from tagger.novelty import LEAST_KNOWN, LIMIT, Heard, Novelty, Reference, texture
+from tagger.heard import Heard, texture
+from tagger.novelty import LEAST_KNOWN, LIMIT, Novelty
+from tagger.reference import Reference
 
 WANTED: Final = (
     f"at least {LEAST_KNOWN} validation clips, or clips of folds with as many members as it has"
@@ -119,10 +121,12 @@ class _Clips:
     def reference(self, members: Sequence[Member], trained: IndexArray) -> Reference:
         """What members were trained on."""
         heard = self._heard(members)
-        return Reference.of([heard[row] for row in trained.tolist() if row in heard])
+        rows = [row for row in trained.tolist() if row in heard]
+        labels = self._reads.prepared.dataset.label_sets()[rows]
+        return Reference.of([heard[row] for row in rows], labels)
 
     def distances(self, group: Group) -> DoubleArray:
-        """Of those known clips of a group that could be prepared, (n, 3)."""
+        """Of those known clips of a group that could be prepared, (n, 4)."""
         heard = self._heard(group.members)
         reference = self.reference(group.members, group.trained)
         scores = self._bag_scores(group)

@@ -10,11 +10,15 @@ from tagger.calibration import Calibration
 from tagger.card import read_model
 from tagger.checkpoint import build, save
 from tagger.configs import AttentionConfig, VGGishConfig
+from tagger.heard import Heard, texture
 from tagger.labels import Label
 from tagger.logmel import SAMPLE_RATE_HZ, patches
-from tagger.novelty import Heard, Novelty, Reference, texture
+from tagger.novelty import Novelty
+from tagger.reference import Reference
 from tagger.tagging import Tagger
 from tagger.vggish import VGGish, initialise
+
+N_TRAINED = 64  # noises that a model is said to be trained on
 
 
 def save_tiny_model(folder: Path, seed: int = 1, calibration: Calibration | None = None) -> Path:
@@ -32,10 +36,11 @@ def save_tiny_model(folder: Path, seed: int = 1, calibration: Calibration | None
 def save_model_that_knows_noise(folder: Path, n_known: int = 40) -> Path:
     """The same model, to which all is strange but noise as ``sounds`` writes it."""
     tagger = Tagger.load(save_tiny_model(folder))
-    heard = [_noise(tagger, seed) for seed in range(1000, 1020 + n_known)]
-    reference = Reference.of(heard[:20])
-    predictions = tagger.predict([clip.embeddings for clip in heard[20:]])
-    known = zip(heard[20:], predictions, strict=True)
+    heard = [_noise(tagger, seed) for seed in range(1000, 1000 + N_TRAINED + n_known)]
+    trained, others = heard[:N_TRAINED], heard[N_TRAINED:]
+    reference = Reference.of(trained, np.eye(3, dtype=bool)[[0] * N_TRAINED])
+    predictions = tagger.predict([clip.embeddings for clip in others])
+    known = zip(others, predictions, strict=True)
     distances = [reference.distances(clip, found.bag_scores) for clip, found in known]
     networks = build(read_model(folder))
     heads = list(zip(networks.extractors, networks.heads, strict=True))

@@ -82,7 +82,7 @@ def test_the_tagger_takes_the_track_that_it_is_told():
     tagger = Tagger.load()
 
     def embedding(track: int | None) -> np.ndarray:
-        return tagger.tag(data, track=track).embeddings["all-s0"]
+        return tagger.tag(data, track=track).embeddings["all-taught-s0"]
 
     np.testing.assert_array_equal(embedding(None), embedding(2))
     assert np.abs(embedding(None) - embedding(1)).max() > 0.01

@@ -3,7 +3,12 @@
 from dataclasses import replace
 
 from pipelines.paper import bundled_model
-from pipelines.paper.bundled_recipe import EXTRACTOR_TRAINING, HEAD_TRAINING, BundledRecipe
+from pipelines.paper.bundled_recipe import (
+    EXTRACTOR_TRAINING,
+    HEAD_TRAINING,
+    TAUGHT_TRAINING,
+    BundledRecipe,
+)
 from pipelines.paper.jobs import BundleJob
 from pipelines.training.finetune import ExtractorTask
 from pipelines.training.fit import HeadTask
@@ -23,13 +28,15 @@ def test_it_publishes_what_it_trained_on_everything(tmp_path):
         head_copies=1,
         vggish=VGGishConfig((2, 2, 4, 4), 8),
         extractor=replace(EXTRACTOR_TRAINING, epochs=1),
+        taught=replace(TAUGHT_TRAINING, epochs=1),
         network=AttentionConfig(2, hidden=8),
         head=replace(HEAD_TRAINING, epochs=1),
     )
     job = BundleJob(data=str(data), work=str(tmp_path / "work"), publish=str(tmp_path / "model"))
     prepared = prepare_here(recipe.prepare(job.data, job.work))
     store, specs, (head,) = prepared.store, recipe.extractors(), recipe.heads()
-    train_here([ExtractorTask(spec) for spec in specs], store)
+    train_here([ExtractorTask(spec) for spec in recipe.teachers()], store)
+    train_here([ExtractorTask.of(spec, store) for spec in specs], store)
     for spec in specs:
         embed_here(prepared, spec.name, recipe.head_copies)
     train_here(
@@ -43,6 +50,6 @@ def test_it_publishes_what_it_trained_on_everything(tmp_path):
     assert record.metrics["all"]["n_clips"] == 18  # each clip by the networks of the other fold
     assert set(record.metrics["tests"]) == {"fold-1", "fold-2"}
     tagger = Tagger.load(tmp_path / "model")
-    assert [member.extractor for member in tagger.card.members] == ["all-s0"]
+    assert [member.extractor for member in tagger.card.members] == ["all-taught-s0"]
     assert tagger.card.about["data"]["n_clips"] == 18
     assert "fixed beforehand" in tagger.card.about["notes"]["validation"]

@@ -27,8 +27,8 @@ from tagger.card import read_model
 from tagger.checkpoint import build, save
 from tagger.configs import AttentionConfig
 from tagger.errors import CommandError
+from tagger.heard import Heard
 from tagger.labels import Label
-from tagger.novelty import Heard
 from tagger.tagging import Tagger
 from tagger.vggish import initialise
 from tests.support.mortal import Killed, mortal
