@@ -67,6 +67,7 @@ TORCH_RING = {
     "baselines",
     "checkpoint",
     "convert",
+    "dense",
     "devices",
     "feed",
     "optimisation",

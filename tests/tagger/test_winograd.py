@@ -12,7 +12,7 @@ from torch import nn
 
 from tagger.buffers import Scratch, scratch_of_thread
 from tagger.configs import VGGishConfig
-from tagger.winograd import FastVGGish, _BlockedDense, _Dense, _Direct, _Winograd
+from tagger.winograd import FastVGGish, _Direct, _Winograd
 
 GENERATOR = torch.Generator().manual_seed(0)
 
@@ -79,8 +79,14 @@ def test_a_convolution_equals_the_direct_one(kind, pooled, n, tiles, channels, s
     if pooled:
         expected = nn.functional.max_pool2d(expected, 2)
     bordered = nn.functional.pad(maps.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
-    found = kind(layer.float(), pooled)(bordered, "result", Scratch(torch.float32))[:, 1:-1, 1:-1]
-    np.testing.assert_allclose(found.permute(0, 3, 1, 2), expected, atol=1e-5)
+    steps = []
+    found = kind(layer.float(), pooled).plan(bordered, "result", Scratch(torch.float32), steps)
+    for _ in range(2):  # as often as one likes
+        for step in steps:
+            step()
+        within = found[:, 1:-1, 1:-1].permute(0, 3, 1, 2)
+        np.testing.assert_allclose(within, expected, atol=1e-5)
+        assert found.count_nonzero() == within.count_nonzero(), "the border is zero"
 
 
 @torch.inference_mode()
@@ -114,17 +120,6 @@ def test_threads_do_not_disturb_each_other(make_extractor):
             torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("kind", [_Dense, _BlockedDense])
-@pytest.mark.parametrize("n_outputs", [1, 3, 16, 96])
-@pytest.mark.parametrize("n", [1, 2, 7])
-@torch.inference_mode()
-def test_a_fully_connected_layer_equals_that_of_torch(kind, n, n_outputs):
-    layer = nn.Linear(24, n_outputs)
-    x = torch.randn(n, 24, generator=GENERATOR)
-    torch.testing.assert_close(kind(layer, relu=False)(x), layer(x))
-    torch.testing.assert_close(kind(layer, relu=True)(x), layer(x).relu())
-
-
 @torch.inference_mode()
 def test_networks_of_a_thread_share_buffers_and_disturb_nobody(make_extractor):
     """Embeddings stay as they are while another network runs, and the other takes no memory."""
@@ -132,7 +127,7 @@ def test_networks_of_a_thread_share_buffers_and_disturb_nobody(make_extractor):
     first, second = map(FastVGGish, networks)
     patches = some_patches(9)
     found = first(patches)
-    before = scratch_of_thread(torch.float32)("even maps", 1).data_ptr()
+    before = scratch_of_thread(torch.float32)("a", 1).data_ptr()
     torch.testing.assert_close(second(patches), networks[1](patches), rtol=0, atol=1e-4)
     torch.testing.assert_close(found, networks[0](patches), rtol=0, atol=1e-4)
-    assert scratch_of_thread(torch.float32)("even maps", 1).data_ptr() == before
+    assert scratch_of_thread(torch.float32)("a", 1).data_ptr() == before
