@@ -27,7 +27,7 @@ from typing import Final, Self
 import numpy as np
 
 from tagger.arrays import BoolArray, DoubleArray, FloatArray
-from tagger.heard import Heard
+from tagger.heard import BAG, Heard
 
 MOST_BAGS: Final = 4096  # training bags that a model keeps: 2 MB with two extractors
 BAGS_PER_PASS: Final = 256  # that are compared at once: some 10 MB
@@ -140,26 +140,27 @@ class Reference:
         bag_scores : (n, K) of the ensemble, one row at least; a bag that is compared here has the
             row at its place in the clip
         """
-        embeddings, textures = clip.by_bag()
-        starts = range(BAGS_PER_PASS, len(textures), BAGS_PER_PASS)
-        parts = np.split(embeddings, starts, axis=1)
-        cosine = np.concatenate([self._cosine(part) for part in parts])
-        outlying, dissent = np.full((2, 1), np.nan)
-        if textures.shape[1]:
-            pieces = np.split(textures, starts)
-            outlying = np.concatenate([self.textures.outlying(part) for part in pieces])
-            scores = bag_scores[np.arange(len(textures)) * len(bag_scores) // len(textures)]
-            told = (scores * self.textures.labels(textures)).sum(1)
-            dissent = 1 - told / np.maximum(scores.sum(1), _SHORTEST)
+        n_bags = -(-len(clip.texture) // BAG)
+        scores = bag_scores[np.arange(n_bags) * len(bag_scores) // n_bags]
+        found = []
+        for start in range(0, n_bags, BAGS_PER_PASS):
+            bags = slice(start, start + BAGS_PER_PASS)
+            part = clip.part(slice(bags.start * BAG, bags.stop * BAG))
+            found.append(self._by_bag(part, scores[bags]))
+        cosine, outlying, dissent = np.concatenate(found, axis=1).mean(1)
         doubt = 1 - bag_scores.max(1).mean()
-        views = [cosine.mean(), outlying.mean(), doubt, dissent.mean()]
-        return np.maximum(views, 0.0, dtype=np.float64)
+        return np.maximum([cosine, outlying, doubt, dissent], 0.0, dtype=np.float64)
 
-    def _cosine(self, embeddings: FloatArray) -> FloatArray:
-        """Cosine distance (n,) of bags from the nearest of the training."""
-        alike = _unit(embeddings) @ self.embeddings.transpose(0, 2, 1)
-        distance: FloatArray = 1 - alike.max(2).mean(0)
-        return distance
+    def _by_bag(self, clip: Heard, scores: FloatArray) -> FloatArray:
+        """The views of embeddings, of textures, and of both textures and scores: (3, n_bags)."""
+        embeddings, textures = clip.by_bag()
+        cosine = 1 - (_unit(embeddings) @ self.embeddings.transpose(0, 2, 1)).max(2).mean(0)
+        if not textures.shape[1]:
+            unknown = np.full_like(cosine, np.nan)
+            return np.stack([cosine, unknown, unknown])
+        told = (scores * self.textures.labels(textures)).sum(1)
+        dissent = 1 - told / np.maximum(scores.sum(1), _SHORTEST)
+        return np.stack([cosine, self.textures.outlying(textures), dissent])
 
 
 def kept(values: FloatArray | DoubleArray) -> FloatArray:

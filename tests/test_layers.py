@@ -167,8 +167,9 @@ def test_steps_of_the_training_import_none_of_each_other():
         *(([*modules(f"pipelines.{name}")], "torch ray librosa") for name in WITHOUT_TORCH),
         (["pipelines.tagging.stages", "pipelines.tagging.run"], "torch ray librosa"),
         (["pipelines.training.jobs", "pipelines.paper.recipes"], "torch ray librosa"),
+        (["pipelines.runtime.isolation_child", "pipelines.tagging.decoding"], "pyarrow pandas"),
     ],
-    ids=["numpy ring", "torch ring", *WITHOUT_TORCH, "tagging", "jobs"],
+    ids=["numpy ring", "torch ring", *WITHOUT_TORCH, "tagging", "jobs", "decoding"],
 )
 def test_what_is_loaded(names, forbidden):
     run("-c", IMPORT_IN_TURN, forbidden, *sorted(names))

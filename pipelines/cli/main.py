@@ -27,6 +27,10 @@ from tagger.errors import CommandError, OptionError
 __all__ = ["Exit", "main", "run"]
 
 LONGEST_LINE: Final = 1000
+SPIN_COUNT: Final = 1000
+"""How often a thread of torch that waits looks again before it sleeps: some 50 µs. By default it
+does so for some milliseconds, which keeps those it waits for from working on a busy machine: 128
+patches on two threads, beside six other processes on two cores, took 17 s, and so 0.3 s."""
 
 _HELP: Final = ("-h", "--help")
 
@@ -34,6 +38,7 @@ _HELP: Final = ("-h", "--help")
 def run() -> NoReturn:
     """Carry out the command of this process and end it."""
     _begin_in_utf8()
+    os.environ.setdefault("GOMP_SPINCOUNT", str(SPIN_COUNT))  # read when torch is loaded
     standard_streams.open_if_closed()
     codes: list[int] = [Exit.DEFECT]
     atexit.register(_leave, codes)  # what is registered first is called last

@@ -42,6 +42,8 @@ class DirectPublisher:
 class Committer:
     """Gathers staged files; commits them when it is worth an entry, and has the entry published.
 
+    The last entry is published here, where everything is loaded: a worker would have to start.
+
     Attributes
     ----------
     n_lost : staged files that were damaged before they were committed; their clips are not done
@@ -64,19 +66,19 @@ class Committer:
         self._waiting.add(receipt.tally)
         n_clips = self._waiting.n_tagged + self._waiting.n_failed
         if n_clips >= COMMIT_CLIPS or self._waiting.n_segments >= COMMIT_SEGMENTS:
-            self._commit()
+            self._commit(self._publisher)
         self._record.tally.n_retries += self._publisher.ended(wait=False)
 
     def finish(self) -> None:
         """Commit the rest, and wait until everything is published."""
-        self._commit()
+        self._commit(DirectPublisher(self._commit_log))
         self._record.tally.n_retries += self._publisher.ended(wait=True)
 
-    def _commit(self) -> None:
+    def _commit(self, publisher: Publisher) -> None:
         entry = self._commit_log.commit(self._run, [receipt.file for receipt in self._receipts])
         if entry is not None:
             self._record.entries.append(entry.number)
-            self._publisher.publish(entry)
+            publisher.publish(entry)
         for receipt in self._receipts:
             if receipt.file in self._commit_log.set_aside:
                 self._record.tally = self._record.tally.without(receipt.tally)

@@ -40,12 +40,11 @@ def warn_of_place(job: TagJob, store: Store) -> None:
 
 def _top(store: Store) -> list[str]:
     """Names right below an output, of folders with a slash; none where that cannot be told."""
+    if is_local(store.root):
+        with suppress(OSError), os.scandir(store.root) as entries:
+            return sorted(f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries)
+        return []
     with suppress(AccessDenied, StoreUnavailable, *store_errors()):
-        if is_local(store.root):
-            with os.scandir(store.root) as entries:
-                return sorted(
-                    f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries
-                )
         fs = filesystem(store.root)
         below = f"{name_on(fs, store.root)}/"
         found = with_retries(lambda: fs.ls(below, detail=True), store.root, store.patience_s)

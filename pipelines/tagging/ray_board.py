@@ -9,10 +9,14 @@ Of what was weighed this is the cheapest that is public and leaves nothing behin
 - Ray's key-value store needs no process, but is private, waits for its server, and keeps what a
   killed driver wrote.
 - Metrics go to Prometheus, and nowhere that a driver could read them.
+
+Its process starts when the driver first asks, some seconds after the first batches have begun: it
+would take CPU from the workers that start for these. Until then nobody hears what workers tell.
 """
 
 from contextlib import suppress
 from typing import Any, Final
+from uuid import uuid4
 
 import ray
 from ray.exceptions import RayError
@@ -27,24 +31,34 @@ class RayBoard:
     """A board that all workers of a cluster reach; it ends with its driver."""
 
     def __init__(self) -> None:
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-        self._actor: Any = (
-            ray.remote(LocalBoard)
-            .options(num_cpus=0, max_restarts=-1, scheduling_strategy=here)
-            .remote()
-        )
+        self._name = f"board-{uuid4()}"
+        self._actor: Any = None
         self._last = Done(0, 0.0)
 
     def write(self, batch: int, done: Done) -> None:
-        with suppress(RayError):
-            self._actor.write.remote(batch, done)
+        with suppress(RayError, ValueError):
+            self._found().write.remote(batch, done)
 
     def wipe(self, batch: int) -> None:
-        with suppress(RayError):
-            self._actor.wipe.remote(batch)
+        with suppress(RayError, ValueError):
+            self._found().wipe.remote(batch)
+
+    def _found(self) -> Any:
+        """The actor, for workers; ValueError as long as it was not started."""
+        if self._actor is None:
+            self._actor = ray.get_actor(self._name)
+        return self._actor
 
     def total(self) -> Done:
         """As the actor says; as it said before, where it does not answer in two seconds."""
+        if self._actor is None:
+            self._actor = self._started()
+            return self._last
         with suppress(RayError):
             self._last = ray.get(self._actor.total.remote(), timeout=ASK_S)
         return self._last
+
+    def _started(self) -> Any:
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+        options = {"num_cpus": 0, "max_restarts": -1, "scheduling_strategy": here}
+        return ray.remote(LocalBoard).options(name=self._name, **options).remote()

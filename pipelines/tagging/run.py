@@ -1,11 +1,12 @@
 """The ``tag`` job: collection in, tables out, nothing lost, nothing twice.
 
-Everything that can be wrong with a command is found before Ray is started. Then the driver sends
-batches through the operators, commits what is staged as receipts come in, and lets Ray tasks
-publish it.
+What can be wrong with a command is found before Ray is started; while it starts, the networks are
+checked. Then the driver sends batches through the operators, commits what is staged as receipts
+come in, and lets Ray tasks publish it.
 """
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -35,6 +36,7 @@ from pipelines.runtime.progress import Progress
 from pipelines.runtime.ray_errors import plain_errors
 from pipelines.runtime.work import estimated_seconds, fits_one_process
 from pipelines.storage.errors import StoreUnavailable
+from pipelines.storage.models import read_tagging_model
 from pipelines.storage.retry import RetryCount
 from pipelines.storage.store import Store, open_store
 from pipelines.tagging import batch_tagger
@@ -42,7 +44,7 @@ from pipelines.tagging.batches import divide
 from pipelines.tagging.committer import Committer, DirectPublisher, Publisher
 from pipelines.tagging.estimate import estimate, useful_workers
 from pipelines.tagging.job import TagJob
-from pipelines.tagging.model import checked_model
+from pipelines.tagging.model import check_networks
 from pipelines.tagging.place import warn_of_place
 from pipelines.tagging.plan import Plan, Receipt, receipts
 from pipelines.tagging.recorded_run import recorded
@@ -65,7 +67,7 @@ def tag(job: TagJob, command: list[str]) -> RunRecord:
     ClusterLost, NodesMissing : the Ray cluster did; likewise
     """
     retries = RetryCount()
-    model = checked_model(job)
+    model = read_tagging_model(job.model, job.store_patience_s)
     settings = output_settings(job, model.card)
     clips, skipped, extras = listed(job)
     store = open_store(job.out, job.store_patience_s)
@@ -152,8 +154,7 @@ class _TagRun:
             publisher = DirectPublisher(self._commit_log)
             self._carry_out(todo, 1, partial(batch_tagger.carry_out, model=self._model), publisher)
             return
-        n_useful = useful_workers(todo, self._model.card)
-        workers = cluster.connect(self._job.resources, n_useful)
+        workers = self._connect(useful_workers(todo, self._model.card))
         self._record.n_gpus = workers.n_gpus
         from pipelines.tagging import operators
         from pipelines.tagging.ray_board import RayBoard
@@ -164,6 +165,14 @@ class _TagRun:
         on_ray = partial(operators.carry_out, model=self._model, workers=workers)
         with plain_errors():
             self._carry_out(todo, workers.n_cpus, on_ray, RayPublisher(self._commit_log))
+
+    def _connect(self, n_useful: int) -> cluster.Workers:
+        """Join Ray or start it; meanwhile a thread checks the networks, which loads torch."""
+        with ThreadPoolExecutor(1) as pool:
+            checked = pool.submit(check_networks, self._model)
+            cluster.join(self._job.resources)
+        checked.result()
+        return cluster.connect(self._job.resources, n_useful)
 
     def _carry_out(
         self,

@@ -19,7 +19,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -32,12 +32,13 @@ from pipelines.runtime.isolation import Isolated
 from pipelines.runtime.limits import Limits
 from pipelines.runtime.work import estimated_seconds
 from pipelines.tagging import tracks
+from pipelines.tagging.decoding import DEFAULT_TRACK, decode_patches
 from pipelines.tagging.staged_rows import RowSettings, TaggedClip, staged_rows
 from tagger import audio
 from tagger.arrays import FloatArray
 from tagger.errors import ClipError, Reason, Stage
 from tagger.heard import Heard, joined
-from tagger.logmel import N_BANDS, PATCH_FRAMES, SILENCE, stream_patches
+from tagger.logmel import N_BANDS, PATCH_FRAMES, SILENCE
 from tagger.schema import staged
 
 if TYPE_CHECKING:
@@ -49,29 +50,6 @@ Event = tuple[int, int | What]
 
 MOST_PATCHES: Final = 16_384  # more than four hours; 200 MB as float16
 MOST_PACKED_BYTES: Final = 256 << 20
-
-
-def decode_patches(
-    source: bytes | BinaryIO, max_hours: float, track: str
-) -> Iterator[int | float | audio.Signal | FloatArray | ClipError]:
-    """Hours as they are decoded, then the signal, then the patches of a recording.
-
-    Of all audio tracks each begins with its number (``tracks.numbers``), the first apart, and may
-    end with the failure that its bytes cause. Runs in the isolated process.
-    """
-    for name, number in tracks.numbers(source, track):
-        if name:
-            yield name
-        try:
-            signal, blocks = yield from audio.loading(source, max_hours, number)
-            yield signal
-            yield from stream_patches(blocks)
-            if blocks.signal != signal:
-                yield blocks.signal
-        except ClipError as error:
-            if track != tracks.ALL or not error.reason.final:
-                raise
-            yield error
 
 
 class Preprocessor:
@@ -89,7 +67,7 @@ class Preprocessor:
         limits: Limits,
         access: Access = ANY,
         most_patches: int = MOST_PATCHES,
-        track: str = tracks.DEFAULT,
+        track: str = DEFAULT_TRACK,
     ) -> None:
         self._limits = limits
         self._access = access

@@ -7,30 +7,16 @@ that may pass, of any track, is one of the whole recording, and the next run tak
 """
 
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO, Final, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 
 from pipelines.storage.uris import track_id, track_uri
-from tagger.decoding import audio_tracks
-
-DEFAULT: Final = "default"
-ALL: Final = "all"
 
 T = TypeVar("T")
 Key = tuple[int, int]
 """A clip in a batch: its row there, and the number of its track, 0 for the recording itself."""
-
-
-def numbers(source: bytes | BinaryIO, track: str) -> Iterator[tuple[int, int | None]]:
-    """The tracks to decode: how each is told apart, as in a ``Key``, and which one it is."""
-    if track != ALL:
-        yield 0, None if track == DEFAULT else int(track)
-        return
-    n_tracks, default = audio_tracks(source)
-    yield 0, default
-    yield from ((number, number) for number in range(1, n_tracks + 1) if number != default)
 
 
 def keyed(events: Iterable[tuple[int, int | T]]) -> Iterator[tuple[Key, T]]:

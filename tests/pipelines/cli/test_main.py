@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 import tomllib
@@ -13,7 +14,7 @@ import pytest
 import soundfile
 from fsspec import get_filesystem_class
 
-from pipelines.cli.main import Exit, main, run
+from pipelines.cli.main import SPIN_COUNT, Exit, main, run
 from pipelines.cli.verbs import VERBS
 from pipelines.storage.store import Store
 
@@ -234,3 +235,16 @@ def local_output(tmp_path: Path, sound: str, tiny_model: Path) -> Store:
     store = open_store(str(tmp_path / "out"))
     open_output(store, output_settings(TagJob(inputs=(), out=store.root), read_model().card))
     return store
+
+
+@pytest.mark.parametrize("asked", [{}, {"GOMP_SPINCOUNT": "7"}], ids=["left out", "asked for"])
+def test_threads_that_wait_sleep_soon_unless_somebody_asks_otherwise(asked):
+    script = """
+import os, sys
+from pipelines.cli import main
+main.main = lambda: int(os.environ["GOMP_SPINCOUNT"]) % 256
+main.run()
+"""
+    known = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
+    done = subprocess.run([sys.executable, "-c", script], env=known | asked, check=False)
+    assert done.returncode == int(asked.get("GOMP_SPINCOUNT", SPIN_COUNT)) % 256

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -50,8 +51,21 @@ def test_batches_are_balanced_and_long_clips_stand_alone_in_front(
     assert alone[:n_alone].all()
     assert np.all(np.diff(seconds[:n_alone]) <= 0)
     assert bounds[: n_alone + 1].tolist() == list(range(n_alone + 1))
-    assert np.all(work[n_alone:] < 2 * target)
-    assert len(work) <= n_alone + total / target + 1
+    left = np.cumsum(work[::-1])[::-1][n_alone:]  # before each batch
+    wanted = np.clip(left / (2 * n_workers), SHORTEST_BATCH_S, target)
+    last_clip = seconds[bounds[1:] - 1][n_alone:]
+    assert np.all(work[n_alone:] - last_clip < wanted + 1e-6)
+    assert np.all(work[n_alone:-1] > wanted[:-1] - 1e-6)
+
+
+@pytest.mark.parametrize("n_workers", [1, 2, 7, 64])
+def test_workers_that_begin_at_different_times_end_together(n_workers: int) -> None:
+    table, bounds = divide(listing([160_000] * 20_000), n_workers)
+    work = np.add.reduceat(estimated_seconds(table), bounds[:-1])
+    free_at = np.linspace(0, 900, n_workers)
+    for batch in work:
+        free_at[free_at.argmin()] += batch
+    assert np.ptp(free_at) <= SHORTEST_BATCH_S + 12
 
 
 def test_work_is_estimated_from_size_and_suffix() -> None:

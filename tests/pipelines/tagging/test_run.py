@@ -1,6 +1,7 @@
 """The job from its model to its record, in this process."""
 
 import json
+import math
 import socket
 
 import numpy as np
@@ -11,9 +12,14 @@ from pipelines.cli.main import main
 from pipelines.output.status import status
 from pipelines.storage.filesystems import filesystem
 from pipelines.storage.store import LocalStore, open_store
+from tagger.card import read_model
+from tagger.checkpoint import build, save
+from tagger.labels import Label
 from tests.support.damaged import flipped
 from tests.support.s3_proxy import Fault
 from tests.support.tables import read_tables
+
+LABELS = [Label("Rain"), Label("Dog"), Label("Sea")]
 
 
 @pytest.fixture
@@ -91,6 +97,25 @@ def test_what_keeps_a_model_from_being_read_has_its_exit_code(
     assert err.startswith("error: ")
     assert err.count("\n") == 1
     assert not (tmp_path / "out").exists(), "before any work"
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("where", [[], ["--cpus", "2"]], ids=["in this process", "on Ray"])
+def test_networks_that_cannot_be_built(where, sound, tmp_path, tiny_model, ray_cluster, capsys):
+    networks = build(read_model(tiny_model))
+    next(networks.extractors["b"].parameters()).data[0] = math.nan
+    heads = list(zip("ab", networks.heads, strict=True))
+    save(tmp_path / "model", "tiny", LABELS, networks.extractors, heads, {})
+    out = str(tmp_path / "out")
+    assert main(["tag", sound, "--out", out, "--model", str(tmp_path / "model"), *where]) == 2
+    err = capsys.readouterr().err
+    assert "holds numbers in features.0.weight that are not finite" in err
+    store = open_store(out)
+    state, error = end_of(store)
+    assert state == "failed"
+    assert error is not None
+    assert error in err
+    assert not [*store.list("_staging")]
 
 
 @pytest.mark.s3
