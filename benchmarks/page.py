@@ -17,6 +17,7 @@ from benchmarks.reporting import RESULTS, columns_of, text_of
 
 TITLES: Final = {
     "embedding": "Embedding on a CPU with AVX-512: VGGish beside other engines",
+    "embedding_2_threads": "The same on two cores",
     "embedding_avx2": "Embedding on a CPU with AVX2, by the code of November 22",
     "gpu": "On a GPU",
     "tag_job": "The whole job beside torchvggish's loop",

@@ -163,6 +163,7 @@ def preparing(audio: Path | None, n_clips: int, folder: Path) -> Iterator[dict[s
         for i, path in enumerate(paths):
             rows.writerow([path.resolve(), f"class {i % 2}", 1 + i // 2 % 2])
     job = PrepareJob(data=str(labels), work=str(folder / "work"), copies=1)
+    stages(paths[:1], job)  # what is loaded at first use
     stages_s = cpu_s(partial(stages, paths, job))
     command = [sys.executable, "-m", "pipelines", "prepare", job.data]
     command += ["--work", job.work, "--copies", str(job.copies)]
