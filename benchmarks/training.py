@@ -26,6 +26,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -163,8 +164,9 @@ def preparing(audio: Path | None, n_clips: int, folder: Path) -> Iterator[dict[s
         for i, path in enumerate(paths):
             rows.writerow([path.resolve(), f"class {i % 2}", 1 + i // 2 % 2])
     job = PrepareJob(data=str(labels), work=str(folder / "work"), copies=1)
-    stages(paths[:1], job)  # what is loaded at first use
-    stages_s = cpu_s(partial(stages, paths, job))
+    with threadpool_limits(1):  # as jobs do: a second thread of numpy's would spin
+        stages(paths[:1], job)  # loads what is needed at first use
+        stages_s = cpu_s(partial(stages, paths, job))
     command = [sys.executable, "-m", "pipelines", "prepare", job.data]
     command += ["--work", job.work, "--copies", str(job.copies)]
     start_s, ends_s = children_s(), []
