@@ -56,6 +56,7 @@ format: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.embedding --write
+	$(BIN)/python -m benchmarks.embedding --threads 2 --write
 	$(BIN)/python -m benchmarks.tag_job --write
 	$(BIN)/python -m benchmarks.training --write
 	$(BIN)/python -m benchmarks.growth --write

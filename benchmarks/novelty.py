@@ -307,7 +307,7 @@ def measured(
         others = np.setdiff1d(every, part)
         score = by_known(others)
         rank = int(np.floor(LIMIT * (len(others) + 1)))  # least of them that is beyond
-        limit = np.sort(score[others])[rank]
+        limit = np.sort(score[others])[min(rank, len(others) - 1)]
         beyond.extend(score[part] > limit)
         found.append(np.mean(score[strange] > limit))
     return figures | {"false_alarms": float(np.mean(beyond)), "found": float(np.mean(found))}

@@ -63,8 +63,8 @@ def page(found: dict[str, dict[str, Any]]) -> str:
         for name, content in found.items()
     ]
     head = (
-        "# Figures\n\nMade by `python -m benchmarks.page` from the files beside it, which `make "
-        "bench` writes.\n\n![patches and clips a second beside peers, and how jobs grow]"
+        "# Figures\n\nMade by `python -m benchmarks.page` from the files beside it; `make bench` "
+        "measures speed anew.\n\n![patches and clips a second beside peers, and how jobs grow]"
         "(speed.png)\n"
     )
     return "\n".join([head, *sections])

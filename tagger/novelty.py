@@ -61,7 +61,7 @@ class Novelty:
         return cls(reference, np.log(distances + NEAR))
 
     def of(self, clip: Heard, bag_scores: FloatArray) -> float:
-        """The novelty of a clip, from 0 to n_known / (n_known + 1).
+        """The novelty of a clip, in [0, 1]; 1 only where it is not counted itself.
 
         Parameters
         ----------
@@ -108,7 +108,7 @@ class Novelty:
             if is_first := "axes" not in found:
                 found = _completed(found)
             _check(found, n_extractors)
-        except (SafetensorError, KeyError, ValueError) as error:
+        except (SafetensorError, LookupError, TypeError, ValueError) as error:
             raise CommandError(f"what it says of novelty is of no use ({error})") from error
         textures = Textures(
             found["texture_mean"],
@@ -164,5 +164,7 @@ def _check(found: dict[str, Any], n_extractors: int) -> None:
             raise ValueError(f"{name} has the shape {found[name].shape}, not {shape}")
         if not np.isfinite(found[name]).all():
             raise ValueError(f"{name} holds numbers that are not finite")
+    if min(found["spacing"].min(), found["texture_scale"].min()) <= 0:
+        raise ValueError("distances are divided by numbers that are not above 0")
     if not 1 <= found["n_neighbours"][0] <= n_bags:
         raise ValueError(f"it has {n_bags} bags and compares {found['n_neighbours'][0]}")

@@ -37,9 +37,10 @@ from tagger.results import Prediction, Result
 from tagger.samples import recording_of
 from tagger.schema import EMBEDDING_SIZE
 
-EXTRACTOR_BATCH: Final = {"cpu": 128, "cuda": 2048}
-"""Patches that pass through an extractor together: what was fastest, on CPUs and on an H100. At the
-paper's widths it takes 3.6 GiB there in bfloat16; ``benchmarks.gpu`` measures it on yours."""
+EXTRACTOR_BATCH: Final = {"cpu": 128, "cuda": 512}
+"""Patches that pass through an extractor together. On CPUs no other was faster; on an H100 it gives
+96 % of what 2048 do, in 1.0 GiB for 3.6 at the paper's widths in bfloat16, and actors share GPUs.
+``benchmarks.gpu`` measures it on yours."""
 HEAD_BATCH: Final = 1024  # bags that pass through a head together
 
 

@@ -57,7 +57,7 @@ class Resources:
     computes while the other prepares its next batch."""
 
     extractor_batch: int | None = None
-    """Patches (0.96 s of audio each) in one pass through an extractor. Left out: 128 on CPUs, 2048
+    """Patches (0.96 s of audio each) in one pass through an extractor. Left out: 128 on CPUs, 512
     on GPUs."""
 
     wait_for_nodes_s: float = 600.0

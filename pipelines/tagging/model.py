@@ -1,4 +1,4 @@
-"""The model of a job, checked before any recording is read."""
+"""Whether a model can tag, seen before any recording is read."""
 
 from pipelines.storage.models import read_tagging_model
 from pipelines.tagging.job import TagJob

@@ -10,8 +10,9 @@ Of what was weighed this is the cheapest that is public and leaves nothing behin
   killed driver wrote.
 - Metrics go to Prometheus, and nowhere that a driver could read them.
 
-Its process starts when the driver first asks, some seconds after the first batches have begun: it
-would take CPU from the workers that start for these. Until then nobody hears what workers tell.
+Its process starts when the driver first asks, with a beat of the run's record: before the first
+batches it would take CPU from the workers that start for these. Until then workers look for it in
+vain, and nobody hears what they tell.
 """
 
 from contextlib import suppress
@@ -36,26 +37,29 @@ class RayBoard:
         self._last = Done(0, 0.0)
 
     def write(self, batch: int, done: Done) -> None:
-        with suppress(RayError, ValueError):
-            self._found().write.remote(batch, done)
+        if self._is_found():
+            with suppress(RayError):
+                self._actor.write.remote(batch, done)
 
     def wipe(self, batch: int) -> None:
-        with suppress(RayError, ValueError):
-            self._found().wipe.remote(batch)
+        if self._is_found():
+            with suppress(RayError):
+                self._actor.wipe.remote(batch)
 
-    def _found(self) -> Any:
-        """The actor, for workers; ValueError as long as it was not started."""
+    def _is_found(self) -> bool:
+        """Whether a worker has the actor, which may not have started."""
         if self._actor is None:
-            self._actor = ray.get_actor(self._name)
-        return self._actor
+            with suppress(RayError, ValueError):
+                self._actor = ray.get_actor(self._name)
+        return self._actor is not None
 
     def total(self) -> Done:
         """As the actor says; as it said before, where it does not answer in two seconds."""
-        if self._actor is None:
-            self._actor = self._started()
-            return self._last
         with suppress(RayError):
-            self._last = ray.get(self._actor.total.remote(), timeout=ASK_S)
+            if self._actor is None:
+                self._actor = self._started()
+            else:
+                self._last = ray.get(self._actor.total.remote(), timeout=ASK_S)
         return self._last
 
     def _started(self) -> Any:

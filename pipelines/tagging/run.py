@@ -1,12 +1,11 @@
 """The ``tag`` job: collection in, tables out, nothing lost, nothing twice.
 
-What can be wrong with a command is found before Ray is started; while it starts, the networks are
-checked. Then the driver sends batches through the operators, commits what is staged as receipts
-come in, and lets Ray tasks publish it.
+What can be wrong with a command is found before Ray is started. Then the driver sends batches
+through the operators, commits what is staged as receipts come in, and lets Ray tasks publish it,
+but for the last entry.
 """
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -41,6 +40,7 @@ from pipelines.storage.retry import RetryCount
 from pipelines.storage.store import Store, open_store
 from pipelines.tagging import batch_tagger
 from pipelines.tagging.batches import divide
+from pipelines.tagging.board import LocalBoard
 from pipelines.tagging.committer import Committer, DirectPublisher, Publisher
 from pipelines.tagging.estimate import estimate, useful_workers
 from pipelines.tagging.job import TagJob
@@ -62,7 +62,7 @@ def tag(job: TagJob, command: list[str]) -> RunRecord:
 
     Raises
     ------
-    CommandError : before any work, when the command cannot be carried out as given
+    CommandError : before any recording is read, when the command cannot be carried out as given
     AccessDenied, StoreUnavailable : a store gave out; what was staged by then is kept
     ClusterLost, NodesMissing : the Ray cluster did; likewise
     """
@@ -154,7 +154,8 @@ class _TagRun:
             publisher = DirectPublisher(self._commit_log)
             self._carry_out(todo, 1, partial(batch_tagger.carry_out, model=self._model), publisher)
             return
-        workers = self._connect(useful_workers(todo, self._model.card))
+        check_networks(self._model)
+        workers = cluster.connect(self._job.resources, useful_workers(todo, self._model.card))
         self._record.n_gpus = workers.n_gpus
         from pipelines.tagging import operators
         from pipelines.tagging.ray_board import RayBoard
@@ -165,14 +166,6 @@ class _TagRun:
         on_ray = partial(operators.carry_out, model=self._model, workers=workers)
         with plain_errors():
             self._carry_out(todo, workers.n_cpus, on_ray, RayPublisher(self._commit_log))
-
-    def _connect(self, n_useful: int) -> cluster.Workers:
-        """Join Ray or start it; meanwhile a thread checks the networks, which loads torch."""
-        with ThreadPoolExecutor(1) as pool:
-            checked = pool.submit(check_networks, self._model)
-            cluster.join(self._job.resources)
-        checked.result()
-        return cluster.connect(self._job.resources, n_useful)
 
     def _carry_out(
         self,
@@ -194,6 +187,7 @@ class _TagRun:
                     f"{self._store.root}: what is staged there comes back changed, again and "
                     "again: check the disk or the store"
                 )
+        self._watch.board = LocalBoard()  # where nothing is under way
         self._watch.look()
 
     def _plan(self, clips: pa.Table, bounds: npt.NDArray[np.int64]) -> Plan:

@@ -70,10 +70,10 @@ class ExtractorTask:
         return self.wanted.copies
 
     def spec(self) -> dict[str, Any]:
-        return to_plain(self.wanted) | {
-            "start_model": self.start_model,
-            extractors.TEACHERS_WEIGHTS: list(self.teachers),
-        }
+        found = to_plain(self.wanted) | {"start_model": self.start_model}
+        if self.teachers:
+            return found | {extractors.TEACHERS_WEIGHTS: list(self.teachers)}
+        return {name: value for name, value in found.items() if name != "teachers"}
 
     def was(self, spec: Mapping[str, Any]) -> bool:
         teachers = spec.get(extractors.TEACHERS_WEIGHTS, [])  # which an earlier version had not
@@ -176,11 +176,13 @@ def _check_start(spec: ExtractorSpec) -> None:
 
 
 def _check_teachers(store: Store, spec: ExtractorSpec) -> None:
-    """CommandError where a teacher cannot hear patches, or has heard other clips."""
+    """CommandError where a teacher cannot hear patches, knows nothing, or has heard other clips."""
     for name in spec.teachers:
         teacher = extractors.read_spec(store, name)
         if teacher.network != "vggish":
             raise OptionError("teachers", f"must be VGGish extractors, and {name} is not")
+        if not teacher.training.epochs:
+            raise OptionError("teachers", f"must have been trained, and {name} was kept as it was")
         if teacher.split != spec.split:
             raise OptionError(
                 "teachers",

@@ -82,6 +82,7 @@ class ExtractorSpec:
     def __post_init__(self) -> None:
         check_name(self.name)
         check_copies(self.copies)
+        _check_teachers(self.teachers, self.training.epochs)
         if self.network == "baseline":
             if self.vggish != VGGishConfig():
                 raise CommandError("conv_widths and hidden are for VGGish, not for the baseline")
@@ -129,6 +130,13 @@ def check_name(name: str) -> None:
             "name",
             f"{name!r} is no name: take letters, digits, '.', '_' and '-', a letter or digit first",
         )
+
+
+def _check_teachers(teachers: tuple[str, ...], epochs: int) -> None:
+    if teachers and not epochs:
+        raise OptionError("teachers", "have nobody to teach where training takes 0 epochs")
+    if len(set(teachers)) < len(teachers):
+        raise OptionError("teachers", "must each be named once")
 
 
 def check_copies(copies: int) -> None:

@@ -173,6 +173,8 @@ def test_files_of_the_first_kind_tell_what_they_told(trained):
         lambda found: found.update(textures=np.zeros((3, 16), np.float16)),
         lambda found: found.update(axes=np.zeros((192, 16), np.float16)),
         lambda found: found.update(n_neighbours=np.array([1000])),
+        lambda found: found.update(axes=np.array(1.0)),
+        lambda found: found.update(spacing=0 * found["spacing"]),
         lambda found: found.update(level=np.zeros(3, np.float16)),
         lambda found: found.update(embeddings=np.zeros((1, 9, 128), np.float16)),
     ],

@@ -197,6 +197,14 @@ def test_teachers_that_cannot_teach_are_told(prepared):
         run(prepared, replace(SPEC, teachers=("other",)))
     with pytest.raises(CommandError, match="no extractor 'nobody'; run finetune first"):
         run(prepared, replace(SPEC, teachers=("nobody",)))
+    untrained = replace(TRAINING, epochs=0, patience=None)
+    run(prepared, replace(SPEC, name="kept", training=untrained))
+    with pytest.raises(OptionError, match="must have been trained, and kept was kept as it was"):
+        run(prepared, replace(SPEC, teachers=("kept",)))
+    with pytest.raises(OptionError, match="nobody to teach"):
+        replace(SPEC, teachers=("other",), training=untrained)
+    with pytest.raises(OptionError, match="each be named once"):
+        replace(SPEC, teachers=("other", "other"))
 
 
 def test_other_weights_of_a_teacher_are_other_settings(prepared):
