@@ -128,7 +128,7 @@ def test_a_home_that_cannot_be_written(
 def test_a_terminal_that_is_closed_ends_the_job_in_good_order(
     tmp_path: Path, begin_tag: Callable[..., Any]
 ) -> None:
-    for i in range(150):
+    for i in range(400):
         write_sound(tmp_path / "in" / f"{i}.wav", seconds=5.0, seed=i)
     out = tmp_path / "out"
     job = begin_tag(str(tmp_path / "in"), "--out", str(out))
