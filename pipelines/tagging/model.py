@@ -1,4 +1,4 @@
-"""Whether a model can tag, seen before any recording is read."""
+"""The model of a job, checked before any work."""
 
 from pipelines.storage.models import read_tagging_model
 from pipelines.tagging.job import TagJob
@@ -13,13 +13,8 @@ def checked_model(job: TagJob) -> ModelFiles:
     CommandError : no model there, or one that cannot tag
     AccessDenied, StoreUnavailable : from the store that holds it
     """
-    model = read_tagging_model(job.model, job.store_patience_s)
-    check_networks(model)
-    return model
-
-
-def check_networks(model: ModelFiles) -> None:
-    """See that the networks of a model that was read can be built; CommandError if they cannot."""
     from tagger.checkpoint import build  # torch: seconds that a wrong command need not cost
 
+    model = read_tagging_model(job.model, job.store_patience_s)
     build(model)
+    return model

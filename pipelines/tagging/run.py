@@ -35,7 +35,6 @@ from pipelines.runtime.progress import Progress
 from pipelines.runtime.ray_errors import plain_errors
 from pipelines.runtime.work import estimated_seconds, fits_one_process
 from pipelines.storage.errors import StoreUnavailable
-from pipelines.storage.models import read_tagging_model
 from pipelines.storage.retry import RetryCount
 from pipelines.storage.store import Store, open_store
 from pipelines.tagging import batch_tagger
@@ -44,7 +43,7 @@ from pipelines.tagging.board import LocalBoard
 from pipelines.tagging.committer import Committer, DirectPublisher, Publisher
 from pipelines.tagging.estimate import estimate, useful_workers
 from pipelines.tagging.job import TagJob
-from pipelines.tagging.model import check_networks
+from pipelines.tagging.model import checked_model
 from pipelines.tagging.place import warn_of_place
 from pipelines.tagging.plan import Plan, Receipt, receipts
 from pipelines.tagging.recorded_run import recorded
@@ -62,12 +61,12 @@ def tag(job: TagJob, command: list[str]) -> RunRecord:
 
     Raises
     ------
-    CommandError : before any recording is read, when the command cannot be carried out as given
+    CommandError : before any work, when the command cannot be carried out as given
     AccessDenied, StoreUnavailable : a store gave out; what was staged by then is kept
     ClusterLost, NodesMissing : the Ray cluster did; likewise
     """
     retries = RetryCount()
-    model = read_tagging_model(job.model, job.store_patience_s)
+    model = checked_model(job)  # loads torch, whose imports can swallow the end of a run
     settings = output_settings(job, model.card)
     clips, skipped, extras = listed(job)
     store = open_store(job.out, job.store_patience_s)
@@ -154,7 +153,6 @@ class _TagRun:
             publisher = DirectPublisher(self._commit_log)
             self._carry_out(todo, 1, partial(batch_tagger.carry_out, model=self._model), publisher)
             return
-        check_networks(self._model)
         workers = cluster.connect(self._job.resources, useful_workers(todo, self._model.card))
         self._record.n_gpus = workers.n_gpus
         from pipelines.tagging import operators
