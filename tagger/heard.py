@@ -19,15 +19,8 @@ from tagger.segments import bags
 
 BAG: Final = 6  # segments that are compared as one; as in the paper's attention
 BANDS_TOGETHER: Final = 4  # of which one modulation spectrum is made
-OCTAVES: Final = (
-    1,
-    2,
-    4,
-    8,
-    16,
-    32,
-    PATCH_FRAMES // 2 + 1,
-)  # of it; a patch's bins are 1.04 Hz wide
+OCTAVES: Final = (1, 2, 4, 8, 16, 32, PATCH_FRAMES // 2 + 1)
+"""Where bands of its bins begin, each an octave but for the last; a bin is 1.04 Hz wide."""
 TEXTURE_SIZE: Final = 3 * N_BANDS + (len(OCTAVES) - 1) * N_BANDS // BANDS_TOGETHER
 BAG_TEXTURE_SIZE: Final = TEXTURE_SIZE + N_BANDS
 

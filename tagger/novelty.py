@@ -8,8 +8,8 @@ The logarithms of distances are standardised over the known clips and the clip i
 over the views is its strangeness. Its novelty is the share of these clips that are less strange: 1
 minus the p-value of a conformal test (Vovk, Gammerman and Shafer, "Algorithmic learning in a random
 world", 2005). So of clips that are like the known ones at most one in twenty is beyond 0.95, in the
-mean, however few are known. Where the texture of a clip is unknown, all is of embeddings and doubt
-alone. Needs no torch.
+mean, however few are known; about so many where other networks measured the known ones (``fit``).
+Where the texture of a clip is unknown, all is of embeddings and doubt alone. Needs no torch.
 """
 
 from dataclasses import dataclass

@@ -9,7 +9,7 @@ from pipelines.output.lock import Lock
 from pipelines.output.run_records import RunRecord, RunState
 from pipelines.runtime.errors import NO_DEFECTS
 from pipelines.runtime.log_context import of_run
-from pipelines.runtime.signals import End, Interrupted, when_interrupted
+from pipelines.runtime.signals import End, Interrupted, arrived, when_interrupted
 from pipelines.storage.errors import AccessDenied, StoreUnavailable
 from pipelines.storage.redaction import redacted
 from pipelines.storage.store import Store
@@ -55,8 +55,9 @@ def _ending(record: RunRecord, store: Store, max_failed: float) -> Iterator[None
     try:
         yield
     except BaseException as error:
-        told = isinstance(error, (Interrupted, *NO_DEFECTS))
-        record.end(_state_of(error), str(error) if told else redacted(traceback.format_exc()))
+        why = arrived() or error
+        told = isinstance(why, (Interrupted, *NO_DEFECTS))
+        record.end(_state_of(why), str(why) if told else redacted(traceback.format_exc()))
         with suppress(AccessDenied, StoreUnavailable):
             record.write(store.with_patience(LAST_WRITE_S))
         raise

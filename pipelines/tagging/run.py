@@ -1,8 +1,8 @@
 """The ``tag`` job: collection in, tables out, nothing lost, nothing twice.
 
-What can be wrong with a command is found before Ray is started. Then the driver sends batches
-through the operators, commits what is staged as receipts come in, and lets Ray tasks publish it,
-but for the last entry.
+Everything that can be wrong with a command is found before Ray is started. Then the driver sends
+batches through the operators, commits what is staged as receipts come in, and lets Ray tasks
+publish it, but for the last entry.
 """
 
 from collections.abc import Callable, Iterator
@@ -66,7 +66,7 @@ def tag(job: TagJob, command: list[str]) -> RunRecord:
     ClusterLost, NodesMissing : the Ray cluster did; likewise
     """
     retries = RetryCount()
-    model = checked_model(job)  # loads torch, whose imports can swallow the end of a run
+    model = checked_model(job)
     settings = output_settings(job, model.card)
     clips, skipped, extras = listed(job)
     store = open_store(job.out, job.store_patience_s)

@@ -13,7 +13,7 @@ from pipelines.output.run_records import RunState, json_bytes, new_run_id
 from pipelines.runtime.errors import NO_DEFECTS
 from pipelines.runtime.log_context import of_run
 from pipelines.runtime.packages import package_versions
-from pipelines.runtime.signals import Interrupted, when_interrupted
+from pipelines.runtime.signals import Interrupted, arrived, when_interrupted
 from pipelines.storage.errors import AccessDenied, StoreUnavailable
 from pipelines.storage.redaction import redacted
 from pipelines.storage.store import Store
@@ -74,7 +74,7 @@ def recorded(
         try:
             yield record
         except BaseException as error:
-            write_failed(error)
+            write_failed(arrived() or error)
             raise
     record.state = RunState.COMPLETE
     record.wall_s = round(time.monotonic() - start, 2)

@@ -2,7 +2,10 @@
 
 import json
 import math
+import signal
 import socket
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -99,15 +102,13 @@ def test_what_keeps_a_model_from_being_read_has_its_exit_code(
     assert not (tmp_path / "out").exists(), "before any work"
 
 
-@pytest.mark.ray
-@pytest.mark.parametrize("where", [[], ["--cpus", "2"]], ids=["in this process", "on Ray"])
-def test_networks_that_cannot_be_built(where, sound, tmp_path, tiny_model, ray_cluster, capsys):
+def test_networks_that_cannot_be_built(sound, tmp_path, tiny_model, capsys):
     networks = build(read_model(tiny_model))
     next(networks.extractors["b"].parameters()).data[0] = math.nan
     heads = list(zip("ab", networks.heads, strict=True))
     save(tmp_path / "model", "tiny", LABELS, networks.extractors, heads, {})
     out = str(tmp_path / "out")
-    assert main(["tag", sound, "--out", out, "--model", str(tmp_path / "model"), *where]) == 2
+    assert main(["tag", sound, "--out", out, "--model", str(tmp_path / "model")]) == 2
     err = capsys.readouterr().err
     assert "holds numbers in features.0.weight that are not finite" in err
     assert not (tmp_path / "out").exists(), "before any work"
@@ -230,3 +231,27 @@ def test_clips_of_an_entry_are_done_again_on_demand(archive, tmp_path, tiny_mode
     assert main(["status", "--verify", out]) == 0
     assert main(["status", out, "--verify=counts"]) == 0
     assert main(["status", out, "--verify=hashes"]) == 2
+
+
+def test_an_end_that_a_library_turns_into_an_error_of_its_own(sound, tmp_path, tiny_model):
+    """Imports do, and what Ray calls."""
+    script = """
+import os, signal, sys, time
+from pipelines.cli import main
+from pipelines.tagging import run
+
+def work(self, clips):
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+    except BaseException:
+        raise ImportError("half of a library")
+
+run._TagRun._work = work
+main.run()
+"""
+    out = str(tmp_path / "out")
+    command = [sys.executable, "-c", script, "tag", sound, "--out", out]
+    done = subprocess.run([*command, "--model", str(tiny_model)], check=False)
+    assert done.returncode == 128 + signal.SIGTERM
+    assert end_of(open_store(out)) == ("interrupted", "ended by SIGTERM")

@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 from dataclasses import dataclass
 
 import pytest
@@ -69,4 +71,28 @@ def test_what_nobody_foresaw_keeps_its_traceback(tmp_path):
 
 def test_a_step_that_was_told_to_end_has_not_failed(tmp_path):
     found = ended_by(Interrupted(signal.SIGTERM), tmp_path)
+    assert (found["state"], found["error"]) == ("interrupted", "Interrupted: ended by SIGTERM")
+
+
+def test_an_end_that_a_library_turns_into_an_error_of_its_own(tmp_path):
+    script = """
+import os, signal, sys, time
+from pipelines.runtime.signals import raise_on_signals
+from pipelines.storage.store import open_store
+from pipelines.training.step_records import recorded
+from tests.pipelines.training.test_step_records import Job
+
+raise_on_signals()
+with recorded(open_store(sys.argv[1]), "fit", [], Job(), "abc"):
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+    except BaseException:
+        raise ImportError("half of a library")
+"""
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
+    assert done.returncode
+    store = open_store(str(tmp_path))
+    (path,) = store.list("_runs")
+    found = json.loads(store.read(path))
     assert (found["state"], found["error"]) == ("interrupted", "Interrupted: ended by SIGTERM")
